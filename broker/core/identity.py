@@ -1,0 +1,156 @@
+"""
+Who came: `Evidence` as an upstream proved it, and `Identity` as the broker accepts it.
+
+`Evidence` is made only in ``broker/upstream``; `accept` turns it into an `Identity` under the ceiling the
+operator set for that connector. Nothing here is logged.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from broker.core.assurance import Assurance
+
+
+class ContactKind(StrEnum):
+    """The kinds of contact address a customer can prove."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """
+    A contact address and whether it is proven.
+
+    ``value``: e-mail as delivered by the upstream, or E.164 phone. ``verified``: by us, or by an upstream
+    that the operator trusts for it.
+    """
+
+    kind: ContactKind
+    value: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """
+    What one upstream proved in one login; vendor words are gone.
+
+    ``upstream``: connector id of the YAML. ``issuer`` + ``subject``: the stable key of the person there
+    (never handed to partners). ``amr``: method words for the ID token (RFC 8176 where one fits).
+    ``authenticated_at``: when the person really authenticated, as far as the upstream says (aware UTC).
+    ``personal_number``: 12 digits ``YYYYMMDDNNNC`` for Sweden. ``proof``: signed evidence to be kept encrypted.
+    ``signals``: names of risk observations (never values), for the log.
+    """
+
+    upstream: str
+    issuer: str
+    subject: str
+    assurance: Assurance
+    amr: tuple[str, ...]
+    authenticated_at: datetime
+    name: str | None = None
+    given_name: str | None = None
+    family_name: str | None = None
+    birthdate: date | None = None
+    personal_number: str | None = None
+    contacts: tuple[Contact, ...] = ()
+    language: str | None = None
+    proof: bytes | None = None
+    signals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    What the broker accepts from an `Evidence`: normal forms, assurance under the operator's ceiling.
+
+    ``strong``: assurance of the login itself; ``contact_proven``: a contact address was verified in it.
+    ``may_bootstrap``: whether this login may enrol, recover or raise another method.
+    """
+
+    upstream: str
+    issuer: str
+    subject: str
+    assurance: Assurance
+    amr: tuple[str, ...]
+    authenticated_at: datetime
+    name: str | None
+    given_name: str | None
+    family_name: str | None
+    birthdate: date | None
+    personal_number: str | None
+    email: str | None
+    email_verified: bool
+    phone_number: str | None
+    phone_number_verified: bool
+    may_bootstrap: bool
+
+    @property
+    def contact_proven(self) -> bool:
+        """True when an e-mail address or phone number was verified."""
+        return self.email_verified or self.phone_number_verified
+
+
+def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Identity:
+    """
+    Decide what of *evidence* the broker stands behind.
+
+    Args:
+        evidence: checked facts from a connector.
+        ceiling: the strongest assurance the operator allows this connector (security checklist A13).
+        may_bootstrap: the connector's ``may_bootstrap_other_methods``.
+    """
+    email = _contact(evidence, ContactKind.EMAIL)
+    phone = _contact(evidence, ContactKind.PHONE)
+    return Identity(
+        upstream=evidence.upstream,
+        issuer=evidence.issuer,
+        subject=evidence.subject,
+        assurance=min(evidence.assurance, ceiling, key=lambda level: level.rank),
+        amr=evidence.amr,
+        authenticated_at=evidence.authenticated_at,
+        name=_text(evidence.name) or _full_name(evidence),
+        given_name=_text(evidence.given_name),
+        family_name=_text(evidence.family_name),
+        birthdate=evidence.birthdate,
+        personal_number=evidence.personal_number,
+        email=normal_email(email.value) if email else None,
+        email_verified=bool(email and email.verified),
+        phone_number=phone.value if phone else None,
+        phone_number_verified=bool(phone and phone.verified),
+        may_bootstrap=may_bootstrap,
+    )
+
+
+def normal_email(address: str) -> str:
+    """NFC, domain in lower case and IDNA; the local part is kept as typed, since some servers heed case."""
+    local, at, domain = unicodedata.normalize("NFC", address.strip()).rpartition("@")
+    if not at:
+        return domain
+    try:
+        domain = domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        domain = domain.casefold()
+    return f"{local}@{domain.lower()}"
+
+
+def _contact(evidence: Evidence, kind: ContactKind) -> Contact | None:
+    """The verified contact of *kind* if there is one, else the first of that kind."""
+    of_kind = [contact for contact in evidence.contacts if contact.kind is kind]
+    return next((contact for contact in of_kind if contact.verified), of_kind[0] if of_kind else None)
+
+
+def _text(value: str | None) -> str | None:
+    if value is None:
+        return None
+    cleaned = " ".join(unicodedata.normalize("NFC", value).split())
+    return cleaned or None
+
+
+def _full_name(evidence: Evidence) -> str | None:
+    parts = [part for part in (_text(evidence.given_name), _text(evidence.family_name)) if part]
+    return " ".join(parts) or None

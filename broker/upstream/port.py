@@ -1,0 +1,196 @@
+"""
+What every connector is: `begin` opens a login at the provider, `resume` takes what came back.
+
+A connector keeps nothing between calls. What it must remember travels as opaque ``state`` bytes inside the
+server-side journey, so any worker can go on. It sees `UpstreamAsk` and `Reply`, never a web request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from broker.core.assurance import Assurance
+from broker.core.identity import Evidence
+
+
+class Device(StrEnum):
+    """Where the customer's authenticator is, as the customer chose it or as the browser suggests."""
+
+    SAME = "same"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAsk:
+    """
+    One login to be opened at a provider.
+
+    ``callback_url``: `{issuer}/up/{upstream_id}/callback`, unique per upstream (mix-up defence, RFC 9700 section 4.4).
+    ``return_url``: `{issuer}/j/{journey}/return`, where an app sends the customer back; connectors that use it add
+    their own one-time nonce as query parameter ``n``.
+    ``state``: 256-bit random made by the flow; the callback finds the journey by it. Redirect connectors must send it.
+    ``fresh``: the customer must authenticate anew (``prompt=login`` or a ``max_age`` that ran out); ``max_age_s`` if given.
+    ``language``: BCP 47, one of the broker's. ``partner_name``: shown to the customer, already in that language.
+    ``end_user_ip``, ``user_agent``: as the trusted edge saw them. ``device_id``: stable hash per browser, or None.
+    ``mobile``: the browser looks like a phone or tablet. ``minimum``: what the partner needs.
+    """
+
+    callback_url: str
+    return_url: str
+    state: str
+    language: str
+    partner_name: str
+    broker_name: str
+    minimum: Assurance
+    end_user_ip: str
+    user_agent: str
+    mobile: bool
+    now: datetime
+    fresh: bool = False
+    max_age_s: int | None = None
+    login_hint: str | None = None
+    device_id: str | None = None
+
+
+class ReplyKind(StrEnum):
+    """How the customer's side came back."""
+
+    CALLBACK = "callback"
+    """The provider redirected the browser to ``callback_url``; ``data`` holds its parameters, each exactly once."""
+    RETURN = "return"
+    """An app opened ``return_url``; ``data`` holds its query parameters (the nonce as ``n``)."""
+    POLL = "poll"
+    """The waiting page asks how it goes; ``data`` is empty."""
+    ACT = "act"
+    """The customer pressed a button on our page: ``data["do"]`` is the action, other members its fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    What came back, as plain data, from the browser that began the journey (the hub has checked that).
+
+    ``end_user_ip`` as for `UpstreamAsk`.
+    """
+
+    kind: ReplyKind
+    data: Mapping[str, str]
+    now: datetime
+    end_user_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send the browser to ``url`` (303)."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """
+    Stay on our page and ask again after ``again_after_s`` seconds.
+
+    ``phase``: which picture the page shows: ``choose_device``, ``qr``, ``launch``, ``working``, ``failed``.
+    ``message_key``: customer text, a key of the page catalogue such as ``bankid.RFA1``.
+    ``qr_text``: what the drawn code says right now; the page gets only the image. ``launch_url``: opens the app here.
+    ``actions``: what the customer may do now: of ``same``, ``other``, ``retry``, ``cancel``.
+    """
+
+    phase: str
+    message_key: str
+    qr_text: str | None = None
+    launch_url: str | None = None
+    actions: tuple[str, ...] = ("cancel",)
+    again_after_s: float = 1.0
+
+
+Prompt = Redirect | Poll
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A login was opened: show ``prompt``, remember ``state``."""
+
+    prompt: Prompt
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Not there yet: show ``prompt``, remember ``state`` in place of the old one."""
+
+    prompt: Prompt
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The provider proved who came."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """How the choice page shows a connector; ``titles`` and ``hints`` by language, ``icon`` a shipped icon's name."""
+
+    titles: Mapping[str, str]
+    hints: Mapping[str, str] = field(default_factory=dict)
+    icon: str = "generic"
+
+
+class Connector(Protocol):
+    """
+    A provider of identity.
+
+    ``reaches``: the strongest assurance this connector can prove before the operator's ceiling.
+    """
+
+    id: str
+    reaches: Assurance
+
+    async def begin(self, ask: UpstreamAsk) -> Begun:
+        """
+        Open a login.
+
+        Raises:
+            UpstreamDown: the provider is unreachable, slow or ill.
+            UpstreamRefused: it said no.
+        """
+        ...
+
+    async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
+        """
+        Take what came back. *state* is what `begin` or the last `Pending` gave.
+
+        Never called twice at once for one journey, and never again after `Done` (the flow sees to both).
+
+        Raises:
+            Stopped: the customer cancelled at the provider.
+            UpstreamRefused: the answer is a refusal or fails a check. UpstreamDown: as for `begin`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections; called once at shutdown."""
+        ...
+
+
+@runtime_checkable
+class PollingConnector(Connector, Protocol):
+    """A connector whose customers wait on our page."""
+
+    def view(self, state: bytes, now: datetime) -> Poll:
+        """What the page shows at *now*, without asking the provider: pure, cheap (called every second per waiting page)."""
+        ...
+
+    def is_due(self, state: bytes, now: datetime) -> bool:
+        """Whether a poll at *now* should ask the provider (``resume`` with `ReplyKind.POLL`) or be answered by `view`."""
+        ...
+
+    async def cancel(self, state: bytes) -> None:
+        """Withdraw the running order at the provider; never raises for an order that is already over."""
+        ...
