@@ -7,10 +7,8 @@ eIDAS levels (Regulation (EU) 910/2014 article 8); the first three are ours.
 
 from collections.abc import Iterable
 from enum import StrEnum
-from functools import total_ordering
 
 
-@total_ordering
 class Assurance(StrEnum):
     """A level of assurance; comparable, so ``max`` and ``<`` work. The value is the word used in the YAML."""
 

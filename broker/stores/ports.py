@@ -1,0 +1,306 @@
+"""
+The two small interfaces everything that remembers implements.
+
+`StateStore` holds short-lived, one-time and compare-and-set things as bytes with a time to live. Its only primitive
+is `StateStore.run`: several operations in **one round trip**, each atomic by itself, results in order.
+`Records` holds what must survive: customers, linked identities, pairwise subjects, consents, transfers, audit.
+
+A miss is a value (None, False); an error is `StoreDown`. The two are never confused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+Key = str
+"""``kind:opaque-id``, ASCII, at most 200 characters, never personal data. The adapters add their own prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read. Result: ``bytes | None``."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write whatever was there before. Result: ``None``. ``ttl_s`` > 0 seconds."""
+
+    key: Key
+    value: bytes
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PutNew:
+    """Write only if the key is free. Result: ``bool``, True for the one that wrote."""
+
+    key: Key
+    value: bytes
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """
+    Read and remove at once, so that exactly one caller gets it. Result: ``bytes | None``.
+
+    With ``leave``, an existing key is replaced by that tombstone for ``leave_ttl_s`` seconds instead of
+    vanishing: the next taker gets the tombstone (and so knows the thing was used before), whoever comes to a key
+    that never was gets None.
+    """
+
+    key: Key
+    leave: bytes | None = None
+    leave_ttl_s: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Replace ``old`` by ``new`` only if the value is still exactly ``old``. Result: ``bool``. Always look at it."""
+
+    key: Key
+    old: bytes
+    new: bytes
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove. Result: ``bool``, whether it was there."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add one to a counter that starts anew every ``window_s`` seconds. Result: ``int``, the count including this one."""
+
+    key: Key
+    window_s: float
+
+
+Op = Get | Put | PutNew | Take | Swap | Drop | Count
+
+
+class StateStore(Protocol):
+    """Short-lived state. One implementation for Redis/Valkey, one in memory."""
+
+    async def run(self, *ops: Op) -> Sequence[Any]:
+        """
+        Carry out *ops* in one round trip; results in the same order, types as each operation says.
+
+        Each operation is atomic; the batch as a whole is not a transaction (keys may live on different cluster nodes).
+
+        Raises:
+            StoreDown: not reachable, too slow, read-only or full. Some operations may have been carried out.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if reads and writes work. Raises StoreDown."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A person the broker knows. ``id``: random, never leaves the broker. ``profile``: sealed JSON of names and contacts."""
+
+    id: str
+    created_at: datetime
+    profile: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedIdentity:
+    """
+    One way in of a customer.
+
+    ``lookup``: keyed HMAC of issuer and subject (hex), since the subject may be a national number.
+    ``sealed_subject``: the subject itself, encrypted.
+    """
+
+    lookup: str
+    customer: str
+    upstream: str
+    sealed_subject: bytes
+    created_at: datetime
+    last_used_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRecord:
+    """
+    What a customer agreed to for one recipient and purpose.
+
+    ``source``: partner the data comes from; None when the broker itself is the source (a plain login).
+    ``granted`` / ``refused``: field names. ``remember``: do not ask again. ``type``: payload type or ``login``.
+    """
+
+    id: str
+    customer: str
+    source: str | None
+    recipient: str
+    purpose: str
+    type: str
+    granted: tuple[str, ...]
+    refused: tuple[str, ...]
+    remember: bool
+    policy_version: str
+    created_at: datetime
+    expires_at: datetime
+    withdrawn_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """
+    One handoff after the customer's answer: the receipt, and the released data until it is swept.
+
+    ``state``: a `broker.core.handoff.State` word. ``fields``: names released. ``payload``: sealed, None once swept.
+    ``payload_sha256``: hex digest of the released JSON, kept. ``result`` / ``reference``: the recipient's acknowledgement.
+    """
+
+    id: str
+    customer: str | None
+    source: str
+    recipient: str
+    purpose: str
+    type: str
+    state: str
+    consent: str | None
+    fields: tuple[str, ...]
+    payload: bytes | None
+    payload_sha256: str
+    created_at: datetime
+    picked_up_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    result: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """``action``: a name of docs/events.md. ``customer``: internal id or None. ``facts``: JSON of ids and rule names, no personal data."""
+
+    at: datetime
+    action: str
+    reference: str
+    customer: str | None
+    partner: str | None
+    facts: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRecord:
+    """Signed evidence of a strong login (BankID signature and OCSP answer), sealed, with its own retention."""
+
+    id: str
+    customer: str
+    upstream: str
+    sealed: bytes
+    created_at: datetime
+    delete_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many rows `Records.sweep` cleaned: payloads removed, proofs deleted, expired consents deleted."""
+
+    payloads: int
+    proofs: int
+    consents: int
+
+
+class Records(Protocol):
+    """Durable records. One implementation in SQL (SQLite, PostgreSQL). Every method raises StoreDown when unreachable."""
+
+    async def find_or_create_customer(
+        self, identity: LinkedIdentity, new: Customer
+    ) -> tuple[Customer, LinkedIdentity, bool]:
+        """
+        The customer behind ``identity.lookup``; made from *new* (whose id *identity* carries) when nobody has it.
+
+        Updates ``last_used_at``. Safe under concurrency: two first logins at once give one customer.
+        Returns: customer, the identity as stored, and whether it is new.
+        """
+        ...
+
+    async def get_customer(self, customer: str) -> Customer | None: ...
+
+    async def save_profile(self, customer: str, profile: bytes) -> None:
+        """Replace the sealed profile."""
+        ...
+
+    async def identities_of(self, customer: str) -> Sequence[LinkedIdentity]: ...
+
+    async def subject_for(self, customer: str, sector: str, new: str, now: datetime) -> str:
+        """The pairwise subject of *customer* in *sector*: the stored one, else *new*, which is then stored. Race-safe."""
+        ...
+
+    async def customer_of_subject(self, sector: str, subject: str) -> str | None:
+        """The customer behind a pairwise subject; None when no such subject was ever given to that sector."""
+        ...
+
+    async def add_consent(self, consent: ConsentRecord) -> None: ...
+
+    async def live_consents(self, customer: str, now: datetime) -> Sequence[ConsentRecord]:
+        """Not withdrawn and not expired, newest first."""
+        ...
+
+    async def get_consent(self, consent: str) -> ConsentRecord | None: ...
+
+    async def withdraw_consent(self, consent: str, customer: str, now: datetime) -> ConsentRecord | None:
+        """Mark withdrawn; the record if it was live and belongs to *customer*, else None."""
+        ...
+
+    async def add_transfer(self, transfer: Transfer) -> None: ...
+
+    async def update_transfer(
+        self,
+        transfer: str,
+        *,
+        state: str,
+        picked_up_at: datetime | None = None,
+        acknowledged_at: datetime | None = None,
+        result: str | None = None,
+        reference: str | None = None,
+        drop_payload: bool = False,
+    ) -> bool:
+        """Change the named columns (None leaves one as it is); False when there is no such transfer."""
+        ...
+
+    async def transfers_of(self, customer: str, limit: int) -> Sequence[Transfer]:
+        """Newest first."""
+        ...
+
+    async def add_proof(self, proof: ProofRecord) -> None: ...
+
+    async def add_audit(self, events: Sequence[AuditEvent]) -> None:
+        """Append, in one transaction."""
+        ...
+
+    async def audit_of(self, customer: str, limit: int) -> Sequence[AuditEvent]:
+        """Newest first."""
+        ...
+
+    async def sweep(self, now: datetime, payload_days: int, batch: int) -> Swept:
+        """
+        Remove what is past its time: payloads *payload_days* after pick-up (or after creation, when never picked up),
+        proofs past ``delete_after``, consents 365 days after they ended. At most *batch* rows of each kind a call.
+        """
+        ...
+
+    async def schema_version(self) -> str | None:
+        """The Alembic revision the database is at; None when empty."""
+        ...
+
+    async def ping(self) -> None: ...
+
+    async def close(self) -> None: ...
