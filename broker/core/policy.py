@@ -1,0 +1,401 @@
+"""
+The trust config as frozen data: who may send whom where, with which claims, at which assurance, for which purpose.
+
+These are the models of the operators' YAML (docs/configuration.md); reading, cross-checking and secrets are the
+business of ``broker/config``. Every model refuses unknown keys. Texts are given per language (BCP 47).
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from broker.core.assurance import Assurance
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+"""Ids that operators choose: lower case letters, digits and hyphens, at most 63."""
+
+Language = Annotated[str, StringConstraints(pattern=r"^(sv|fi|pl|en)$")]
+Texts = Annotated[Mapping[Language, Annotated[str, StringConstraints(min_length=1, max_length=500)]], Field(min_length=1)]
+"""A text per language; the broker's default language must be there (checked by ``check-config``)."""
+
+SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
+"""Where a secret is: ``env:NAME`` or ``file:PATH`` (relative to the config file). Never the secret itself."""
+
+TypeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}/v[1-9][0-9]{0,3}$")]
+"""A versioned payload type, such as ``tyre-fitting/v1``."""
+
+FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", max_length=120)]
+"""A dotted path to a leaf of a payload schema: the unit of consent and release."""
+
+_DURATION = re.compile(r"^([1-9][0-9]{0,5})(s|m|h|d)$")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a whole number with a unit, such as 60s, 30m, 24h or 7d")
+    return timedelta(seconds=int(match[1]) * _UNIT_S[match[2]])
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+def _uri(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a complete http or https address")
+    if parts.fragment or "#" in value or parts.username is not None or parts.password is not None:
+        raise ValueError("must have neither a fragment nor a user name")
+    if any(ord(char) <= 0x20 or ord(char) >= 0x7F or char == "\\" for char in value):
+        raise ValueError("must be plain ASCII without spaces or backslashes")
+    return value
+
+
+Uri = Annotated[str, AfterValidator(_uri)]
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(_uri(value))
+    if parts.path not in {""} or parts.query:
+        raise ValueError("must be scheme, host and port only, without a trailing slash")
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
+class Strict(BaseModel):
+    """Base of all config models: frozen, unknown keys refused, no loose conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, str_strip_whitespace=False)
+
+
+class Mode(StrEnum):
+    """``production`` is the default; ``development`` is refused unless the issuer's host is loopback."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+
+class Risk(StrEnum):
+    """What production refuses, each of which an operator may lift by name in ``accept_risks`` (for staging)."""
+
+    HTTP_ISSUER = "http_issuer"
+    MEMORY_STATE = "memory_state"
+    EMBEDDED_STATE = "embedded_state"
+    SQLITE_RECORDS = "sqlite_records"
+    GENERATED_KEYS = "generated_keys"
+    LOOPBACK_UPSTREAM = "loopback_upstream"
+    BANKID_TEST_ENVIRONMENT = "bankid_test_environment"
+    OUTBOX_NOTIFIER = "outbox_notifier"
+    DEBUG = "debug"
+    NO_TRUSTED_PROXIES = "no_trusted_proxies"
+
+
+class Listen(Strict):
+    """Where ``serve`` listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65535)
+
+
+class Outbound(Strict):
+    """What the broker itself may call. ``allow_private_networks``: CIDRs that are otherwise refused (loopback, RFC 1918 ...)."""
+
+    allow_private_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+class State(Strict):
+    """Short-lived state. ``url``: reference to a Redis URL; without it the broker starts an embedded server."""
+
+    url: SecretRef | None = None
+    embedded: Literal["auto", "memory"] = "auto"
+
+
+class RecordsSettings(Strict):
+    """Durable records. ``url``: reference to an SQLAlchemy URL; without it SQLite in ``data_dir``."""
+
+    url: SecretRef | None = None
+
+
+class Keys(Strict):
+    """
+    Keys by reference. Without them development makes its own once, in ``data_dir``.
+
+    ``signing``: PEM private keys (one RSA of at least 2048 bits and one EC P-256 at least), the first of each kind signs.
+    ``secret``: 32 or more random bytes as base64url; encryption and lookup keys are derived from it (HKDF).
+    ``previous_secrets``: older ones, still accepted for reading.
+    """
+
+    signing: tuple[SecretRef, ...] = ()
+    secret: SecretRef | None = None
+    previous_secrets: tuple[SecretRef, ...] = ()
+
+
+class Lifetimes(Strict):
+    """How long things live. ``journey``: one login attempt. ``handoff_reference``: the opaque ``login_hint`` towards a partner."""
+
+    journey: Duration = timedelta(minutes=30)
+    session_idle: Duration = timedelta(hours=8)
+    session: Duration = timedelta(hours=24)
+    code: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=60)
+    access_token: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=10)
+    id_token: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=10)
+    handoff_reference: Duration = timedelta(minutes=15)
+    guest_reference: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(seconds=60)
+
+
+class Retention(Strict):
+    """How long personal data stays. ``payload``: after pick-up. ``proof``: signed evidence of strong logins."""
+
+    payload: Duration = timedelta(days=7)
+    proof: Duration = timedelta(days=90)
+
+
+class BrokerSettings(Strict):
+    """The broker itself."""
+
+    name: str = Field(default="Stafett", min_length=1, max_length=60)
+    issuer: Origin
+    listen: Listen = Listen()
+    data_dir: str | None = None
+    languages: tuple[Language, ...] = ("sv", "fi", "pl", "en")
+    default_language: Language = "en"
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    outbound: Outbound = Outbound()
+    state: State = State()
+    records: RecordsSettings = RecordsSettings()
+    keys: Keys = Keys()
+    lifetimes: Lifetimes = Lifetimes()
+    retention: Retention = Retention()
+    debug: bool = False
+    support_uri: Uri | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the issuer's host is this machine only."""
+        return urlsplit(self.issuer).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+class UpstreamPolicy(Strict):
+    """
+    One identity provider as the trust config sees it; ``connect`` belongs to the connector of that ``kind``.
+
+    ``ceiling``: the strongest assurance its logins may count as. ``may_bootstrap_other_methods``: whether its logins may
+    enrol, recover or raise another method (the Swedish BankID agreement forbids that).
+    """
+
+    kind: Identifier
+    titles: Texts
+    hints: Texts | None = None
+    icon: Identifier = "generic"
+    ceiling: Assurance
+    may_bootstrap_other_methods: bool
+    connect: Mapping[str, Any]
+
+
+class ClientAuth(StrEnum):
+    """How a partner's server proves itself (OpenID Connect Core section 9)."""
+
+    SECRET_BASIC = "client_secret_basic"  # noqa: S105 - a method name
+    SECRET_POST = "client_secret_post"  # noqa: S105 - a method name
+    PRIVATE_KEY_JWT = "private_key_jwt"
+
+
+class IdTokenAlg(StrEnum):
+    """Signature of ID tokens; RS256 is what libraries assume (OpenID Connect Discovery section 3)."""
+
+    RS256 = "RS256"
+    ES256 = "ES256"
+
+
+class PartnerOidc(Strict):
+    """A partner as an OpenID Connect client. All addresses are compared exactly."""
+
+    client_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+    auth: ClientAuth = ClientAuth.SECRET_BASIC
+    secret: SecretRef | None = None
+    jwks_file: str | None = None
+    redirect_uris: Annotated[tuple[Uri, ...], Field(min_length=1)]
+    post_logout_redirect_uris: tuple[Uri, ...] = ()
+    initiate_login_uri: Uri | None = None
+    target_link_uri: Uri | None = None
+    id_token_alg: IdTokenAlg = IdTokenAlg.RS256
+    require_pkce: bool = True
+
+
+LoginClaim = Literal[
+    "name", "given_name", "family_name", "birthdate", "email", "phone_number", "locale", "personal_number"
+]
+
+
+class PartnerLogin(Strict):
+    """
+    Logins the partner starts itself.
+
+    ``claims``: what may be released of the customer's own profile, as far as the scopes ask for it.
+    ``consent``: ``ask`` the customer once, or ``implied`` where partner and broker serve the customer under one agreement.
+    """
+
+    upstreams: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    minimum_assurance: Assurance = Assurance.SELF_ASSERTED
+    claims: tuple[LoginClaim, ...] = ()
+    consent: Literal["ask", "implied"] = "ask"
+
+
+class Partner(Strict):
+    """A website or service customers are sent to, or come from."""
+
+    names: Texts
+    logo: str | None = None
+    home_uri: Uri
+    return_uris: tuple[Uri, ...] = ()
+    guest_uri: Uri | None = None
+    sector: Identifier | None = None
+    oidc: PartnerOidc
+    login: PartnerLogin | None = None
+
+
+class PayloadType(Strict):
+    """
+    A versioned kind of handoff payload.
+
+    ``schema``: JSON Schema file (draft 2020-12). Its leaves are the fields; ``x-product: true`` marks a field that may
+    go to a guest handoff (everything else is personal), ``x-label`` gives its name per language.
+    """
+
+    schema_file: str = Field(alias="schema")
+    titles: Texts
+
+
+class AgreementClaims(Strict):
+    """Fields of the payload the recipient gets. ``required``: no handoff without; ``optional``: the customer may leave out."""
+
+    required: tuple[FieldName, ...] = ()
+    optional: tuple[FieldName, ...] = ()
+
+
+class AgreementLifetime(Strict):
+    """``handle``: how long the link works. ``consent``: how long a remembered consent holds."""
+
+    handle: Duration = timedelta(hours=24)
+    consent: Duration = timedelta(days=365)
+
+
+class ReleaseUpstreamAssurance(Strict):
+    """Pass on the assurance and method of the login; ``because``: why the operator may (kept in the audit)."""
+
+    because: Annotated[str, StringConstraints(min_length=10, max_length=500)]
+
+
+class Agreement(Strict):
+    """
+    One edge of trust: *source* may send customers with payloads of *types* to *recipient* for *purpose*.
+
+    ``minimum_assurance``: what the recipient needs. ``profile``: claims of the customer's own profile that go along in
+    the ID token's userinfo. ``enabled: false`` is the kill switch of this edge.
+    """
+
+    source: Identifier = Field(alias="from")
+    recipient: Identifier = Field(alias="to")
+    purpose: Identifier
+    purpose_texts: Texts
+    types: Annotated[tuple[TypeName, ...], Field(min_length=1)]
+    claims: AgreementClaims
+    minimum_assurance: Assurance = Assurance.CONTACT
+    upstreams: tuple[Identifier, ...] | None = None
+    lifetime: AgreementLifetime = AgreementLifetime()
+    release_upstream_assurance: Literal[False] | ReleaseUpstreamAssurance = False
+    enabled: bool = True
+
+    @property
+    def id(self) -> str:
+        """Stable name of this edge, for reasons, logs and audit."""
+        return f"{self.source}>{self.recipient}:{self.purpose}"
+
+
+class TrustConfig(Strict):
+    """The whole YAML file."""
+
+    mode: Mode = Mode.PRODUCTION
+    broker: BrokerSettings
+    upstreams: Mapping[Identifier, UpstreamPolicy]
+    partners: Mapping[Identifier, Partner]
+    payload_types: Mapping[TypeName, PayloadType] = Field(default_factory=dict)
+    agreements: tuple[Agreement, ...] = ()
+    accept_risks: tuple[Risk, ...] = ()
+
+
+class PayloadField(Strict):
+    """One leaf of a payload schema, as the loader found it: ``labels`` per language, ``is_product`` for guests."""
+
+    name: str
+    labels: Mapping[str, str]
+    is_product: bool
+
+
+class Policy(Strict):
+    """
+    The checked config as the broker uses it: `TrustConfig` plus what the loader resolved.
+
+    ``version``: first 12 hex digits of the SHA-256 of the file, named in reasons, logs and audit.
+    ``fields``: payload type -> its fields in schema order. ``schemas``: payload type -> JSON Schema (parsed).
+    ``client_secrets``: partner id -> secret. ``client_jwks``: partner id -> public JWK Set (parsed).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    config: TrustConfig
+    version: str
+    fields: Mapping[str, tuple[PayloadField, ...]]
+    schemas: Mapping[str, Mapping[str, Any]]
+    client_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    client_jwks: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def broker(self) -> BrokerSettings:
+        """The broker's own settings."""
+        return self.config.broker
+
+    @property
+    def issuer(self) -> str:
+        """The issuer, exactly as partners compare it."""
+        return self.config.broker.issuer
+
+    def partner(self, partner: str) -> Partner | None:
+        """The partner of that id."""
+        return self.config.partners.get(partner)
+
+    def partner_of_client(self, client_id: str) -> str | None:
+        """The partner id behind an OAuth client id."""
+        return next((pid for pid, each in self.config.partners.items() if each.oidc.client_id == client_id), None)
+
+    def agreement(self, source: str, recipient: str, purpose: str) -> Agreement | None:
+        """The enabled agreement for that edge and purpose."""
+        for each in self.config.agreements:
+            if (each.source, each.recipient, each.purpose) == (source, recipient, purpose) and each.enabled:
+                return each
+        return None
+
+    def text(self, texts: Mapping[str, str], language: str) -> str:
+        """*texts* in *language*, else in the default language, else in any."""
+        return texts.get(language) or texts.get(self.broker.default_language) or next(iter(texts.values()))
+
+    def partner_name(self, partner: str, language: str) -> str:
+        """The partner's name in *language*; its id when the partner is gone from the config."""
+        known = self.partner(partner)
+        return self.text(known.names, language) if known else partner
+
+    def sector(self, partner: str) -> str:
+        """The sector pairwise subjects are made for (OpenID Connect Core section 8.1): configured, else the partner itself."""
+        known = self.partner(partner)
+        return (known.sector if known else None) or partner
