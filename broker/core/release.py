@@ -1,0 +1,223 @@
+"""
+Which claims a partner gets, and why each was given or withheld.
+
+`decide_release` is the one place that decides it, for plain logins, handoffs and guest handoffs alike. Consent page,
+token, data endpoint, audit and "What I share" read the same `Release`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from broker.core.assurance import ACR_FEDERATED, Assurance, acr_of
+from broker.core.handoff import lookup, place
+from broker.core.policy import Agreement, PayloadField, ReleaseUpstreamAssurance
+from broker.core.session import Profile, Session
+
+
+class Reason(StrEnum):
+    """Why a claim was given or withheld; the words are an interface (docs/events.md)."""
+
+    AGREED_REQUIRED = "agreed_required"
+    AGREED_OPTIONAL = "agreed_optional"
+    SCOPE_AND_POLICY = "scope_and_policy"
+    PRODUCT_DATA = "product_data"
+    PROVEN = "proven"
+    UPSTREAM_RELEASE_AGREED = "upstream_release_agreed"
+    NOT_IN_AGREEMENT = "not_in_agreement"
+    NOT_REQUESTED = "not_requested"
+    NOT_AGREED = "not_agreed"
+    NOT_PRODUCT_DATA = "not_product_data"
+    NOT_KNOWN = "not_known"
+    UPSTREAM_MAY_NOT_VOUCH = "upstream_may_not_vouch"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One claim or field: its ``name``, whether it is ``given``, the ``value`` if so, and the ``reason`` either way."""
+
+    name: str
+    given: bool
+    value: Any
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """
+    What one partner gets.
+
+    ``items``: every claim that was considered. ``acr``/``amr``: None/empty for a guest. ``rule``: the agreement or
+    partner rule it rests on. ``policy_version``: the config it was decided by.
+    """
+
+    items: tuple[Item, ...]
+    acr: str | None
+    amr: tuple[str, ...]
+    assurance_reason: Reason
+    rule: str
+    policy_version: str
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of what is given, in order."""
+        return tuple(item.name for item in self.items if item.given)
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """Names of what is withheld although it exists, in order."""
+        return tuple(item.name for item in self.items if not item.given and item.reason is not Reason.NOT_KNOWN)
+
+    def nested(self) -> dict[str, Any]:
+        """The given values as an object, dotted names unfolded."""
+        tree: dict[str, Any] = {}
+        for item in self.items:
+            if item.given:
+                place(tree, item.name, item.value)
+        return tree
+
+
+@dataclass(frozen=True, slots=True)
+class LoginTerms:
+    """A partner's own login: ``allowed`` by policy, ``scopes`` it asked for, ``agreed`` by the customer (None: implied)."""
+
+    partner: str
+    allowed: tuple[str, ...]
+    scopes: frozenset[str]
+    agreed: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffTerms:
+    """A handoff under ``agreement``: ``agreed`` are the field names the customer kept (None: not asked yet)."""
+
+    agreement: Agreement
+    fields: tuple[PayloadField, ...]
+    payload: Mapping[str, Any]
+    agreed: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestTerms:
+    """A handoff the customer takes without sharing: product data only."""
+
+    agreement: Agreement
+    fields: tuple[PayloadField, ...]
+    payload: Mapping[str, Any]
+
+
+Terms = LoginTerms | HandoffTerms | GuestTerms
+
+#: Scope that asks for each profile claim (OpenID Connect Core section 5.4).
+SCOPE_OF_CLAIM: Mapping[str, str] = {
+    "name": "profile",
+    "given_name": "profile",
+    "family_name": "profile",
+    "birthdate": "profile",
+    "locale": "profile",
+    "email": "email",
+    "phone_number": "phone",
+    "personal_number": "personal_number",
+}
+
+
+def decide_release(terms: Terms, session: Session | None, *, policy_version: str) -> Release:
+    """
+    Decide what goes to a partner.
+
+    Args:
+        terms: what is asked, allowed and agreed; its type says which kind of release this is.
+        session: the customer's login; None only for a guest.
+        policy_version: named in the result.
+    """
+    match terms:
+        case LoginTerms():
+            if session is None:
+                raise ValueError("a login release needs a session")
+            items = _login_items(terms, session.profile)
+            return Release(items, acr_of(session.assurance), session.amr, Reason.PROVEN, f"login:{terms.partner}", policy_version)
+        case HandoffTerms():
+            if session is None:
+                raise ValueError("a handoff release needs a session")
+            acr, amr, why = _handoff_assurance(terms.agreement, session)
+            return Release(_handoff_items(terms), acr, amr, why, terms.agreement.id, policy_version)
+        case GuestTerms():
+            return Release(_guest_items(terms), None, (), Reason.NOT_AGREED, terms.agreement.id, policy_version)
+
+
+def _handoff_assurance(agreement: Agreement, session: Session) -> tuple[str, tuple[str, ...], Reason]:
+    """
+    acr and amr that may travel with a handoff.
+
+    A login whose method may not bootstrap others (BankID's agreement forbids it) does not vouch for the customer at the
+    recipient: the level falls to the proven contact, or to ``federated``, and the method stays unnamed, unless the
+    operator wrote down why it may be told.
+    """
+    if session.may_bootstrap:
+        return acr_of(session.assurance), session.amr, Reason.PROVEN
+    if isinstance(agreement.release_upstream_assurance, ReleaseUpstreamAssurance):
+        return acr_of(session.assurance), session.amr, Reason.UPSTREAM_RELEASE_AGREED
+    acr = acr_of(Assurance.CONTACT) if session.contact_proven else ACR_FEDERATED
+    return acr, (), Reason.UPSTREAM_MAY_NOT_VOUCH
+
+
+def _login_items(terms: LoginTerms, profile: Profile) -> tuple[Item, ...]:
+    items: list[Item] = []
+    for name, scope in SCOPE_OF_CLAIM.items():
+        value = getattr(profile, name)
+        reason = _login_reason(name, scope, value, terms)
+        given = reason is Reason.SCOPE_AND_POLICY
+        items.append(Item(name, given, value if given else None, reason))
+        if given and name in {"email", "phone_number"}:
+            flag = f"{name}_verified"
+            items.append(Item(flag, True, getattr(profile, flag), reason))
+    return tuple(items)
+
+
+def _login_reason(name: str, scope: str, value: Any, terms: LoginTerms) -> Reason:
+    if scope not in terms.scopes:
+        return Reason.NOT_REQUESTED
+    if name not in terms.allowed:
+        return Reason.NOT_IN_AGREEMENT
+    if value is None:
+        return Reason.NOT_KNOWN
+    if terms.agreed is not None and name not in terms.agreed:
+        return Reason.NOT_AGREED
+    return Reason.SCOPE_AND_POLICY
+
+
+def _handoff_items(terms: HandoffTerms) -> tuple[Item, ...]:
+    required, optional = terms.agreement.claims.required, terms.agreement.claims.optional
+    items: list[Item] = []
+    for field in terms.fields:
+        value = lookup(terms.payload, field.name)
+        if value is None:
+            reason = Reason.NOT_KNOWN
+        elif field.name not in required and field.name not in optional:
+            reason = Reason.NOT_IN_AGREEMENT
+        elif terms.agreed is not None and field.name not in terms.agreed:
+            reason = Reason.NOT_AGREED
+        else:
+            reason = Reason.AGREED_REQUIRED if field.name in required else Reason.AGREED_OPTIONAL
+        given = reason in {Reason.AGREED_REQUIRED, Reason.AGREED_OPTIONAL}
+        items.append(Item(field.name, given, value if given else None, reason))
+    return tuple(items)
+
+
+def _guest_items(terms: GuestTerms) -> tuple[Item, ...]:
+    allowed = {*terms.agreement.claims.required, *terms.agreement.claims.optional}
+    items: list[Item] = []
+    for field in terms.fields:
+        value = lookup(terms.payload, field.name)
+        if value is None:
+            reason = Reason.NOT_KNOWN
+        elif field.name not in allowed:
+            reason = Reason.NOT_IN_AGREEMENT
+        elif not field.is_product:
+            reason = Reason.NOT_PRODUCT_DATA
+        else:
+            reason = Reason.PRODUCT_DATA
+        given = reason is Reason.PRODUCT_DATA
+        items.append(Item(field.name, given, value if given else None, reason))
+    return tuple(items)

@@ -1,0 +1,126 @@
+"""
+A broker session: one customer, logged in in one browser, and what that login is still good for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from broker.core.assurance import Assurance
+from broker.core.identity import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the broker can tell about the customer from this login; only released through `broker.core.release`."""
+
+    name: str | None = None
+    given_name: str | None = None
+    family_name: str | None = None
+    birthdate: str | None = None
+    email: str | None = None
+    email_verified: bool = False
+    phone_number: str | None = None
+    phone_number_verified: bool = False
+    personal_number: str | None = None
+    locale: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """
+    One login in one browser.
+
+    ``customer``: internal id. ``authenticated_at``: when the customer really authenticated, not when the session was
+    reused (OpenID Connect Core section 2, ``auth_time``). ``subjects``: sector -> pairwise subject, kept so that a
+    re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
+    """
+
+    customer: str
+    upstream: str
+    assurance: Assurance
+    amr: tuple[str, ...]
+    contact_proven: bool
+    may_bootstrap: bool
+    authenticated_at: datetime
+    created_at: datetime
+    seen_at: datetime
+    profile: Profile = Profile()
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    sids: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """
+    What an ask demands of a login.
+
+    ``upstreams``: connectors that may serve it, by trust config. ``fresh_after``: authentication must be later than
+    this (``max_age``); ``anew``: whatever there is, log in again (``prompt=login``).
+    """
+
+    minimum: Assurance
+    upstreams: tuple[str, ...]
+    fresh_after: datetime | None = None
+    anew: bool = False
+
+
+def open_session(identity: Identity, *, customer: str, language: str, now: datetime) -> Session:
+    """The session that *identity* opens for *customer*."""
+    return Session(
+        customer=customer,
+        upstream=identity.upstream,
+        assurance=identity.assurance,
+        amr=identity.amr,
+        contact_proven=identity.contact_proven,
+        may_bootstrap=identity.may_bootstrap,
+        authenticated_at=identity.authenticated_at,
+        created_at=now,
+        seen_at=now,
+        profile=Profile(
+            name=identity.name,
+            given_name=identity.given_name,
+            family_name=identity.family_name,
+            birthdate=identity.birthdate.isoformat() if identity.birthdate else None,
+            email=identity.email,
+            email_verified=identity.email_verified,
+            phone_number=identity.phone_number,
+            phone_number_verified=identity.phone_number_verified,
+            personal_number=identity.personal_number,
+            locale=language,
+        ),
+    )
+
+
+def is_alive(session: Session, *, now: datetime, idle: timedelta, absolute: timedelta) -> bool:
+    """Whether *session* may be used at all: neither idle too long nor older than *absolute*."""
+    return now < session.seen_at + idle and now < session.created_at + absolute
+
+
+def shortfall(session: Session | None, need: Need) -> str | None:
+    """
+    Why *session* does not serve *need*; None when it does.
+
+    Returns: one of ``no_session``, ``login_asked``, ``too_old``, ``other_upstream``, ``too_weak``.
+    """
+    if session is None:
+        return "no_session"
+    if need.anew:
+        return "login_asked"
+    if need.fresh_after is not None and session.authenticated_at < need.fresh_after:
+        return "too_old"
+    if session.upstream not in need.upstreams:
+        return "other_upstream"
+    if session.assurance < need.minimum:
+        return "too_weak"
+    return None
+
+
+def with_subject(session: Session, sector: str, subject: str) -> Session:
+    """*session* remembering the pairwise *subject* of *sector*."""
+    return replace(session, subjects={**session.subjects, sector: subject})
+
+
+def with_sid(session: Session, partner: str, sid: str) -> Session:
+    """*session* remembering the session id told to *partner*."""
+    return replace(session, sids={**session.sids, partner: sid})

@@ -1,0 +1,90 @@
+"""
+Which connectors may serve an ask, cheapest sufficient first, and why the others may not.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker.core.assurance import lowest_requested
+from broker.core.policy import Agreement, Policy
+from broker.core.session import Need
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A connector that may serve the ask."""
+
+    upstream: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """``may``: in the order to offer, weakest sufficient level first. ``may_not``: connector and why, for the operator."""
+
+    may: tuple[Choice, ...]
+    may_not: tuple[Choice, ...]
+
+
+def choices(policy: Policy, need: Need, available: frozenset[str]) -> Choices:
+    """
+    Sort the connectors by whether they may serve *need*.
+
+    Args:
+        available: connectors that could be started and are not known to be ill.
+    """
+    may: list[Choice] = []
+    may_not: list[Choice] = []
+    for name, upstream in policy.config.upstreams.items():
+        if name not in need.upstreams:
+            may_not.append(Choice(name, "not_allowed_for_partner"))
+        elif upstream.ceiling < need.minimum:
+            may_not.append(Choice(name, "too_weak"))
+        elif name not in available:
+            may_not.append(Choice(name, "unavailable"))
+        else:
+            may.append(Choice(name, f"sufficient:{upstream.ceiling.value}"))
+    may.sort(key=lambda choice: policy.config.upstreams[choice.upstream].ceiling.rank)
+    return Choices(tuple(may), tuple(may_not))
+
+
+def need_of_login(
+    policy: Policy,
+    partner: str,
+    *,
+    acr_values: tuple[str, ...],
+    max_age_s: int | None,
+    prompt: tuple[str, ...],
+    now: datetime,
+) -> Need:
+    """
+    What a partner's own login demands.
+
+    ``acr_values`` is voluntary and in order of preference (OpenID Connect Core section 3.1.2.1): the weakest known
+    value can raise the partner's configured minimum, the strongest is never forced because a library listed all.
+    ``max_age=0`` equals ``prompt=login``.
+    """
+    known = policy.partner(partner)
+    login = known.login if known else None
+    if login is None:
+        return Need(minimum=min(policy.config.upstreams[u].ceiling for u in policy.config.upstreams), upstreams=())
+    asked = lowest_requested(acr_values)
+    minimum = max(login.minimum_assurance, asked) if asked else login.minimum_assurance
+    return Need(
+        minimum=minimum,
+        upstreams=login.upstreams,
+        fresh_after=now - timedelta(seconds=max_age_s) if max_age_s else None,
+        anew="login" in prompt or max_age_s == 0,
+    )
+
+
+def need_of_handoff(policy: Policy, agreement: Agreement) -> Need:
+    """What a handoff demands: the agreement's minimum, by the connectors it or else the recipient's login allows."""
+    recipient = policy.partner(agreement.recipient)
+    if agreement.upstreams is not None:
+        upstreams = agreement.upstreams
+    elif recipient is not None and recipient.login is not None:
+        upstreams = recipient.login.upstreams
+    else:
+        upstreams = tuple(policy.config.upstreams)
+    return Need(minimum=agreement.minimum_assurance, upstreams=upstreams)

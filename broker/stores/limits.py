@@ -1,0 +1,21 @@
+"""What every state store refuses before it does anything: mistakes of our own code, so `ValueError`, never `StoreDown`."""
+
+import math
+
+from broker.stores.ports import Key
+
+LONGEST_KEY = 200
+
+
+def checked_key(key: Key) -> Key:
+    """*key* itself. Raises ValueError when it is empty, not ASCII or longer than 200 characters."""
+    if not 0 < len(key) <= LONGEST_KEY or not key.isascii():
+        raise ValueError("state keys are 1 to 200 ASCII characters")
+    return key
+
+
+def milliseconds(ttl_s: float) -> int:
+    """A time to live in whole milliseconds, at least one. Raises ValueError unless finite and above zero."""
+    if not 0 < ttl_s < math.inf:
+        raise ValueError("a time to live is finite and above zero seconds: nothing may stay for ever")
+    return math.ceil(ttl_s * 1000)

@@ -1,0 +1,124 @@
+"""
+State in this process's own memory: for tests and for a single process that found no server to start.
+
+Nothing survives a restart and nothing is shared with a second process; production refuses it.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, assert_never
+
+from broker.errors import StoreDown
+from broker.stores.limits import checked_key, milliseconds
+from broker.stores.ports import Count, Drop, Get, Key, Op, Put, PutNew, Swap, Take
+
+Clock = Callable[[], float]
+"""Seconds that only ever grow, such as `time.monotonic`."""
+
+
+class MemoryState:
+    """
+    `StateStore` in a dict.
+
+    Atomic because nothing is awaited between the first and the last operation of a run. When *max_entries* live keys
+    are there, a new one is refused as a full Redis would refuse it: nothing is evicted, since a forgotten replay
+    guard or a forgotten tombstone is a hole.
+    """
+
+    def __init__(self, *, clock: Clock = time.monotonic, max_entries: int = 100_000) -> None:
+        self._clock = clock
+        self._max_entries = max_entries
+        self._entries: dict[Key, tuple[bytes, float]] = {}
+        self._deadlines: list[tuple[float, Key]] = []
+        self._closed = False
+
+    async def run(self, *ops: Op) -> Sequence[Any]:
+        """See `StateStore.run`. Raises StoreDown when full or closed."""
+        if self._closed:
+            raise StoreDown("state store in memory: closed")
+        for op in ops:
+            _check(op)
+        now = self._clock()
+        self._forget_expired(now)
+        return [self._do(op, now) for op in ops]
+
+    async def ping(self) -> None:
+        """Raises StoreDown when full or closed."""
+        await self.run(Put("ping:memory", b"1", 1), Drop("ping:memory"))
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._closed = True
+        self._entries.clear()
+        self._deadlines.clear()
+
+    def _do(self, op: Op, now: float) -> Any:
+        entry = self._entries.get(op.key)
+        found = None if entry is None else entry[0]
+        match op:
+            case Get():
+                return found
+            case Put():
+                return self._write(op.key, op.value, op.ttl_s, now)
+            case PutNew():
+                if found is None:
+                    self._write(op.key, op.value, op.ttl_s, now)
+                return found is None
+            case Take():
+                if found is not None and op.leave is not None:
+                    self._write(op.key, op.leave, op.leave_ttl_s, now)
+                elif found is not None:
+                    del self._entries[op.key]
+                return found
+            case Swap():
+                if found == op.old:
+                    self._write(op.key, op.new, op.ttl_s, now)
+                return found == op.old
+            case Drop():
+                return self._entries.pop(op.key, None) is not None
+            case Count():
+                return self._count(op, entry, now)
+        assert_never(op)
+
+    def _count(self, op: Count, entry: tuple[bytes, float] | None, now: float) -> int:
+        if entry is None:
+            self._write(op.key, b"1", op.window_s, now)
+            return 1
+        value, deadline = entry
+        if not value.isdigit():
+            raise StoreDown("state store in memory: Count on a key that is no counter")
+        self._entries[op.key] = (str(int(value) + 1).encode(), deadline)
+        return int(value) + 1
+
+    def _write(self, key: Key, value: bytes, ttl_s: float, now: float) -> None:
+        if key not in self._entries and len(self._entries) >= self._max_entries:
+            raise StoreDown("state store in memory: full", entries=len(self._entries))
+        deadline = now + ttl_s
+        self._entries[key] = (value, deadline)
+        heapq.heappush(self._deadlines, (deadline, key))
+        if len(self._deadlines) > 64 + 2 * len(self._entries):
+            self._drop_stale_deadlines()
+
+    def _forget_expired(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, key = heapq.heappop(self._deadlines)
+            entry = self._entries.get(key)
+            if entry is not None and entry[1] == deadline:
+                del self._entries[key]
+
+    def _drop_stale_deadlines(self) -> None:
+        # A key that is rewritten or taken leaves its old deadline behind; long ones would pile up for days.
+        self._deadlines = [(deadline, key) for key, (_, deadline) in self._entries.items()]
+        heapq.heapify(self._deadlines)
+
+
+def _check(op: Op) -> None:
+    checked_key(op.key)
+    match op:
+        case Put() | PutNew() | Swap():
+            milliseconds(op.ttl_s)
+        case Take(leave=bytes()):
+            milliseconds(op.leave_ttl_s)
+        case Count():
+            milliseconds(op.window_s)
