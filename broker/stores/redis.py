@@ -181,7 +181,9 @@ def _factory(url: str, connect_timeout_s: float) -> tuple[ConnectionPool, Abstra
         return pool, pool.make_connection()
     except (ValueError, TypeError, RedisError):
         # security: the library's text may quote the part of the URL that holds the password.
-        raise ValueError("not a usable Redis URL: redis://, rediss:// or unix:// with known options") from None
+        raise ValueError(
+            "not a usable Redis URL: redis://, rediss:// or unix:// with known options"
+        ) from None
 
 
 def _where(url: str) -> str:

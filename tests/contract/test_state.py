@@ -1,0 +1,317 @@
+"""One suite for every `StateStore`: what journeys, codes, handoffs and replay guards rely on."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from broker.stores.memory import MemoryState
+from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, StateStore, Swap, Take
+from broker.stores.redis import RedisState
+
+MINUTE = 60.0
+SHORT = 0.03
+
+
+@dataclass
+class Subject:
+    """A store under test, and how time passes in it."""
+
+    store: StateStore
+    pass_time: Callable[[float], Awaitable[None]]
+
+
+class HandClock:
+    """Monotonic seconds that move only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=["memory", "redis", "valkey"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """A store with keys of its own: servers are shared by all tests, the prefix is not."""
+    if request.param == "memory":
+        clock = HandClock()
+
+        async def wind(seconds: float) -> None:
+            clock.now += seconds
+
+        memory = MemoryState(clock=clock)
+        yield Subject(memory, wind)
+        await memory.close()
+        return
+
+    async def wait(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    url = request.getfixturevalue(f"{request.param}_url")
+    redis = RedisState(url, prefix=f"{request.node.name}:{time.monotonic_ns()}:")
+    yield Subject(redis, wait)
+    await redis.close()
+
+
+@pytest.fixture
+def store(subject: Subject) -> StateStore:
+    return subject.store
+
+
+async def one(store: StateStore, op: Op) -> object:
+    (result,) = await store.run(op)
+    return result
+
+
+async def gone_within(subject: Subject, key: str, seconds: float) -> bool:
+    """Whether *key* vanishes by itself; real servers are asked again and again, at most a second longer."""
+    await subject.pass_time(seconds)
+    deadline = time.monotonic() + 1
+    while await one(subject.store, Get(key)) is not None:
+        if time.monotonic() > deadline or isinstance(subject.store, MemoryState):
+            return False
+        await asyncio.sleep(0.002)
+    return True
+
+
+async def test_a_key_that_never_was_is_a_miss_for_every_operation(store: StateStore) -> None:
+    """A miss is a value, never an error."""
+    results = await store.run(
+        Get("a:1"),
+        Take("a:1"),
+        Take("a:1", leave=b"used", leave_ttl_s=MINUTE),
+        Swap("a:1", b"", b"x", MINUTE),
+        Drop("a:1"),
+    )
+    assert list(results) == [None, None, None, False, False]
+    assert await one(store, Get("a:1")) is None
+
+
+async def test_put_overwrites_and_get_reads_as_often_as_asked(store: StateStore) -> None:
+    """Put writes whatever was there before; Get changes nothing."""
+    results = await store.run(Put("a:1", b"old", MINUTE), Put("a:1", b"new", MINUTE), Get("a:1"), Get("a:1"))
+    assert list(results) == [None, None, b"new", b"new"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\x00", b"a\x00b\r\n$3\r\n", bytes(range(256)), b"\xff" * 100_000],
+    ids=["empty", "nul", "protocol", "all-bytes", "large"],
+)
+async def test_values_come_back_byte_for_byte(store: StateStore, value: bytes) -> None:
+    """Values are bytes, whatever they hold, through every operation that reads or compares them."""
+    assert list(await store.run(PutNew("b:1", value, MINUTE), Get("b:1"))) == [True, value]
+    assert await one(store, Swap("b:1", value, value + b"\x00", MINUTE)) is True
+    assert await one(store, Take("b:1", leave=value, leave_ttl_s=MINUTE)) == value + b"\x00"
+    assert await one(store, Take("b:1")) == value
+
+
+async def test_put_new_writes_only_where_nothing_is(store: StateStore) -> None:
+    """The second writer is told so, and changes neither value nor lifetime."""
+    results = await store.run(PutNew("c:1", b"first", MINUTE), PutNew("c:1", b"second", MINUTE), Get("c:1"))
+    assert list(results) == [True, False, b"first"]
+
+
+async def test_put_new_loser_does_not_prolong(subject: Subject) -> None:
+    """A replayed id cannot keep its own guard alive."""
+    await subject.store.run(PutNew("c:2", b"x", SHORT), PutNew("c:2", b"y", MINUTE))
+    assert await gone_within(subject, "c:2", SHORT)
+
+
+async def test_a_taken_value_is_gone(store: StateStore) -> None:
+    """One-time means one time."""
+    assert list(await store.run(Put("d:1", b"x", MINUTE), Take("d:1"), Take("d:1"))) == [None, b"x", None]
+
+
+async def test_a_tombstone_tells_used_from_never_was(store: StateStore) -> None:
+    """Whoever comes second gets the tombstone; a key that never was leaves none."""
+    await store.run(Put("d:2", b"x", MINUTE))
+    take = Take("d:2", leave=b"used", leave_ttl_s=MINUTE)
+    assert list(await store.run(take, take, Get("d:2"))) == [b"x", b"used", b"used"]
+    assert list(await store.run(Take("d:3", leave=b"used", leave_ttl_s=MINUTE), Get("d:3"))) == [None, None]
+
+
+async def test_a_tombstone_has_its_own_lifetime(subject: Subject) -> None:
+    """It goes when its own time is over, however long the value might have lived."""
+    await subject.store.run(Put("d:4", b"x", MINUTE), Take("d:4", leave=b"used", leave_ttl_s=SHORT))
+    assert await gone_within(subject, "d:4", SHORT)
+
+
+async def test_an_empty_tombstone_is_a_tombstone(store: StateStore) -> None:
+    """Empty bytes are not None."""
+    await store.run(Put("d:5", b"x", MINUTE), Take("d:5", leave=b"", leave_ttl_s=MINUTE))
+    assert await one(store, Get("d:5")) == b""
+
+
+@pytest.mark.parametrize(
+    "stale", [b"other", b"", b"valu", b"value "], ids=["other", "empty", "shorter", "longer"]
+)
+async def test_swap_refuses_any_other_value(store: StateStore, stale: bytes) -> None:
+    """Only exactly the old value is replaced."""
+    await store.run(Put("e:1", b"value", MINUTE))
+    assert list(await store.run(Swap("e:1", stale, b"new", MINUTE), Get("e:1"))) == [False, b"value"]
+
+
+async def test_swap_never_creates(store: StateStore) -> None:
+    """A journey that expired stays expired."""
+    assert list(await store.run(Swap("e:2", b"", b"new", MINUTE), Get("e:2"))) == [False, None]
+
+
+async def test_swap_sets_the_new_lifetime(subject: Subject) -> None:
+    """The lifetime is the one given with the new value, and a refused swap changes nothing."""
+    await subject.store.run(
+        Put("e:3", b"a", MINUTE), Swap("e:3", b"a", b"b", SHORT), Swap("e:3", b"a", b"c", MINUTE)
+    )
+    assert await gone_within(subject, "e:3", SHORT)
+
+
+async def test_drop_says_whether_it_was_there(store: StateStore) -> None:
+    """Dropping twice is no error."""
+    assert list(await store.run(Put("f:1", b"x", MINUTE), Drop("f:1"), Drop("f:1"), Get("f:1"))) == [
+        None,
+        True,
+        False,
+        None,
+    ]
+
+
+async def test_count_counts_and_starts_anew_after_its_window(subject: Subject) -> None:
+    """The window begins at the first count; later counts do not prolong it, or a limit would never end."""
+    window = Count("g:1", SHORT)
+    first = await subject.store.run(window, window, window)
+    assert list(first) == [1, 2, 3]
+    assert await gone_within(subject, "g:1", SHORT)
+    assert await one(subject.store, window) == 1
+
+
+async def test_count_keeps_the_first_window(subject: Subject) -> None:
+    """A later count with a longer window does not lengthen the running one."""
+    await subject.store.run(Count("g:2", SHORT), Count("g:2", MINUTE))
+    assert await gone_within(subject, "g:2", SHORT)
+
+
+@pytest.mark.parametrize("op", [Put("h:1", b"x", SHORT), PutNew("h:1", b"x", SHORT)], ids=["Put", "PutNew"])
+async def test_values_expire(subject: Subject, op: Op) -> None:
+    """A time to live is kept, and the key is then free again."""
+    await subject.store.run(op)
+    assert await gone_within(subject, "h:1", SHORT)
+    assert await one(subject.store, PutNew("h:1", b"y", MINUTE)) is True
+
+
+async def test_put_replaces_the_lifetime(subject: Subject) -> None:
+    """A longer second write survives the end of the first."""
+    await subject.store.run(Put("h:2", b"x", SHORT), Put("h:2", b"y", MINUTE), Put("h:3", b"x", SHORT))
+    assert await gone_within(subject, "h:3", SHORT)
+    assert await one(subject.store, Get("h:2")) == b"y"
+
+
+async def test_an_expired_value_cannot_be_taken_swapped_or_dropped(subject: Subject) -> None:
+    """Expiry is a miss for every operation, not only for reading."""
+    await subject.store.run(Put("h:4", b"x", SHORT))
+    assert await gone_within(subject, "h:4", SHORT)
+    results = await subject.store.run(Take("h:4"), Swap("h:4", b"x", b"y", MINUTE), Drop("h:4"))
+    assert list(results) == [None, False, False]
+
+
+async def test_a_batch_runs_in_order_and_answers_in_order(store: StateStore) -> None:
+    """Each operation sees what the ones before it in the batch did."""
+    results = await store.run(
+        Put("i:1", b"a", MINUTE),
+        Swap("i:1", b"a", b"b", MINUTE),
+        Get("i:1"),
+        Count("i:2", MINUTE),
+        PutNew("i:1", b"c", MINUTE),
+        Take("i:1"),
+        PutNew("i:1", b"d", MINUTE),
+        Drop("i:1"),
+        Count("i:2", MINUTE),
+    )
+    assert list(results) == [None, True, b"b", 1, False, b"b", True, True, 2]
+
+
+async def test_an_empty_batch_does_nothing(store: StateStore) -> None:
+    """No operations, no results."""
+    assert list(await store.run()) == []
+
+
+async def test_ping_returns_when_reads_and_writes_work(store: StateStore) -> None:
+    """And says nothing."""
+    await store.ping()
+
+
+async def test_closing_twice_is_fine(store: StateStore) -> None:
+    """Shutdown paths may meet."""
+    await store.close()
+    await store.close()
+
+
+@pytest.mark.parametrize("ttl_s", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ttl_s: Put("j:1", b"x", ttl_s),
+        lambda ttl_s: PutNew("j:1", b"x", ttl_s),
+        lambda ttl_s: Swap("j:1", b"x", b"y", ttl_s),
+        lambda ttl_s: Take("j:1", leave=b"used", leave_ttl_s=ttl_s),
+        lambda ttl_s: Count("j:1", ttl_s),
+    ],
+    ids=["Put", "PutNew", "Swap", "Take", "Count"],
+)
+async def test_nothing_may_stay_for_ever(
+    store: StateStore, make: Callable[[float], Op], ttl_s: float
+) -> None:
+    """A time to live is finite and above zero; a mistake here is ours, and nothing of the batch is carried out."""
+    with pytest.raises(ValueError, match="time to live"):
+        await store.run(Put("j:2", b"x", MINUTE), make(ttl_s))
+    assert await one(store, Get("j:2")) is None
+
+
+@pytest.mark.parametrize("key", ["", "k:å", "k:" + "x" * 199], ids=["empty", "not-ascii", "too-long"])
+async def test_strange_keys_are_refused(store: StateStore, key: str) -> None:
+    """Keys are short ASCII; anything else is a mistake of ours, found in every store alike."""
+    with pytest.raises(ValueError, match="keys"):
+        await store.run(Get(key))
+
+
+@pytest.mark.parametrize(
+    ("before", "op", "won", "lost"),
+    [
+        (b"code", Take("k:1"), b"code", None),
+        (b"code", Take("k:1", leave=b"used", leave_ttl_s=MINUTE), b"code", b"used"),
+        (None, PutNew("k:1", b"x", MINUTE), True, False),
+        (b"old", Swap("k:1", b"old", b"new", MINUTE), True, False),
+        (b"x", Drop("k:1"), True, False),
+    ],
+    ids=["Take", "Take-leave", "PutNew", "Swap", "Drop"],
+)
+async def test_of_fifty_at_once_exactly_one_wins(
+    store: StateStore, before: bytes | None, op: Op, won: object, lost: object
+) -> None:
+    """The promise behind codes, references and replay guards: one winner, forty-nine who know that they are not."""
+    for _ in range(5):
+        await store.run(Drop("k:1"))
+        if before is not None:
+            await store.run(Put("k:1", before, MINUTE))
+        results = await asyncio.gather(*(one(store, op) for _ in range(50)))
+        assert results.count(won) == 1
+        assert results.count(lost) == 49
+
+
+async def test_fifty_counts_at_once_lose_none(store: StateStore) -> None:
+    """Every caller gets a number of its own."""
+    counts = await asyncio.gather(*(one(store, Count("l:1", MINUTE)) for _ in range(50)))
+    assert sorted(map(str, counts)) == sorted(map(str, range(1, 51)))
+
+
+async def test_hundreds_at_once_each_get_their_own_answer(store: StateStore) -> None:
+    """More callers than connections wait their turn; no answer goes to somebody else."""
+
+    async def write_then_read(number: int) -> bool:
+        mine = str(number).encode()
+        _, read = await store.run(Put(f"m:{number}", mine, MINUTE), Get(f"m:{number}"))
+        return bool(read == mine) and await one(store, Take(f"m:{number}")) == mine
+
+    assert all(await asyncio.gather(*(write_then_read(number) for number in range(300))))
