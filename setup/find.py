@@ -1,0 +1,121 @@
+"""
+Where the programs are that the tests drive: a Chrome or Chromium, redis-server, PostgreSQL's server programs.
+
+Used by the set-up and by the tests, so that both mean the same program. As a command it prints one path:
+``python -m setup.find browser`` (exit code 1 and no output when there is none).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC_BROWSERS = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+# Below the folder where playwright keeps the browsers it downloads; newest name last when sorted.
+PLAYWRIGHT_BROWSERS = (
+    "chromium-*/chrome-linux*/chrome",
+    "chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
+)
+POSTGRES_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/usr/local/bin",
+    "/usr/local/pgsql/bin",
+    "/opt/homebrew/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+)
+REDIS_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
+
+
+def browser() -> Path | None:
+    """
+    The browser to drive: STAFETT_CHROMIUM if set, else the first that really starts.
+
+    The names may belong to a stub that only says "install the snap": each candidate is asked for its version.
+    """
+    chosen = os.environ.get("STAFETT_CHROMIUM")
+    candidates = [Path(chosen)] if chosen else _browser_candidates()
+    return next((path for path in candidates if is_browser(path)), None)
+
+
+def is_browser(path: Path) -> bool:
+    """Whether *path* is a Chrome or Chromium that starts on this machine."""
+    try:
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0 and re.search(r"(Chrome|Chromium)\S* .*\d+\.\d+", answer.stdout) is not None
+
+
+def redis_server() -> Path | None:
+    """Redis' own server, redis-server."""
+    return next(_programs("redis-server", REDIS_FOLDERS), None)
+
+
+def postgres_folder() -> Path | None:
+    """The folder that holds initdb, postgres and psql of one PostgreSQL: PATH's, else the newest."""
+    on_path = (program.resolve().parent for program in _programs("initdb", ()))
+    for folder in (*on_path, *_newest_first(POSTGRES_FOLDERS)):
+        if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres", "psql")):
+            return folder
+    return None
+
+
+def _browser_candidates() -> Iterator[Path]:
+    for name in BROWSER_NAMES:
+        if found := shutil.which(name):
+            yield Path(found)
+    yield from (Path(path) for path in MAC_BROWSERS if os.access(path, os.X_OK))
+    for folder in _playwright_folders():
+        for pattern in PLAYWRIGHT_BROWSERS:
+            yield from sorted(folder.glob(pattern), reverse=True)
+
+
+def _playwright_folders() -> list[Path]:
+    if chosen := os.environ.get("PLAYWRIGHT_BROWSERS_PATH"):
+        return [Path(chosen)]
+    try:
+        home = Path.home()
+    except RuntimeError:  # an account without a home folder
+        return []
+    return [home / ".cache/ms-playwright", home / "Library/Caches/ms-playwright"]
+
+
+def _programs(name: str, folders: Iterable[str]) -> Iterator[Path]:
+    if found := shutil.which(name):
+        yield Path(found)
+    yield from (path for folder in folders if os.access(path := Path(folder, name), os.X_OK))
+
+
+def _newest_first(patterns: Iterable[str]) -> list[Path]:
+    folders = [folder for pattern in patterns for folder in Path("/").glob(pattern.lstrip("/"))]
+    return sorted(
+        folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], reverse=True
+    )
+
+
+def main() -> int:
+    """Print the path asked for: browser, redis-server or postgres."""
+    finders = {"browser": browser, "redis-server": redis_server, "postgres": postgres_folder}
+    if len(sys.argv) != 2 or sys.argv[1] not in finders:
+        print(f"usage: python -m setup.find {'|'.join(finders)}", file=sys.stderr)
+        return 2
+    found = finders[sys.argv[1]]()
+    if found is None:
+        return 1
+    print(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
