@@ -61,8 +61,15 @@ class NeedsCustomer(StafettError):
 
     default_code = "needs_customer"
 
-    def __init__(self, detail: str, *, oauth_error: str = "login_required", **facts: str | int | bool | None) -> None:
-        super().__init__(detail, **facts)
+    def __init__(
+        self,
+        detail: str,
+        *,
+        oauth_error: str = "login_required",
+        code: str | None = None,
+        **facts: str | int | bool | None,
+    ) -> None:
+        super().__init__(detail, code=code, **facts)
         self.oauth_error = oauth_error
 
 
@@ -156,8 +163,10 @@ class TooMany(StafettError):
 
     default_code = "too_many"
 
-    def __init__(self, detail: str, *, retry_after_s: int, **facts: str | int | bool | None) -> None:
-        super().__init__(detail, **facts)
+    def __init__(
+        self, detail: str, *, retry_after_s: int, code: str | None = None, **facts: str | int | bool | None
+    ) -> None:
+        super().__init__(detail, code=code, **facts)
         self.retry_after_s = retry_after_s
 
 

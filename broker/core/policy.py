@@ -9,28 +9,76 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    Tag,
+)
 
 from broker.core.assurance import Assurance
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+
+def _matching(pattern: str, sentence: str) -> AfterValidator:
+    """A pattern whose refusal is a sentence for the operator. The value is never in it: it may be a secret."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(sentence)
+        return value
+
+    return AfterValidator(check)
+
+
+LANGUAGES = ("sv", "fi", "pl", "en")
+"""The languages the pages are written in (BCP 47)."""
+
+Identifier = Annotated[
+    str,
+    _matching(
+        r"[a-z][a-z0-9-]{0,62}",
+        "must be lower-case letters, digits and hyphens, start with a letter, and have at most 63 characters",
+    ),
+]
 """Ids that operators choose: lower case letters, digits and hyphens, at most 63."""
 
-Language = Annotated[str, StringConstraints(pattern=r"^(sv|fi|pl|en)$")]
+Language = Annotated[str, _matching("|".join(LANGUAGES), f"must be one of the languages {', '.join(LANGUAGES)}")]
 Texts = Annotated[Mapping[Language, Annotated[str, StringConstraints(min_length=1, max_length=500)]], Field(min_length=1)]
 """A text per language; the broker's default language must be there (checked by ``check-config``)."""
 
-SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
+SecretRef = Annotated[
+    str,
+    _matching(
+        r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+",
+        "secrets are never written here: put it in an environment variable and write env:NAME, or in a file and write"
+        " file:PATH (relative to this config file)",
+    ),
+]
 """Where a secret is: ``env:NAME`` or ``file:PATH`` (relative to the config file). Never the secret itself."""
 
-TypeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}/v[1-9][0-9]{0,3}$")]
+TypeName = Annotated[
+    str,
+    _matching(r"[a-z][a-z0-9-]{0,62}/v[1-9][0-9]{0,3}", "must be a name and a version, such as tyre-fitting/v1"),
+]
 """A versioned payload type, such as ``tyre-fitting/v1``."""
 
-FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", max_length=120)]
+FieldName = Annotated[
+    str,
+    _matching(
+        r"(?=.{1,120}$)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*",
+        "must be the dotted name of a field of the payload, such as vehicle.registration_number",
+    ),
+]
 """A dotted path to a leaf of a payload schema: the unit of consent and release."""
 
 _DURATION = re.compile(r"^([1-9][0-9]{0,5})(s|m|h|d)$")
@@ -49,9 +97,26 @@ def _duration(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        hint = " (bits behind the mask must be zero)" if "host bits" in str(error) else ""
+        raise ValueError(f"must be a network in CIDR form, such as 10.0.0.0/8 or ::1/128{hint}") from None
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+
 def _uri(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not an address: check brackets and port number") from None
+    if parts.scheme not in {"http", "https"} or not host:
         raise ValueError("must be a complete http or https address")
     if parts.fragment or "#" in value or parts.username is not None or parts.password is not None:
         raise ValueError("must have neither a fragment nor a user name")
@@ -65,8 +130,10 @@ Uri = Annotated[str, AfterValidator(_uri)]
 
 def _origin(value: str) -> str:
     parts = urlsplit(_uri(value))
-    if parts.path not in {""} or parts.query:
+    if parts.path or "?" in value:
         raise ValueError("must be scheme, host and port only, without a trailing slash")
+    if parts.netloc != parts.netloc.lower() or parts.port == {"http": 80, "https": 443}[parts.scheme]:
+        raise ValueError("must be written as browsers do: host in lower case, no default port")
     return value
 
 
@@ -111,7 +178,7 @@ class Listen(Strict):
 class Outbound(Strict):
     """What the broker itself may call. ``allow_private_networks``: CIDRs that are otherwise refused (loopback, RFC 1918 ...)."""
 
-    allow_private_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_private_networks: tuple[Network, ...] = ()
 
 
 class State(Strict):
@@ -170,7 +237,7 @@ class BrokerSettings(Strict):
     data_dir: str | None = None
     languages: tuple[Language, ...] = ("sv", "fi", "pl", "en")
     default_language: Language = "en"
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     outbound: Outbound = Outbound()
     state: State = State()
     records: RecordsSettings = RecordsSettings()
@@ -218,10 +285,15 @@ class IdTokenAlg(StrEnum):
     ES256 = "ES256"
 
 
+ClientId = Annotated[
+    str, _matching(r"[A-Za-z0-9._-]{1,100}", "must be 1 to 100 letters, digits, dots, underscores or hyphens")
+]
+
+
 class PartnerOidc(Strict):
     """A partner as an OpenID Connect client. All addresses are compared exactly."""
 
-    client_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+    client_id: ClientId
     auth: ClientAuth = ClientAuth.SECRET_BASIC
     secret: SecretRef | None = None
     jwks_file: str | None = None
@@ -297,6 +369,22 @@ class ReleaseUpstreamAssurance(Strict):
     because: Annotated[str, StringConstraints(min_length=10, max_length=500)]
 
 
+def _release_kind(value: object) -> str | None:
+    if value is False:
+        return "withheld"
+    return "released" if isinstance(value, Mapping | ReleaseUpstreamAssurance) else None
+
+
+ReleaseChoice = Annotated[
+    Annotated[Literal[False], Tag("withheld")] | Annotated[ReleaseUpstreamAssurance, Tag("released")],
+    Discriminator(
+        _release_kind,
+        custom_error_type="release_choice",
+        custom_error_message="must be false, or give the reason: release_upstream_assurance: {because: ...}",
+    ),
+]
+
+
 class Agreement(Strict):
     """
     One edge of trust: *source* may send customers with payloads of *types* to *recipient* for *purpose*.
@@ -314,7 +402,7 @@ class Agreement(Strict):
     minimum_assurance: Assurance = Assurance.CONTACT
     upstreams: tuple[Identifier, ...] | None = None
     lifetime: AgreementLifetime = AgreementLifetime()
-    release_upstream_assurance: Literal[False] | ReleaseUpstreamAssurance = False
+    release_upstream_assurance: ReleaseChoice = False
     enabled: bool = True
 
     @property
@@ -347,7 +435,8 @@ class Policy(Strict):
     """
     The checked config as the broker uses it: `TrustConfig` plus what the loader resolved.
 
-    ``version``: first 12 hex digits of the SHA-256 of the file, named in reasons, logs and audit.
+    ``version``: first 12 hex digits of the SHA-256 of the file and of the schemas and key sets it names; stands in
+    reasons, logs and audit.
     ``fields``: payload type -> its fields in schema order. ``schemas``: payload type -> JSON Schema (parsed).
     ``client_secrets``: partner id -> secret. ``client_jwks``: partner id -> public JWK Set (parsed).
     """
@@ -360,6 +449,18 @@ class Policy(Strict):
     schemas: Mapping[str, Mapping[str, Any]]
     client_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
     client_jwks: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+
+    # Thousands of partners are looked up on every request: by index, not by search.
+    _partner_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
+    _agreement_by_edge: dict[tuple[str, str, str], Agreement] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Build the indexes."""
+        for name, partner in self.config.partners.items():
+            self._partner_by_client.setdefault(partner.oidc.client_id, name)
+        for each in self.config.agreements:
+            if each.enabled:
+                self._agreement_by_edge.setdefault((each.source, each.recipient, each.purpose), each)
 
     @property
     def broker(self) -> BrokerSettings:
@@ -377,14 +478,11 @@ class Policy(Strict):
 
     def partner_of_client(self, client_id: str) -> str | None:
         """The partner id behind an OAuth client id."""
-        return next((pid for pid, each in self.config.partners.items() if each.oidc.client_id == client_id), None)
+        return self._partner_by_client.get(client_id)
 
     def agreement(self, source: str, recipient: str, purpose: str) -> Agreement | None:
         """The enabled agreement for that edge and purpose."""
-        for each in self.config.agreements:
-            if (each.source, each.recipient, each.purpose) == (source, recipient, purpose) and each.enabled:
-                return each
-        return None
+        return self._agreement_by_edge.get((source, recipient, purpose))
 
     def text(self, texts: Mapping[str, str], language: str) -> str:
         """*texts* in *language*, else in the default language, else in any."""

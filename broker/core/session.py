@@ -56,13 +56,13 @@ class Need:
     What an ask demands of a login.
 
     ``upstreams``: connectors that may serve it, by trust config. ``fresh_after``: authentication must be later than
-    this (``max_age``); ``anew``: whatever there is, log in again (``prompt=login``).
+    this (``max_age``); ``session_after``: the session must have been opened after this (``prompt=login``).
     """
 
     minimum: Assurance
     upstreams: tuple[str, ...]
     fresh_after: datetime | None = None
-    anew: bool = False
+    session_after: datetime | None = None
 
 
 def open_session(identity: Identity, *, customer: str, language: str, now: datetime) -> Session:
@@ -105,7 +105,7 @@ def shortfall(session: Session | None, need: Need) -> str | None:
     """
     if session is None:
         return "no_session"
-    if need.anew:
+    if need.session_after is not None and session.created_at < need.session_after:
         return "login_asked"
     if need.fresh_after is not None and session.authenticated_at < need.fresh_after:
         return "too_old"

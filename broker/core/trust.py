@@ -5,9 +5,10 @@ Which connectors may serve an ask, cheapest sufficient first, and why the others
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.core.assurance import lowest_requested
-from broker.core.policy import Agreement, Policy
+from broker.core.assurance import Assurance, lowest_requested
+from broker.core.policy import Agreement, PartnerLogin, Policy
 from broker.core.session import Need
+from broker.errors import Denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +64,30 @@ def need_of_login(
     ``acr_values`` is voluntary and in order of preference (OpenID Connect Core section 3.1.2.1): the weakest known
     value can raise the partner's configured minimum, the strongest is never forced because a library listed all.
     ``max_age=0`` equals ``prompt=login``.
+
+    Args:
+        now: when the ask arrived (aware UTC), not later: freshness is measured from there.
+    Raises:
+        Denied: the partner may not start logins itself.
     """
     known = policy.partner(partner)
     login = known.login if known else None
     if login is None:
-        return Need(minimum=min(policy.config.upstreams[u].ceiling for u in policy.config.upstreams), upstreams=())
-    asked = lowest_requested(acr_values)
-    minimum = max(login.minimum_assurance, asked) if asked else login.minimum_assurance
+        raise Denied(f"{partner} may not start logins itself", code="partner.no_login", config_version=policy.version)
     return Need(
-        minimum=minimum,
+        minimum=_raised(policy, login, lowest_requested(acr_values)),
         upstreams=login.upstreams,
         fresh_after=now - timedelta(seconds=max_age_s) if max_age_s else None,
-        anew="login" in prompt or max_age_s == 0,
+        session_after=now if "login" in prompt or "select_account" in prompt or max_age_s == 0 else None,
     )
+
+
+def _raised(policy: Policy, login: PartnerLogin, asked: Assurance | None) -> Assurance:
+    """The configured minimum, raised to a voluntarily *asked* level that some allowed connector can reach."""
+    reachable = [policy.config.upstreams[name].ceiling for name in login.upstreams if name in policy.config.upstreams]
+    if asked is None or not any(level >= asked for level in reachable):
+        return login.minimum_assurance
+    return max(login.minimum_assurance, asked, key=lambda level: level.rank)
 
 
 def need_of_handoff(policy: Policy, agreement: Agreement) -> Need:

@@ -1,0 +1,340 @@
+"""
+A journey: one login attempt or one handoff, in one browser, from its beginning to the way out.
+
+    (authorize) --> Login --> [upstream] --> AskConsent --> Answer            a partner's own login
+    (link)  --> Welcome --> Login --> [upstream] --> AskConsent --> Deliver   a handoff
+                                  \\-> WrongCustomer        \\-> guest, cancel
+
+`next_step` looks at what is true now (session, handoff, consents) instead of remembering where the customer was, so
+reload, back button, many tabs and an interrupted login all land on the step that is due. A finished journey leads on, an
+expired one to a fresh start; none is a dead end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from broker.core import handoff as handoffs
+from broker.core.consent import Consent, Wish, covering
+from broker.core.handoff import Handoff
+from broker.core.policy import Agreement, Policy
+from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
+from broker.core.session import Need, Session, shortfall
+from broker.core.trust import Choices, choices, need_of_handoff, need_of_login
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """
+    A partner's authorization request, checked by the downstream edge (client and redirect URI are proven).
+
+    ``handoff``: id of the handoff its ``login_hint`` refers to. ``hinted_subject``: the pairwise subject of a verified
+    ``id_token_hint``. ``max_age_s``: seconds.
+    """
+
+    partner: str
+    redirect_uri: str
+    state: str | None
+    nonce: str | None
+    scopes: tuple[str, ...]
+    code_challenge: str | None
+    prompt: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    acr_values: tuple[str, ...] = ()
+    login_hint: str | None = None
+    hinted_subject: str | None = None
+    handoff: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    A login opened at an upstream. ``state``: the connector's own. ``token``: what a callback must bring (one use).
+
+    ``waits``: the customer waits on our page (else at the provider's, and may come back to choose another way).
+    ``busy_until``: a worker is asking the provider right now; the others answer from what is known.
+    """
+
+    upstream: str
+    state: bytes
+    token: str
+    opened_at: datetime
+    waits: bool = False
+    busy_until: datetime | None = None
+
+
+class Ending(StrEnum):
+    """How a journey was left."""
+
+    ANSWERED = "answered"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """
+    ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the
+    customer is heading. Exactly one of ``ask`` (a partner's login) and ``handoff`` (its id) is set; ``notice``: a message key
+    to show on the next page (why the last attempt failed). ``opened_at`` of the ask is ``created_at``.
+    """
+
+    id: str
+    browser: str
+    csrf: str
+    partner: str
+    language: str
+    created_at: datetime
+    expires_at: datetime
+    ask: Ask | None = None
+    handoff: str | None = None
+    welcomed: bool = False
+    attempt: Attempt | None = None
+    notice: str | None = None
+    ended: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Tell the customer where the link leads before anything happens. ``known``: somebody is logged in here already."""
+
+    handoff: Handoff
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Log in by one of ``choices``. ``reason``: why the session (if any) is not enough."""
+
+    choices: Choices
+    need: Need
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A login is open at ``upstream`` and the customer waits on our page."""
+
+    upstream: str
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCustomer:
+    """Somebody else is logged in than the handoff was made for."""
+
+    handoff: Handoff
+
+
+@dataclass(frozen=True, slots=True)
+class AskConsent:
+    """Show exactly ``release`` and ask. ``wish``: the same as names. ``agreement``: None for a plain login."""
+
+    wish: Wish
+    release: Release
+    agreement: Agreement | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer the partner's request. ``consent``: what it rests on, None when implied or nothing is shared."""
+
+    session: Session
+    consent: Consent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send the customer to the recipient; ``consent``: a remembered one to record first, None when already recorded."""
+
+    handoff: Handoff
+    agreement: Agreement
+    wish: Wish
+    consent: Consent | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffOver:
+    """
+    The handoff cannot go on: ``why`` is ``already``, ``declined``, ``expired`` or ``unavailable``.
+
+    ``handoff`` is None when even its record is gone.
+    """
+
+    why: str
+    handoff: Handoff | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The journey was left before; lead the customer on."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The journey ran out of time; offer a fresh start."""
+
+
+Step = Welcome | Login | Wait | WrongCustomer | AskConsent | Answer | Deliver | HandoffOver | Ended | Late
+
+
+def next_step(
+    journey: Journey,
+    *,
+    session: Session | None,
+    handoff: Handoff | None,
+    consents: Iterable[Consent],
+    policy: Policy,
+    available: frozenset[str],
+    now: datetime,
+) -> Step:
+    """
+    Decide what is due.
+
+    Args:
+        session: the browser's live session, None when there is none.
+        handoff: the journey's or ask's handoff as stored; None when it has none or the record is gone.
+        consents: the session customer's live consents.
+        available: connectors that can be used right now.
+    Raises:
+        Denied: the trust config no longer allows it.
+    """
+    if journey.ended is not None:
+        return Ended(journey.ended)
+    if now >= journey.expires_at:
+        return Late()
+    if journey.handoff is not None:
+        return _handoff_step(journey, session, handoff, consents, policy, available, now)
+    return _login_step(journey, session, handoff, consents, policy, available, now)
+
+
+def _handoff_step(
+    journey: Journey,
+    session: Session | None,
+    handoff: Handoff | None,
+    consents: Iterable[Consent],
+    policy: Policy,
+    available: frozenset[str],
+    now: datetime,
+) -> Step:
+    over = handoff_over(handoff, now)
+    if over is not None or handoff is None:
+        return over or HandoffOver("expired", None)
+    agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
+    if agreement is None or handoff.type not in policy.fields:
+        return HandoffOver("unavailable", handoff)
+    need = need_of_handoff(policy, agreement)
+    lacking = shortfall(session, need)
+    if session is None or lacking is not None:
+        if not journey.welcomed:
+            return Welcome(handoff)
+        return _login_or_wait(journey, policy, need, available, lacking or "no_session")
+    if not handoffs.belongs_to(handoff, session):
+        return WrongCustomer(handoff)
+    wish, release = handoff_wish(handoff, agreement, session, policy)
+    if handoff.state in handoffs.UNDERWAY:
+        return Deliver(handoff, agreement, wish, None)
+    consent = covering(consents, wish, now)
+    return Deliver(handoff, agreement, wish, consent) if consent else AskConsent(wish, release, agreement)
+
+
+def handoff_over(handoff: Handoff | None, now: datetime) -> HandoffOver | None:
+    """Why *handoff* cannot go on, None while it can. A reopened link is answered from the stored state, never as an error."""
+    if handoff is None:
+        return HandoffOver("expired", None)
+    if handoff.state in handoffs.TRANSFERRED:
+        return HandoffOver("already", handoff)
+    if handoff.state is handoffs.State.REVOKED:
+        return HandoffOver("unavailable", handoff)
+    if handoffs.is_expired(handoff, now):
+        return HandoffOver("expired", handoff)
+    if handoff.state is handoffs.State.DECLINED:
+        return HandoffOver("declined", handoff)
+    return None
+
+
+def handoff_wish(handoff: Handoff, agreement: Agreement, session: Session, policy: Policy) -> tuple[Wish, Release]:
+    """What of *handoff* would be shared if the customer keeps everything: as names and with values."""
+    terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload, None)
+    release = decide_release(terms, session, policy_version=policy.version)
+    required = tuple(name for name in release.given if name in agreement.claims.required)
+    optional = tuple(name for name in release.given if name not in agreement.claims.required)
+    wish = Wish(handoff.source, handoff.recipient, handoff.purpose, handoff.type, required, optional)
+    return wish, release
+
+
+def _login_step(
+    journey: Journey,
+    session: Session | None,
+    handoff: Handoff | None,
+    consents: Iterable[Consent],
+    policy: Policy,
+    available: frozenset[str],
+    now: datetime,
+) -> Step:
+    ask = journey.ask
+    if ask is None:
+        return Late()
+    need = need_of_ask(ask, handoff, policy, journey.created_at)
+    lacking = shortfall(session, need)
+    if session is None or lacking is not None:
+        return _login_or_wait(journey, policy, need, available, lacking or "no_session")
+    if handoff is not None:
+        if not handoffs.belongs_to(handoff, session):
+            return WrongCustomer(handoff)
+        return Answer(session, None)
+    return _login_consent(ask, session, consents, policy, now, asked_anew="consent" in ask.prompt)
+
+
+def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: datetime) -> Need:
+    """What *ask* demands of a login: the agreement's terms when it redeems a handoff, else the partner's own."""
+    if handoff is not None:
+        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
+        if agreement is not None:
+            return need_of_handoff(policy, agreement)
+    return need_of_login(
+        policy, ask.partner, acr_values=ask.acr_values, max_age_s=ask.max_age_s, prompt=ask.prompt, now=asked_at
+    )
+
+
+def _login_consent(
+    ask: Ask, session: Session, consents: Iterable[Consent], policy: Policy, now: datetime, *, asked_anew: bool
+) -> Step:
+    partner = policy.partner(ask.partner)
+    login = partner.login if partner else None
+    if login is None or login.consent == "implied":
+        return Answer(session, None)
+    terms = LoginTerms(ask.partner, login.claims, frozenset(ask.scopes), None)
+    release = decide_release(terms, session, policy_version=policy.version)
+    shared = tuple(name for name in release.given if not name.endswith("_verified"))
+    if not shared:
+        return Answer(session, None)
+    wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, (), shared)
+    consent = None if asked_anew else covering(consents, wish, now)
+    return Answer(session, consent) if consent else AskConsent(wish, release, None)
+
+
+LOGIN_PURPOSE = "login"
+LOGIN_TYPE = "login"
+
+
+def _login_or_wait(journey: Journey, policy: Policy, need: Need, available: frozenset[str], reason: str) -> Login | Wait:
+    if journey.attempt is not None and journey.attempt.waits:
+        return Wait(journey.attempt.upstream, journey.attempt)
+    return Login(choices(policy, need, available), need, reason)
+
+
+def describe(step: Step) -> dict[str, Any]:
+    """The step for the log: its name and reason, nothing personal."""
+    facts: dict[str, Any] = {"step": type(step).__name__}
+    match step:
+        case Login():
+            facts |= {"reason": step.reason, "may": [choice.upstream for choice in step.choices.may]}
+        case HandoffOver():
+            facts["reason"] = step.why
+        case _:
+            pass
+    return facts

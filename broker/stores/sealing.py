@@ -1,0 +1,84 @@
+"""
+Encryption of what is remembered, and keyed digests to look things up by.
+
+One secret gives a separate key per use by HKDF-SHA256 (RFC 5869). Sealed values are AES-256-GCM (NIST SP 800-38D) with
+a random 96-bit nonce; the place they belong to is authenticated with them, so a value moved or changed by somebody
+with access to the store does not open.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_KEY_ID_BYTES = 4
+_NONCE_BYTES = 12
+
+
+class Broken(ValueError):
+    """A sealed value that does not open: changed, moved, made with an unknown key, or not sealed at all."""
+
+
+class Sealer:
+    """
+    Seals and opens bytes for one ``use`` (such as ``state`` or ``records``).
+
+    Args:
+        secrets_: at least 32 bytes each; the first seals, all open.
+        use: separates keys; values sealed for one use do not open for another.
+    """
+
+    def __init__(self, secrets_: Sequence[bytes], use: str) -> None:
+        if not secrets_ or any(len(secret) < 32 for secret in secrets_):
+            raise ValueError("a sealing secret needs at least 32 bytes")
+        keys = [_derive(secret, f"seal:{use}") for secret in secrets_]
+        self._ciphers = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in keys}
+        self._current = next(iter(self._ciphers))
+        self._cipher = self._ciphers[self._current]
+
+    def seal(self, plain: bytes, place: str) -> bytes:
+        """*plain*, readable only by `open` with the same *place*."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return self._current + nonce + self._cipher.encrypt(nonce, plain, place.encode())
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """
+        What was sealed for *place*.
+
+        Raises: Broken.
+        """
+        cipher = self._ciphers.get(sealed[:_KEY_ID_BYTES])
+        if cipher is None:
+            raise Broken("sealed with an unknown key")
+        nonce, body = sealed[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES], sealed[_KEY_ID_BYTES + _NONCE_BYTES :]
+        try:
+            return cipher.decrypt(nonce, body, place.encode())
+        except (InvalidTag, ValueError) as error:
+            raise Broken("changed, moved or cut") from error
+
+
+class Digester:
+    """Keyed digests (HMAC-SHA256) of values that may not be stored in clear but must be found again."""
+
+    def __init__(self, secret: bytes, use: str) -> None:
+        self._key = _derive(secret, f"digest:{use}")
+
+    def digest(self, *parts: str) -> str:
+        """Hex digest of *parts*, kept apart from each other."""
+        message = b"".join(len(raw := part.encode()).to_bytes(4, "big") + raw for part in parts)
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+
+
+def name_of(token: str) -> str:
+    """The name a secret *token* is stored under: 192 bits of its SHA-256, so that a reader of the store cannot use it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()[:24]).decode()
+
+
+def _derive(secret: bytes, label: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"stafett:" + label.encode()).derive(secret)

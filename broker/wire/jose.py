@@ -1,0 +1,215 @@
+"""
+Our own signatures, and the assertions partners sign.
+
+Every kind of token has its own ``typ`` and is verified for it (RFC 8725 section 3.11); algorithms are named by us, never
+taken from a header (section 3.1). Keys are parsed once.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet, RSAKey
+
+from broker.errors import BadClient, ConfigError
+
+_MAX_TOKEN = 16 * 1024
+_MAX_HEADER = 8 * 1024
+_ASSERTION_ALGS = ("RS256", "PS256", "ES256", "EdDSA")
+
+
+class BadToken(ValueError):
+    """A token that is malformed, not ours, wrongly signed or of another kind; the text says which, without its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key ready to sign. ``kid``: RFC 7638 thumbprint."""
+
+    kid: str
+    alg: str
+    private: Any
+    public_jwk: Mapping[str, Any]
+    verifier: RSAKey | ECKey
+
+
+class Keyring:
+    """
+    The broker's signing keys: the first RSA key signs RS256, the first EC P-256 key ES256; all are published.
+
+    Args:
+        pems: private keys, PKCS#8 PEM.
+    Raises:
+        ConfigError: a key that cannot be read, is too weak, or one of the two kinds is missing.
+    """
+
+    def __init__(self, pems: Sequence[bytes]) -> None:
+        keys = [_load(pem, index) for index, pem in enumerate(pems)]
+        self._signing = {alg: key for key in reversed(keys) for alg in [key.alg]}
+        if missing := {"RS256", "ES256"} - set(self._signing):
+            raise ConfigError(
+                (f"broker.keys.signing: no key for {' and '.join(sorted(missing))}; give one RSA key (2048 bits or more) and one EC P-256 key",)
+            )
+        self._by_kid = {key.kid: key for key in keys}
+        if len(self._by_kid) != len(keys):
+            raise ConfigError(("broker.keys.signing: the same key is given twice",))
+        self._jwks = json.dumps({"keys": [dict(key.public_jwk) for key in keys]}, separators=(",", ":")).encode()
+
+    def jwks(self) -> bytes:
+        """The public JWK Set (RFC 7517 section 5) as JSON."""
+        return self._jwks
+
+    def sign(self, claims: Mapping[str, Any], *, alg: str, typ: str = "JWT") -> str:
+        """A compact JWS over *claims* with *alg* (``RS256`` or ``ES256``)."""
+        key = self._signing[alg]
+        return jwt.encode(dict(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
+
+    def id_token_hint(self, token: str, *, issuer: str) -> Mapping[str, Any]:
+        """
+        Claims of an ID token of ours given back as a hint: signature and issuer hold, expiry is not looked at.
+
+        Spec: OpenID Connect RP-Initiated Logout 1.0 section 2; OpenID Connect Core section 3.1.2.1.
+        Raises: BadToken.
+        """
+        header = _header(token)
+        key = self._by_kid.get(str(header.get("kid", "")))
+        if key is None or header.get("alg") != key.alg or header.get("typ", "JWT") != "JWT":
+            raise BadToken("hint is not signed by a key of ours as an ID token")
+        claims = _verified(token, KeySet([key.verifier]), (key.alg,))
+        if claims.get("iss") != issuer or not isinstance(claims.get("sub"), str) or "handoff_data" in claims:
+            raise BadToken("hint was issued by somebody else")
+        return claims
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A verified client assertion. ``jti`` is unique per client; ``expires_at`` in seconds since the epoch."""
+
+    jti: str
+    expires_at: int
+
+
+def unverified_client(assertion: str) -> str:
+    """Whose assertion this claims to be (``sub``), to find the keys by. Raises: BadToken."""
+    _header(assertion)
+    try:
+        claims = json.loads(_b64(assertion.split(".")[1]))
+    except (ValueError, IndexError) as error:
+        raise BadToken("assertion payload is not JSON") from error
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    if not isinstance(subject, str):
+        raise BadToken("assertion has no sub")
+    return subject
+
+
+def verify_client_assertion(
+    assertion: str, *, keys: KeySet, client_id: str, issuer: str, now: datetime, max_age_s: int = 300, skew_s: int = 60
+) -> Assertion:
+    """
+    Check a ``private_key_jwt`` assertion.
+
+    Spec: RFC 7523 section 3; audience is the issuer as one string (draft-ietf-oauth-rfc7523bis). Replay is the caller's business.
+    Raises: BadClient.
+    """
+    try:
+        header = _header(assertion)
+        claims = _verified(assertion, keys, _ASSERTION_ALGS)
+    except BadToken as error:
+        raise BadClient(f"client assertion: {error}") from error
+    if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
+        raise BadClient("client assertion: wrong typ")
+    if claims.get("iss") != client_id or claims.get("sub") != client_id:
+        raise BadClient("client assertion: iss and sub must be the client id")
+    if claims.get("aud") != issuer:
+        raise BadClient("client assertion: aud must be the issuer, as one string")
+    jti, expires_at = claims.get("jti"), _number(claims, "exp")
+    if not isinstance(jti, str) or not 1 <= len(jti) <= 200:
+        raise BadClient("client assertion: jti missing")
+    at = int(now.timestamp())
+    if expires_at is None or expires_at <= at - skew_s or expires_at > at + max_age_s + skew_s:
+        raise BadClient("client assertion: exp missing, past or too far ahead")
+    for name in ("iat", "nbf"):
+        value = _number(claims, name)
+        if (name in claims and value is None) or (value is not None and value > at + skew_s):
+            raise BadClient(f"client assertion: {name} is in the future")
+    return Assertion(jti, expires_at)
+
+
+def import_jwks(jwks: Mapping[str, Any]) -> KeySet:
+    """A partner's public keys, parsed. Raises ValueError for anything the library cannot use."""
+    try:
+        return KeySet.import_key_set({"keys": list(jwks["keys"])})
+    except (JoseError, KeyError, TypeError) as error:
+        raise ValueError("not a usable JWK Set") from error
+
+
+def _load(pem: bytes, index: int) -> SigningKey:
+    where = f"broker.keys.signing[{index}]"
+    try:
+        private = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError((f"{where}: not an unencrypted PEM private key",)) from error
+    verifier: RSAKey | ECKey
+    match private:
+        case rsa.RSAPrivateKey() if private.key_size >= 2048:
+            alg, verifier = "RS256", RSAKey.import_key(_public_pem(private))
+        case ec.EllipticCurvePrivateKey() if isinstance(private.curve, ec.SECP256R1):
+            alg, verifier = "ES256", ECKey.import_key(_public_pem(private))
+        case _:
+            raise ConfigError((f"{where}: must be RSA of at least 2048 bits or EC P-256",))
+    public = {key: value for key, value in verifier.as_dict(private=False).items() if key not in {"kid", "use", "alg"}}
+    kid = verifier.thumbprint()
+    return SigningKey(kid, alg, private, {**public, "kid": kid, "use": "sig", "alg": alg}, verifier)
+
+
+def _public_pem(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    return private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _header(token: str) -> Mapping[str, Any]:
+    if len(token) > _MAX_TOKEN or token.count(".") != 2 or len(token.split(".", 1)[0]) > _MAX_HEADER:
+        raise BadToken("not a compact JWS of acceptable size")
+    try:
+        header = json.loads(_b64(token.split(".", 1)[0]))
+    except ValueError as error:
+        raise BadToken("header is not JSON") from error
+    if not isinstance(header, dict) or "crit" in header or "zip" in header or "b64" in header:
+        raise BadToken("header has members that are not understood")
+    return header
+
+
+def _verified(token: str, keys: KeySet, algs: Sequence[str]) -> Mapping[str, Any]:
+    try:
+        content = jws.deserialize_compact(token, keys, algorithms=list(algs))
+        claims = json.loads(content.payload)
+    except (JoseError, ValueError, TypeError) as error:
+        raise BadToken("signature does not hold") from error
+    if not isinstance(claims, dict):
+        raise BadToken("payload is not an object")
+    return claims
+
+
+def _number(claims: Mapping[str, Any], name: str) -> int | None:
+    value = claims.get(name)
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _b64(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def at_hash(access_token: str) -> str:
+    """``at_hash`` for SHA-256 signature algorithms (OpenID Connect Core section 3.1.3.6)."""
+    left = hashlib.sha256(access_token.encode()).digest()[:16]
+    return base64.urlsafe_b64encode(left).rstrip(b"=").decode()
