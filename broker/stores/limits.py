@@ -1,4 +1,7 @@
-"""What every state store refuses before it does anything: mistakes of our own code, so `ValueError`, never `StoreDown`."""
+"""
+What every state store refuses beforehand. These are mistakes of our own code: `ValueError`, never
+`StoreDown`.
+"""
 
 import math
 

@@ -21,9 +21,9 @@ class MemoryState:
     """
     `StateStore` in a dict.
 
-    Atomic because nothing is awaited between the first and the last operation of a run. When *max_entries* live keys
-    are there, a new one is refused as a full Redis would refuse it: nothing is evicted, since a forgotten replay
-    guard or a forgotten tombstone is a hole.
+    Atomic because nothing is awaited between the first and the last operation of a run. When
+    *max_entries* live keys are there, a new one is refused as a full Redis would refuse it: nothing is
+    evicted, since a forgotten replay guard or a forgotten tombstone is a hole.
     """
 
     def __init__(self, *, clock: Clock = time.monotonic, max_entries: int = 100_000) -> None:

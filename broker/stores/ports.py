@@ -1,9 +1,10 @@
 """
 The two small interfaces everything that remembers implements.
 
-`StateStore` holds short-lived, one-time and compare-and-set things as bytes with a time to live. Its only primitive
-is `StateStore.run`: several operations in **one round trip**, each atomic by itself, results in order.
-`Records` holds what must survive: customers, linked identities, pairwise subjects, consents, transfers, audit.
+`StateStore` holds short-lived, one-time and compare-and-set things as bytes with a time to live. Its only
+primitive is `StateStore.run`: several operations in **one round trip**, each atomic by itself, results in
+order. `Records` holds what must survive: customers, linked identities, pairwise subjects, consents,
+transfers and the audit trail.
 
 A miss is a value (None, False); an error is `StoreDown`. The two are never confused.
 """
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 Key = str
-"""``kind:opaque-id``, ASCII, at most 200 characters, never personal data. The adapters add their own prefix."""
+"""``kind:opaque-id``, ASCII, 1 to 200 characters, never personal data. The adapters add their own prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Take:
     Read and remove at once, so that exactly one caller gets it. Result: ``bytes | None``.
 
     With ``leave``, an existing key is replaced by that tombstone for ``leave_ttl_s`` seconds instead of
-    vanishing: the next taker gets the tombstone (and so knows the thing was used before), whoever comes to a key
-    that never was gets None.
+    vanishing: the next taker gets the tombstone (and so knows the thing was used before), whoever comes to a
+    key that never was gets None. Taking a tombstone this way renews it.
     """
 
     key: Key
@@ -59,7 +60,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Replace ``old`` by ``new`` only if the value is still exactly ``old``. Result: ``bool``. Always look at it."""
+    """
+    Replace ``old`` by ``new`` only if the value is still exactly ``old``. Result: ``bool``; always look
+    at it.
+    """
 
     key: Key
     old: bytes
@@ -76,7 +80,11 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Add one to a counter that starts anew every ``window_s`` seconds. Result: ``int``, the count including this one."""
+    """
+    Add one to a counter. Result: ``int``, the count including this one.
+
+    The first count opens a window of ``window_s`` seconds; when it is over, counting starts anew.
+    """
 
     key: Key
     window_s: float
@@ -92,9 +100,11 @@ class StateStore(Protocol):
         """
         Carry out *ops* in one round trip; results in the same order, types as each operation says.
 
-        Each operation is atomic; the batch as a whole is not a transaction (keys may live on different cluster nodes).
+        Each operation is atomic and sees what the ones before it did; the batch as a whole is not a
+        transaction.
 
         Raises:
+            ValueError: a key or a time to live is not as described; nothing was carried out.
             StoreDown: not reachable, too slow, read-only or full. Some operations may have been carried out.
         """
         ...
@@ -110,7 +120,11 @@ class StateStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A person the broker knows. ``id``: random, never leaves the broker. ``profile``: sealed JSON of names and contacts."""
+    """
+    A person the broker knows.
+
+    ``id``: random, never leaves the broker. ``profile``: sealed JSON of names and contacts.
+    """
 
     id: str
     created_at: datetime
@@ -140,7 +154,8 @@ class ConsentRecord:
     What a customer agreed to for one recipient and purpose.
 
     ``source``: partner the data comes from; None when the broker itself is the source (a plain login).
-    ``granted`` / ``refused``: field names. ``remember``: do not ask again. ``type``: payload type or ``login``.
+    ``granted`` / ``refused``: field names, in order. ``remember``: do not ask again. ``type``: payload
+    type or ``login``.
     """
 
     id: str
@@ -163,8 +178,9 @@ class Transfer:
     """
     One handoff after the customer's answer: the receipt, and the released data until it is swept.
 
-    ``state``: a `broker.core.handoff.State` word. ``fields``: names released. ``payload``: sealed, None once swept.
-    ``payload_sha256``: hex digest of the released JSON, kept. ``result`` / ``reference``: the recipient's acknowledgement.
+    ``state``: a `broker.core.handoff.State` word. ``fields``: names released. ``payload``: sealed, None once
+    swept. ``payload_sha256``: hex digest of the released JSON, kept. ``result`` / ``reference``: the
+    recipient's acknowledgement.
     """
 
     id: str
@@ -187,7 +203,12 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """``action``: a name of docs/events.md. ``customer``: internal id or None. ``facts``: JSON of ids and rule names, no personal data."""
+    """
+    Something that happened and must stay provable.
+
+    ``action``: a name of docs/events.md. ``customer``: internal id or None. ``facts``: JSON of ids and
+    rule names, no personal data.
+    """
 
     at: datetime
     action: str
@@ -199,7 +220,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class ProofRecord:
-    """Signed evidence of a strong login (BankID signature and OCSP answer), sealed, with its own retention."""
+    """Signed evidence of a strong login (BankID signature, OCSP answer), sealed, with its own retention."""
 
     id: str
     customer: str
@@ -219,13 +240,18 @@ class Swept:
 
 
 class Records(Protocol):
-    """Durable records. One implementation in SQL (SQLite, PostgreSQL). Every method raises StoreDown when unreachable."""
+    """
+    Durable records. One implementation in SQL (SQLite, PostgreSQL).
+
+    Every method raises StoreDown when the database is not reachable, too slow or full. Times are aware UTC.
+    """
 
     async def find_or_create_customer(
         self, identity: LinkedIdentity, new: Customer
     ) -> tuple[Customer, LinkedIdentity, bool]:
         """
-        The customer behind ``identity.lookup``; made from *new* (whose id *identity* carries) when nobody has it.
+        The customer behind ``identity.lookup``; made from *new* (whose id *identity* carries) if nobody
+        has it.
 
         Updates ``last_used_at``. Safe under concurrency: two first logins at once give one customer.
         Returns: customer, the identity as stored, and whether it is new.
@@ -241,7 +267,10 @@ class Records(Protocol):
     async def identities_of(self, customer: str) -> Sequence[LinkedIdentity]: ...
 
     async def subject_for(self, customer: str, sector: str, new: str, now: datetime) -> str:
-        """The pairwise subject of *customer* in *sector*: the stored one, else *new*, which is then stored. Race-safe."""
+        """
+        The pairwise subject of *customer* in *sector*: the stored one, else *new*, then stored.
+        Race-safe.
+        """
         ...
 
     async def customer_of_subject(self, sector: str, subject: str) -> str | None:
@@ -292,8 +321,9 @@ class Records(Protocol):
 
     async def sweep(self, now: datetime, payload_days: int, batch: int) -> Swept:
         """
-        Remove what is past its time: payloads *payload_days* after pick-up (or after creation, when never picked up),
-        proofs past ``delete_after``, consents 365 days after they ended. At most *batch* rows of each kind a call.
+        Remove what is past its time, the exact moment included: payloads *payload_days* after pick-up (or
+        after creation, when never picked up), proofs at ``delete_after``, consents 365 days after they
+        ended. At most *batch* rows of each kind a call.
         """
         ...
 

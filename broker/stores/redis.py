@@ -3,13 +3,13 @@ State in Redis or Valkey: what production runs, and what the embedded default ru
 
 Rules of this file:
 
-- One run is one write and one read on one connection. No second round trip, no transaction, each operation touches
-  one key (so keys may live on any node of a cluster).
+- One run is one write and one read on one connection. No second round trip, no transaction, each operation
+  touches one key.
 - Only commands that Redis 7.0 and Valkey both have.
-- Nothing is ever sent twice. A `Take` whose answer got lost may have been carried out, and only the caller knows what
-  that means; a hidden retry would turn "used" into "never existed".
-- Every failure is `StoreDown`: unreachable, slow, read-only, full, busy, loading. Its detail names the server and the
-  kind of error. The server's own words stay out, as they may quote keys and values.
+- Nothing is ever sent twice. A `Take` whose answer got lost may have been carried out, and only the
+  caller knows what that means; a hidden retry would turn "used" into "never existed".
+- Every failure is `StoreDown`: unreachable, slow, read-only, full, busy, loading. Its detail names the
+  server and the kind of error. The server's own words stay out, as they may quote keys and values.
 """
 
 import asyncio
@@ -28,8 +28,9 @@ from broker.errors import StoreDown
 from broker.stores.limits import checked_key, milliseconds
 from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, Swap, Take
 
-# Sent as text each time instead of by digest: the server keeps it compiled either way (measured: no difference), and
-# there is no "script not known" answer to handle after a restart, a fail-over or SCRIPT FLUSH.
+# Sent as text each time instead of by digest: the server keeps it compiled either way (measured: no
+# difference), and there is no "script not known" answer to handle after a restart, a fail-over or SCRIPT
+# FLUSH.
 _SWAP = (
     b"if redis.call('GET',KEYS[1])==ARGV[1] then "
     b"redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) return 1 end return 0"
@@ -42,7 +43,7 @@ class RedisState:
     `StateStore` on a Redis or Valkey server.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS, server certificate checked) or ``unix://``, with redis-py's options.
+        url: ``redis://``, ``rediss://`` (TLS, certificate checked) or ``unix://``, with redis-py's options.
         prefix: put before every key, so that several programs can share a server.
         max_connections: more callers than this wait, within *timeout_s*.
         timeout_s: for a whole run, waiting for a free connection and connecting included.
@@ -73,7 +74,7 @@ class RedisState:
         """See `StateStore.run`."""
         if not ops:
             return []
-        request = b"".join([pack_command(_command(self._prefix, op)) for op in ops])
+        request = b"".join([_packed(self._prefix, op) for op in ops])
         try:
             async with asyncio.timeout(self._timeout_s), self._slots:
                 replies = await self._exchange(request, len(ops))
@@ -97,9 +98,9 @@ class RedisState:
     async def _exchange(self, request: bytes, answers: int) -> list[Any]:
         if self._closed:
             raise self._down("closed")
-        connection = self._idle.pop() if self._idle else self._factory.make_connection()
+        connection = self._idle.pop() if self._idle else _connection(self._factory)
         try:
-            # Notices a connection the server has closed in the meantime, and makes a new one: this is the recovery.
+            # Notices a connection the server has closed in the meantime and makes a new one: the recovery.
             await self._factory.ensure_connection(connection)
             await connection.send_packed_command(request, check_health=False)
             replies = [await _reply(connection) for _ in range(answers)]
@@ -130,6 +131,11 @@ class RedisState:
 
     def _down(self, what: str) -> StoreDown:
         return StoreDown(f"state store at {self._where}: {what}")
+
+
+def _packed(prefix: str, op: Op) -> bytes:
+    packed: bytes = pack_command(_command(prefix, op))  # type: ignore[arg-type]  # stub: a tuple of one
+    return packed
 
 
 def _command(prefix: str, op: Op) -> tuple[str | bytes | int, ...]:
@@ -178,12 +184,18 @@ def _factory(url: str, connect_timeout_s: float) -> tuple[ConnectionPool, Abstra
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
-        return pool, pool.make_connection()
+        return pool, _connection(pool)
     except (ValueError, TypeError, RedisError):
         # security: the library's text may quote the part of the URL that holds the password.
         raise ValueError(
             "not a usable Redis URL: redis://, rediss:// or unix:// with known options"
         ) from None
+
+
+def _connection(factory: ConnectionPool) -> AbstractConnection:
+    """A new connection, not yet connected."""
+    connection: AbstractConnection = factory.make_connection()  # type: ignore[no-untyped-call]
+    return connection
 
 
 def _where(url: str) -> str:

@@ -263,7 +263,9 @@ async def test_closing_twice_is_fine(store: StateStore) -> None:
 async def test_nothing_may_stay_for_ever(
     store: StateStore, make: Callable[[float], Op], ttl_s: float
 ) -> None:
-    """A time to live is finite and above zero; a mistake here is ours, and nothing of the batch is carried out."""
+    """
+    A time to live is finite and above zero; the mistake is ours, and nothing of the batch is carried out.
+    """
     with pytest.raises(ValueError, match="time to live"):
         await store.run(Put("j:2", b"x", MINUTE), make(ttl_s))
     assert await one(store, Get("j:2")) is None
@@ -290,7 +292,9 @@ async def test_strange_keys_are_refused(store: StateStore, key: str) -> None:
 async def test_of_fifty_at_once_exactly_one_wins(
     store: StateStore, before: bytes | None, op: Op, won: object, lost: object
 ) -> None:
-    """The promise behind codes, references and replay guards: one winner, forty-nine who know that they are not."""
+    """
+    The promise behind codes, references and replay guards: one winner, forty-nine who know they are not.
+    """
     for _ in range(5):
         await store.run(Drop("k:1"))
         if before is not None:
