@@ -1,9 +1,9 @@
 """
 The customer's side: the app as a phone-shaped page.
 
-``GET /?autostarttoken=..&redirect=..`` is a launch on the same device. ``GET /`` is the app opened by hand: it reads a
-QR code from pasted text (``#qr-text``) or a screenshot (``#qr-image``). ``/orders/{handle}`` shows an opened order, also
-after a reload: choose a person (``#person-<key>``), then ``#approve`` or ``#decline``.
+``GET /?autostarttoken=..&redirect=..`` is a launch on the same device. ``GET /`` is the app opened by hand:
+it reads a QR code from pasted text (``#qr-text``) or a screenshot (``#qr-image``). ``/orders/{handle}`` shows
+an opened order, also after a reload: choose a person (``#person-<key>``), then ``#approve`` or ``#decline``.
 """
 
 import base64
@@ -29,7 +29,8 @@ from broker.demo.providers.bankid.people import PEOPLE
 
 _UPLOAD_LIMIT = 12 * 1024 * 1024
 _PIXEL_LIMIT = 40_000_000
-# No form-action: browsers apply it to the whole redirect chain after Approve, and only the website knows that chain.
+# No form-action: browsers apply it to the whole redirect chain after Approve, and only the website knows that
+# chain.
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -87,7 +88,9 @@ class _AppPage:
     async def order(self, request: Request) -> Response:
         order = self._orders.by_handle(request.path_params["handle"])
         if not order.wanted_by_customer():
-            return self._page("over.html", order=order, good=order.status is not Status.FAILED, back=_way_back(order))
+            return self._page(
+                "over.html", order=order, good=order.status is not Status.FAILED, back=_way_back(order)
+            )
         return self._page(
             "approve.html" if order.person else "choose.html",
             order=order,
@@ -131,7 +134,12 @@ def read_qr(picture: bytes) -> str:
             flat.paste(image.convert("RGBA"), mask=image.convert("RGBA").getchannel("A"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise AppRefusal("This is not a picture we can read. Use PNG or JPEG.") from error
-    found = [code.text for code in zxingcpp.read_barcodes(flat, formats=zxingcpp.BarcodeFormat.QRCode)]
+    found = [
+        code.text
+        for code in zxingcpp.read_barcodes(
+            flat, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+        )
+    ]
     ours = [text for text in found if text.startswith("bankid.")]
     if not ours:
         raise AppRefusal("There is no BankID code in this picture.")
@@ -157,7 +165,10 @@ def _way_back(order: Order) -> str | None:
 def _web_address(unverified_url: str | None) -> str | None:
     if unverified_url is None or not unverified_url.isprintable():
         return None
-    parts = urlsplit(unverified_url)
+    try:
+        parts = urlsplit(unverified_url)
+    except ValueError:
+        return None
     return unverified_url if parts.scheme in ("http", "https") and parts.hostname else None
 
 

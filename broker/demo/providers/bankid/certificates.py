@@ -1,6 +1,6 @@
 """
-The simulator's own public key infrastructure: a test CA, the API's server certificate, a relying party's client
-certificate, and the key that signs for the test persons. Nothing in it is trusted outside the demo.
+The simulator's own public key infrastructure: a test CA, the API's server certificate, a relying party's
+client certificate, and the key that signs for the test persons. Nothing in it is trusted outside the demo.
 """
 
 import ipaddress
@@ -64,10 +64,8 @@ class Certificates:
 
     def complete(self) -> bool:
         """True when every file is there."""
-        files = (
-            self.ca_cert, self.ca_key, self.server_cert, self.server_key, self.rp_cert, self.rp_key, self.person_key,
-        )  # fmt: skip
-        return all(file.is_file() for file in files)
+        keys = (self.ca_key, self.server_key, self.rp_key, self.person_key)
+        return all(file.is_file() for file in (self.ca_cert, self.server_cert, self.rp_cert, *keys))
 
     def rp_name(self) -> str:
         """The relying party's display name, as the app shows it."""

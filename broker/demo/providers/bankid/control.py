@@ -54,10 +54,11 @@ class Script:
     """
     How one person's order goes.
 
-    ``waiting``: hint while the app waits for the security code. ``failure``: hint the approval ends with, None = success.
-    ``settling``: how many collects see ``processing`` after the approval. ``risk``: value when asked for, None = left out.
-    ``device_ip``: address of the phone; None = the one the order came from. ``error``: answer to a new order that is
-    bound to this person. ``changes``: members of ``completionData`` replaced before it is sent (None removes one).
+    ``waiting``: hint while the app waits for the security code. ``failure``: hint the approval ends with,
+    None = success. ``settling``: how many collects see ``processing`` after the approval. ``risk``: value
+    when asked for, None = left out. ``device_ip``: address of the phone; None = the one the order came from.
+    ``error``: answer to a new order that is bound to this person. ``changes``: members of ``completionData``
+    replaced before it is sent (None removes one).
     """
 
     waiting: str = "userSign"
@@ -77,7 +78,10 @@ SCRIPTS: Mapping[str, tuple[str, Script]] = {
     "blocked": ("BankID blocked or too old (certificateErr)", Script(failure="certificateErr")),
     "expired": ("No contact in time (expiredTransaction)", Script(failure="expiredTransaction")),
     "old-app": ("App too old (notSupportedByUserApp)", Script(failure="notSupportedByUserApp")),
-    "risk-blocked": ("Risk too high for BankID (transactionRiskBlocked)", Script(failure="transactionRiskBlocked")),
+    "risk-blocked": (
+        "Risk too high for BankID (transactionRiskBlocked)",
+        Script(failure="transactionRiskBlocked"),
+    ),
     "risk-moderate": ("Approved with moderate risk", Script(risk="moderate")),
     "risk-high": ("Approved with high risk", Script(risk="high")),
     "other-address": ("Approved from another address", Script(device_ip="203.0.113.77")),

@@ -2,9 +2,10 @@
 Orders as BankID's server keeps them, seen from both sides: the relying party's API and the customer's app.
 
 Life of an order: created (``outstandingTransaction``) -> opened in the app by autostart token or QR code
-(``started``) -> person chosen (``userSign``) -> approved or declined. An order nobody opens within 30 s fails with
-``startFailed``; one opened but not approved within 3 minutes with ``expiredTransaction``. A final result is
-handed out once, and kept 3 minutes (complete), 5 minutes (failed) or until 3 min 10 s after creation (never opened).
+(``started``) -> person chosen (``userSign``) -> approved or declined. An order nobody opens within 30 s fails
+with ``startFailed``; one opened but not approved within 3 minutes with ``expiredTransaction``. A final result
+is handed out once, and kept 3 minutes (complete), 5 minutes (failed) or until 3 min 10 s after creation
+(never opened).
 """
 
 import hashlib
@@ -122,7 +123,13 @@ class OrderBook:
     """
 
     def __init__(
-        self, signer: Signer, control: Control, clock: Callable[[], datetime], *, rp_name: str, qr_max_age_s: int = 5
+        self,
+        signer: Signer,
+        control: Control,
+        clock: Callable[[], datetime],
+        *,
+        rp_name: str,
+        qr_max_age_s: int = 5,
     ) -> None:
         self._signer = signer
         self._control = control
@@ -138,7 +145,8 @@ class OrderBook:
         Open an order; *purpose* is ``Identification`` or ``Signing``.
 
         Raises:
-            ApiRefusal: ``alreadyInProgress`` when bound to a person who has an order running, which is aborted too.
+            ApiRefusal: ``alreadyInProgress`` when bound to a person who has an order running, which is
+                aborted too.
         """
         now = self._tidy()
         if number := request.bound_to():
@@ -150,7 +158,9 @@ class OrderBook:
         return order
 
     def collect(self, order_ref: str) -> dict[str, Any]:
-        """The answer to ``collect``; a final one is given once. Raises ApiRefusal when there is no such order."""
+        """
+        The answer to ``collect``; a final one is given once. Raises ApiRefusal when there is no such order.
+        """
         self._tidy()
         order = self._find(order_ref)
         if order.settling:
@@ -173,7 +183,9 @@ class OrderBook:
 
     # --- the app's side ---
 
-    def open_by_autostart(self, token: str, *, redirect: str | None = None, app_ip: str | None = None) -> Order:
+    def open_by_autostart(
+        self, token: str, *, redirect: str | None = None, app_ip: str | None = None
+    ) -> Order:
         """The app was launched with *token*. Opening again shows the same order. Raises AppRefusal."""
         return self._open(
             self._by(lambda order: secrets.compare_digest(order.auto_start_token.encode(), token.encode())),

@@ -1,4 +1,7 @@
-"""The test persons of the simulated app. Numbers are published test vectors (personnummer/meta), not real people."""
+"""
+The test persons of the simulated app. Numbers are published test vectors (personnummer/meta), not real
+people.
+"""
 
 from dataclasses import dataclass
 

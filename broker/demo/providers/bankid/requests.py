@@ -1,4 +1,6 @@
-"""Request bodies of the RP API v6: exact field names, lengths and types; anything else is ``invalidParameters``."""
+"""
+Request bodies of the RP API v6: exact field names, lengths and types; anything else is ``invalidParameters``.
+"""
 
 import base64
 import binascii
@@ -67,7 +69,7 @@ class App(_Strict):
     """The relying party's own app."""
 
     app_identifier: str | None = None
-    device_os: Annotated[str, Field(alias="deviceOS")] | None = None
+    device_os: str | None = Field(default=None, alias="deviceOS")
     device_model_name: str | None = None
     device_identifier: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
@@ -113,4 +115,3 @@ class OrderReference(_Strict):
     """Body of ``collect`` and ``cancel``."""
 
     order_ref: Annotated[str, Field(min_length=1, max_length=64)]
-

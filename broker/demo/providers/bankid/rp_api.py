@@ -90,4 +90,3 @@ async def _misbehave(fault: Fault, request: Request) -> Response:
             pass
     headers = {"content-type": "application/json"} | dict(fault.headers)
     return Response(fault.body, status_code=fault.status, headers=headers)
-

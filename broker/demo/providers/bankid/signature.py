@@ -1,8 +1,8 @@
 """
 What a completed order carries as proof: an XML signature and an OCSP answer, both under the test CA.
 
-The XML is written in canonical form (no comments, no empty-element tags, attributes in order, default namespaces
-declared where canonicalisation would print them), so that what is hashed is what is sent.
+The XML is written in canonical form (no comments, no empty-element tags, attributes in order, default
+namespaces declared where canonicalisation would print them), so that what is hashed is what is sent.
 Source: XML Signature Syntax and Processing 1.1; the member names are BankID's.
 """
 
@@ -59,7 +59,15 @@ class Signer:
         return self._issued[person.personal_number]
 
     def sign(
-        self, person: Person, *, visible: str, non_visible: str, rp_name: str, nonce: str, purpose: str, now: datetime
+        self,
+        person: Person,
+        *,
+        visible: str,
+        non_visible: str,
+        rp_name: str,
+        nonce: str,
+        purpose: str,
+        now: datetime,
     ) -> str:
         """
         The signature document, base64.
@@ -80,7 +88,10 @@ class Signer:
         return base64.b64encode(document.encode()).decode()
 
     def ocsp_response(self, person: Person, *, signature: str, now: datetime) -> str:
-        """A good OCSP answer for the person's certificate, base64 DER; its nonce begins with SHA-1 of *signature*."""
+        """
+        A good OCSP answer for the person's certificate, base64 DER; its nonce begins with SHA-1 of
+        *signature*.
+        """
         nonce = hashlib.sha1(signature.encode(), usedforsecurity=False).digest()
         answer = (
             ocsp.OCSPResponseBuilder()
@@ -113,7 +124,9 @@ def _signed_data(visible: str, non_visible: str, rp_name: str, nonce: str, purpo
     name = base64.b64encode(f"cn={rp_name}".encode()).decode()
     display = base64.b64encode(rp_name.encode()).decode()
     shown = (
-        f'<usrVisibleData charset="UTF-8" visible="wysiwys">{escape(visible)}</usrVisibleData>' if visible else ""
+        f'<usrVisibleData charset="UTF-8" visible="wysiwys">{escape(visible)}</usrVisibleData>'
+        if visible
+        else ""
     )
     hidden = f"<usrNonVisibleData>{escape(non_visible)}</usrNonVisibleData>" if non_visible else ""
     return (
@@ -127,7 +140,8 @@ def _signed_data(visible: str, non_visible: str, rp_name: str, nonce: str, purpo
 def _signed_info(data: str, key_info: str) -> str:
     references = "".join(
         f'<Reference{kind} URI="#{name}"><Transforms><Transform Algorithm="{_C14N}"></Transform></Transforms>'
-        f'<DigestMethod Algorithm="{_SHA256}"></DigestMethod><DigestValue>{_digest(part)}</DigestValue></Reference>'
+        f'<DigestMethod Algorithm="{_SHA256}"></DigestMethod>'
+        f"<DigestValue>{_digest(part)}</DigestValue></Reference>"
         for name, part, kind in (
             ("bidSignedData", data, f' Type="{_TYPES}"'),
             ("bidKeyInfo", key_info, ""),
