@@ -32,7 +32,7 @@ POSTGRES_FOLDERS = (
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
 )
-REDIS_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
+REDIS_FOLDERS = ("/opt/homebrew/bin", "/usr/local/bin")
 
 
 def browser() -> Path | None:

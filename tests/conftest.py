@@ -1,0 +1,104 @@
+"""What all tests share: real servers, each started when first asked for, and the golden files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests import servers
+
+GOLDEN_FOLDER = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--renew-golden", action="store_true", help="write the golden files instead of comparing"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """To renew golden files only those tests run that compare with one."""
+    if config.getoption("--renew-golden"):
+        others = [item for item in items if "golden" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+class Golden(Protocol):
+    """Compare *text* with tests/golden/NAME, or renew that file under ``make golden``."""
+
+    def __call__(self, name: str, text: str) -> None: ...
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """What others rely on, byte for byte: call it with a file name and the text published now."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN_FOLDER / name
+        if request.config.getoption("--renew-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path.name} is missing: make golden writes it"
+        assert text == path.read_text(encoding="utf-8"), f"{path.name} differs: if that is meant, make golden"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.RedisServer]:
+    """Redis, shared by the whole run; take redis_url unless the server itself is to be stopped or paused."""
+    with servers.RedisServer(servers.redis_program()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[servers.RedisServer]:
+    """The Valkey of the embedded default, shared by the whole run."""
+    with servers.RedisServer(servers.valkey_program()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.PostgresServer]:
+    """PostgreSQL, shared by the whole run; take postgres_url for a database of one's own."""
+    with servers.PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: servers.RedisServer) -> Iterator[str]:
+    """An empty Redis that runs; put back on its feet afterwards, whatever the test did to it."""
+    yield from _clean(redis_server)
+
+
+@pytest.fixture
+def valkey_url(valkey_server: servers.RedisServer) -> Iterator[str]:
+    """An empty Valkey that runs; put back on its feet afterwards, whatever the test did to it."""
+    yield from _clean(valkey_server)
+
+
+def _clean(server: servers.RedisServer) -> Iterator[str]:
+    server.start()
+    server.resume()
+    server.flush()
+    yield server.url
+    server.start()
+    server.resume()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
+    """A database of this test's own, empty."""
+    postgres_server.start()
+    name = postgres_server.new_database()
+    yield postgres_server.url(name)
+    postgres_server.start()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> Path:
+    """The browser to drive, as playwright's ``executable_path``; as root it also wants ``--no-sandbox``."""
+    return servers.chromium_path()
