@@ -1,0 +1,156 @@
+"""
+Reaching the database: addresses as operators write them, engine options that fit logins, failures as
+`StoreDown`.
+
+Every statement commits by itself (AUTOCOMMIT): the BEGIN and ROLLBACK around single statements would
+double the round trips of a login. What needs a transaction asks for one with `Database.transaction`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from broker.errors import StafettError, StoreDown
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+class Database:
+    """
+    An engine with bounded waiting and translated errors.
+
+    Args:
+        url: ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://user@host/name``;
+            ``sslmode`` as in libpq.
+        timeout_s: for one call, waiting for a connection and connecting included. A database that hangs
+            in the middle may take two seconds more, while the driver tries to say goodbye.
+        pool_size: connections to PostgreSQL. SQLite gets one: it has one writer anyway, and callers
+            queueing here in order are served sooner than connections that fight for its lock.
+        pgbouncer: prepare nothing that outlives a transaction, for a pooler in transaction mode.
+    Raises: ValueError when the URL is not understood. The text does not repeat it, as it may hold a password.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False
+    ) -> None:
+        address = _address(url)
+        self.dialect = address.get_backend_name()
+        self._where = (
+            address.database if self.dialect == "sqlite" else f"{address.host}:{address.port or 5432}"
+        )
+        self._timeout_s = timeout_s
+        self._engine = _engine(address, timeout_s, pool_size, pgbouncer)
+        self._transactional = self._engine.execution_options(
+            isolation_level="SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
+        )
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """
+        A connection on which each statement is a transaction of its own. Raises StoreDown, also from
+        inside.
+        """
+        async with self._bounded(), self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction, committed at the end. Raises StoreDown, also from inside."""
+        async with self._bounded(), self._transactional.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def alone(self, lock: int) -> AsyncIterator[AsyncConnection]:
+        """A transaction that no other holder of *lock*, in whatever process, runs at the same time."""
+        async with self.transaction() as connection:
+            if self.dialect == "sqlite":
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    def down(self, what: str) -> StoreDown:
+        """The error that says where and what kind, and no values."""
+        return StoreDown(f"records at {self._where}: {what}")
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except DBAPIError as error:
+            raise self._translated(error) from None
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise self.down(type(error).__name__) from None
+
+    def _translated(self, error: DBAPIError) -> StafettError:
+        # security: `from None` and no text of the database, since it quotes the values of the row it refused.
+        what = " ".join(filter(None, (type(error).__name__, getattr(error.orig, "sqlstate", None))))
+        if type(error).__name__ in ("IntegrityError", "DataError"):
+            return StafettError(f"records at {self._where}: {what}", code="records_refused")
+        return self.down(what)
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+        address = address.set(drivername=_DRIVERS[address.drivername])
+    except (ArgumentError, ValueError, KeyError):
+        raise ValueError("not a usable database URL: sqlite:///path or postgresql://user@host/name") from None
+    if "sslmode" in address.query:
+        mode = address.query["sslmode"]
+        address = address.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return address
+
+
+def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> AsyncEngine:
+    sqlite = address.get_backend_name() == "sqlite"
+    connect_args: dict[str, Any] = {"timeout": timeout_s}
+    if pgbouncer and not sqlite:
+        connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    options: dict[str, Any] = {
+        "isolation_level": "AUTOCOMMIT",
+        "pool_reset_on_return": None,
+        "hide_parameters": True,
+        "connect_args": connect_args,
+    }
+    if address.database not in (None, "", ":memory:") or not sqlite:
+        options |= {"pool_size": 1 if sqlite else pool_size, "max_overflow": 0, "pool_timeout": timeout_s}
+    engine = create_async_engine(address, **options)
+    if sqlite:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    else:
+        event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # WAL lets a sweep or a migration in another process read while we write; NORMAL syncs at checkpoints
+    # only.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    # After a restart of the server every pooled connection is dead, and asyncpg already knows: asking it
+    # costs nothing, where a ping per checkout would cost a round trip.
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError

@@ -1,0 +1,1 @@
+"""Schema revisions, oldest first in ``versions``; run by `broker.stores.migrate`."""

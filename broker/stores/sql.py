@@ -1,0 +1,308 @@
+"""
+Durable records in SQLite (embedded default) and PostgreSQL (production), through SQLAlchemy Core.
+
+Adding a consent, transfer or proof again under the same id changes nothing, so that a caller may repeat
+what got `StoreDown`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, delete, insert, inspect, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.stores import tables
+from broker.stores.engine import Database
+from broker.stores.ports import (
+    AuditEvent,
+    ConsentRecord,
+    Customer,
+    LinkedIdentity,
+    ProofRecord,
+    Swept,
+    Transfer,
+)
+
+CONSENTS_KEPT = timedelta(days=365)
+"""How long an ended consent stays as evidence."""
+
+
+class SqlRecords:
+    """`Records` in SQL. Arguments as `Database` describes them."""
+
+    def __init__(
+        self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False
+    ) -> None:
+        self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
+
+    async def find_or_create_customer(
+        self, identity: LinkedIdentity, new: Customer
+    ) -> tuple[Customer, LinkedIdentity, bool]:
+        """See `Records.find_or_create_customer`."""
+        if (found := await self._customer_behind(identity)) is not None:
+            return *found, False
+        if await self._create_customer(identity, new):
+            return new, identity, True
+        # Another first login was quicker between our look and our write; its rows are there now.
+        if (found := await self._customer_behind(identity)) is None:
+            raise self._database.down("identity neither found nor created")
+        return *found, False
+
+    async def get_customer(self, customer: str) -> Customer | None:
+        """See `Records.get_customer`."""
+        async with self._database.connection() as connection:
+            return await _customer(connection, customer)
+
+    async def save_profile(self, customer: str, profile: bytes) -> None:
+        """See `Records.save_profile`."""
+        table = tables.customers
+        async with self._database.connection() as connection:
+            await connection.execute(update(table).where(table.c.id == customer).values(profile=profile))
+
+    async def identities_of(self, customer: str) -> Sequence[LinkedIdentity]:
+        """See `Records.identities_of`; the oldest first."""
+        table = tables.identities
+        query = select(table).where(table.c.customer == customer).order_by(table.c.created_at, table.c.lookup)
+        async with self._database.connection() as connection:
+            return [LinkedIdentity(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def subject_for(self, customer: str, sector: str, new: str, now: datetime) -> str:
+        """See `Records.subject_for`."""
+        table = tables.subjects
+        stored = select(table.c.subject).where(table.c.sector == sector, table.c.customer == customer)
+        row = {"sector": sector, "customer": customer, "subject": new, "created_at": now}
+        async with self._database.connection() as connection:
+            if (subject := (await connection.execute(stored)).scalar()) is not None:
+                return str(subject)
+            await self._insert_once(connection, table, row, "sector", "customer")
+            return str((await connection.execute(stored)).scalar_one())
+
+    async def customer_of_subject(self, sector: str, subject: str) -> str | None:
+        """See `Records.customer_of_subject`."""
+        table = tables.subjects
+        query = select(table.c.customer).where(table.c.sector == sector, table.c.subject == subject)
+        async with self._database.connection() as connection:
+            return (await connection.execute(query)).scalar()
+
+    async def add_consent(self, consent: ConsentRecord) -> None:
+        """See `Records.add_consent`."""
+        await self._add(tables.consents, consent)
+
+    async def live_consents(self, customer: str, now: datetime) -> Sequence[ConsentRecord]:
+        """See `Records.live_consents`."""
+        table = tables.consents
+        query = (
+            select(table)
+            .where(table.c.customer == customer, *_live(now))
+            .order_by(table.c.created_at.desc(), table.c.id.desc())
+        )
+        async with self._database.connection() as connection:
+            return [ConsentRecord(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def get_consent(self, consent: str) -> ConsentRecord | None:
+        """See `Records.get_consent`; also one that has ended."""
+        query = select(tables.consents).where(tables.consents.c.id == consent)
+        async with self._database.connection() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else ConsentRecord(**row)
+
+    async def withdraw_consent(self, consent: str, customer: str, now: datetime) -> ConsentRecord | None:
+        """See `Records.withdraw_consent`. Of several at once, one gets the record."""
+        table = tables.consents
+        withdraw = (
+            update(table)
+            .where(table.c.id == consent, table.c.customer == customer, *_live(now))
+            .values(withdrawn_at=now)
+            .returning(*table.c)
+        )
+        async with self._database.connection() as connection:
+            row = (await connection.execute(withdraw)).mappings().first()
+        return None if row is None else ConsentRecord(**row)
+
+    async def add_transfer(self, transfer: Transfer) -> None:
+        """See `Records.add_transfer`."""
+        await self._add(tables.transfers, transfer)
+
+    async def update_transfer(
+        self,
+        transfer: str,
+        *,
+        state: str,
+        picked_up_at: datetime | None = None,
+        acknowledged_at: datetime | None = None,
+        result: str | None = None,
+        reference: str | None = None,
+        drop_payload: bool = False,
+    ) -> bool:
+        """See `Records.update_transfer`."""
+        named = {
+            "picked_up_at": picked_up_at,
+            "acknowledged_at": acknowledged_at,
+            "result": result,
+            "reference": reference,
+        }
+        changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if drop_payload:
+            changes["payload"] = None
+        table = tables.transfers
+        async with self._database.connection() as connection:
+            return (
+                await _changed(
+                    connection, update(table).where(table.c.id == transfer).values(state=state, **changes)
+                )
+                > 0
+            )
+
+    async def transfers_of(self, customer: str, limit: int) -> Sequence[Transfer]:
+        """See `Records.transfers_of`."""
+        table = tables.transfers
+        query = (
+            select(table)
+            .where(table.c.customer == customer)
+            .order_by(table.c.created_at.desc(), table.c.id.desc())
+            .limit(limit)
+        )
+        async with self._database.connection() as connection:
+            return [Transfer(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def add_proof(self, proof: ProofRecord) -> None:
+        """See `Records.add_proof`."""
+        await self._add(tables.proofs, proof)
+
+    async def add_audit(self, events: Sequence[AuditEvent]) -> None:
+        """See `Records.add_audit`."""
+        if events:
+            async with self._database.transaction() as connection:
+                await connection.execute(insert(tables.audit), [_columns(event) for event in events])
+
+    async def audit_of(self, customer: str, limit: int) -> Sequence[AuditEvent]:
+        """See `Records.audit_of`."""
+        table = tables.audit
+        query = (
+            select(*(column for column in table.c if column is not table.c.id))
+            .where(table.c.customer == customer)
+            .order_by(table.c.at.desc(), table.c.id.desc())
+            .limit(limit)
+        )
+        async with self._database.connection() as connection:
+            return [AuditEvent(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def sweep(self, now: datetime, payload_days: int, batch: int) -> Swept:
+        """See `Records.sweep`."""
+        transfers, consents, proofs = tables.transfers, tables.consents, tables.proofs
+        picked, made = transfers.c.picked_up_at, transfers.c.created_at
+        cutoff = now - timedelta(days=payload_days)
+        stale = and_(
+            transfers.c.payload.is_not(None),
+            made <= cutoff,
+            or_(picked.is_(None), picked <= cutoff),
+        )
+        ended = or_(
+            consents.c.withdrawn_at <= now - CONSENTS_KEPT,
+            consents.c.expires_at <= now - CONSENTS_KEPT,
+        )
+        async with self._database.connection() as connection:
+            return Swept(
+                payloads=await _changed(
+                    connection, update(transfers).where(_first(transfers, stale, batch)).values(payload=None)
+                ),
+                proofs=await _changed(
+                    connection, delete(proofs).where(_first(proofs, proofs.c.delete_after <= now, batch))
+                ),
+                consents=await _changed(connection, delete(consents).where(_first(consents, ended, batch))),
+            )
+
+    async def schema_version(self) -> str | None:
+        """See `Records.schema_version`."""
+        async with self._database.connection() as connection:
+            if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+                return None
+            return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+
+    async def ping(self) -> None:
+        """Return if the database answers and takes writes (a standby does not). Raises StoreDown."""
+        standby = "SELECT pg_is_in_recovery()" if self._database.dialect == "postgresql" else "SELECT 0"
+        async with self._database.connection() as connection:
+            if (await connection.execute(text(standby))).scalar():
+                raise self._database.down("read-only")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+    async def _customer_behind(self, identity: LinkedIdentity) -> tuple[Customer, LinkedIdentity] | None:
+        """The stored customer and identity, now marked as used; None when nobody has this lookup."""
+        table = tables.identities
+        use = (
+            update(table)
+            .where(table.c.lookup == identity.lookup)
+            .values(last_used_at=identity.last_used_at)
+            .returning(*table.c)
+        )
+        async with self._database.connection() as connection:
+            row = (await connection.execute(use)).mappings().first()
+            if row is None:
+                return None
+            stored = LinkedIdentity(**row)
+            customer = await _customer(connection, stored.customer)
+        # The foreign key holds: an identity has a customer.
+        assert customer is not None
+        return customer, stored
+
+    async def _create_customer(self, identity: LinkedIdentity, new: Customer) -> bool:
+        """Store both or neither; False when somebody else has stored this lookup."""
+        async with self._database.transaction() as connection:
+            await connection.execute(insert(tables.customers).values(_columns(new)))
+            won = await self._insert_once(connection, tables.identities, _columns(identity), "lookup")
+            if not won:
+                await connection.rollback()
+            return won
+
+    async def _add(self, table: Table, value: ConsentRecord | Transfer | ProofRecord) -> None:
+        async with self._database.connection() as connection:
+            await self._insert_once(connection, table, _columns(value), "id")
+
+    async def _insert_once(
+        self, connection: AsyncConnection, table: Table, row: dict[str, Any], *key: str
+    ) -> bool:
+        """
+        Insert unless a row with this key is there; waits for one that is just being written. True if
+        inserted.
+        """
+        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
+        return (
+            await _changed(
+                connection, dialect.insert(table).values(row).on_conflict_do_nothing(index_elements=list(key))
+            )
+            > 0
+        )
+
+
+def _columns(value: Any) -> dict[str, Any]:
+    """A record as its row: the fields are named as the columns."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return tables.consents.c.withdrawn_at.is_(None), tables.consents.c.expires_at > now
+
+
+def _first(table: Table, condition: ColumnElement[bool], batch: int) -> ColumnElement[bool]:
+    """
+    At most *batch* rows that meet *condition*, and still do when written (another sweeper may be at
+    work).
+    """
+    return and_(table.c.id.in_(select(table.c.id).where(condition).limit(batch)), condition)
+
+
+async def _customer(connection: AsyncConnection, customer: str) -> Customer | None:
+    query = select(tables.customers).where(tables.customers.c.id == customer)
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else Customer(**row)
+
+
+async def _changed(connection: AsyncConnection, statement: Any) -> int:
+    """How many rows an insert, update or delete touched."""
+    return (await connection.execute(statement)).rowcount
