@@ -108,15 +108,18 @@ class RedisServer:
             str(self.program),
             *("--port", "0", "--unixsocket", str(self.socket_path), "--unixsocketperm", "700"),
             *("--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", str(self._folder)),
-            *("--logfile", str(self._folder / "log"), *self.options),
+            *self.options,
         ]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            preexec_fn=_end_with_parent(signal.SIGKILL),
-        )
-        _await(self._answers, self._process, self._folder / "log")
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=_end_with_parent(signal.SIGKILL),
+            )
+        _await(self._answers, self._process, log)
 
     def stop(self) -> None:
         """Die at once, as a crash would have it; connections are refused from now on."""
