@@ -65,7 +65,8 @@ class Contact:
 class Handoff:
     """
     ``customer``: whom the source made it for (internal id), None for a guest order. ``bound_to``: who opened it and was
-    found to be that customer. ``fields``: released field names once consented. ``guest_taken``: the product data went.
+    found to be that customer. ``payload``: as the source gave it (``payload_sha256`` of it stays), cut down to what the customer
+    agreed to once she decided; ``withheld``: names she or the agreement kept back. ``guest_taken``: the product data went.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Handoff:
     purpose: str
     type: str
     payload: Mapping[str, Any]
+    payload_sha256: str
     return_uri: str
     language: str | None
     customer: str | None
@@ -84,7 +86,7 @@ class Handoff:
     state: State = State.CREATED
     bound_to: str | None = None
     consent: str | None = None
-    fields: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
     decided_at: datetime | None = None
     redeemed_at: datetime | None = None
     guest_taken: bool = False
@@ -190,16 +192,18 @@ def bind(handoff: Handoff, session: Session) -> Handoff:
     return handoff
 
 
-def agree(handoff: Handoff, *, consent: str, fields: tuple[str, ...], now: datetime) -> Handoff:
+def agree(
+    handoff: Handoff, *, consent: str, payload: Mapping[str, Any], withheld: tuple[str, ...], now: datetime
+) -> Handoff:
     """
-    The customer said yes to exactly *fields*.
+    The customer said yes to exactly *payload*; what she kept back is forgotten, but for its names.
 
     Raises: Gone when it expired or was revoked, Spent when it was decided before.
     """
     _still_open(handoff, now)
     if handoff.state is not State.BOUND:
         raise Spent("consent given to a handoff that is not waiting for it", state=handoff.state.value)
-    return replace(handoff, state=State.CONSENTED, consent=consent, fields=fields, decided_at=now)
+    return replace(handoff, state=State.CONSENTED, consent=consent, payload=payload, withheld=withheld, decided_at=now)
 
 
 def decline(handoff: Handoff, *, now: datetime) -> Handoff:

@@ -296,12 +296,23 @@ def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: dat
         if agreement is not None:
             return need_of_handoff(policy, agreement)
     return need_of_login(
-        policy, ask.partner, acr_values=ask.acr_values, max_age_s=ask.max_age_s, prompt=ask.prompt, now=asked_at
+        policy,
+        ask.partner,
+        acr_values=ask.acr_values,
+        max_age_s=ask.max_age_s,
+        prompt=ask.prompt,
+        now=asked_at,
     )
 
 
 def _login_consent(
-    ask: Ask, session: Session, consents: Iterable[Consent], policy: Policy, now: datetime, *, asked_anew: bool
+    ask: Ask,
+    session: Session,
+    consents: Iterable[Consent],
+    policy: Policy,
+    now: datetime,
+    *,
+    asked_anew: bool,
 ) -> Step:
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
@@ -321,7 +332,9 @@ LOGIN_PURPOSE = "login"
 LOGIN_TYPE = "login"
 
 
-def _login_or_wait(journey: Journey, policy: Policy, need: Need, available: frozenset[str], reason: str) -> Login | Wait:
+def _login_or_wait(
+    journey: Journey, policy: Policy, need: Need, available: frozenset[str], reason: str
+) -> Login | Wait:
     if journey.attempt is not None and journey.attempt.waits:
         return Wait(journey.attempt.upstream, journey.attempt)
     return Login(choices(policy, need, available), need, reason)

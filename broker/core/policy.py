@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -53,7 +53,9 @@ Identifier = Annotated[
 """Ids that operators choose: lower case letters, digits and hyphens, at most 63."""
 
 Language = Annotated[str, _matching("|".join(LANGUAGES), f"must be one of the languages {', '.join(LANGUAGES)}")]
-Texts = Annotated[Mapping[Language, Annotated[str, StringConstraints(min_length=1, max_length=500)]], Field(min_length=1)]
+Texts = Annotated[
+    Mapping[Language, Annotated[str, StringConstraints(min_length=1, max_length=500)]], Field(min_length=1)
+]
 """A text per language; the broker's default language must be there (checked by ``check-config``)."""
 
 SecretRef = Annotated[
@@ -138,6 +140,20 @@ def _origin(value: str) -> str:
 
 
 Origin = Annotated[str, AfterValidator(_origin)]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the host of *address* (a URL) can only be this machine."""
+    host = urlsplit(address).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        return False
+    return (
+        ip.is_loopback or ip.is_unspecified or bool((mapped := getattr(ip, "ipv4_mapped", None)) and mapped.is_loopback)
+    )
 
 
 class Strict(BaseModel):
@@ -244,13 +260,14 @@ class BrokerSettings(Strict):
     keys: Keys = Keys()
     lifetimes: Lifetimes = Lifetimes()
     retention: Retention = Retention()
+    notifier: Literal["none", "outbox"] = "none"
     debug: bool = False
     support_uri: Uri | None = None
 
     @property
     def is_loopback(self) -> bool:
         """Whether the issuer's host is this machine only."""
-        return urlsplit(self.issuer).hostname in {"localhost", "127.0.0.1", "::1"}
+        return is_loopback(self.issuer)
 
 
 class UpstreamPolicy(Strict):

@@ -136,7 +136,14 @@ def decide_release(terms: Terms, session: Session | None, *, policy_version: str
             if session is None:
                 raise ValueError("a login release needs a session")
             items = _login_items(terms, session.profile)
-            return Release(items, acr_of(session.assurance), session.amr, Reason.PROVEN, f"login:{terms.partner}", policy_version)
+            return Release(
+                items,
+                acr_of(session.assurance),
+                session.amr,
+                Reason.PROVEN,
+                f"login:{terms.partner}",
+                policy_version,
+            )
         case HandoffTerms():
             if session is None:
                 raise ValueError("a handoff release needs a session")

@@ -1,8 +1,8 @@
 """
 Encryption of what is remembered, and keyed digests to look things up by.
 
-One secret gives a separate key per use by HKDF-SHA256 (RFC 5869). Sealed values are AES-256-GCM (NIST SP 800-38D) with
-a random 96-bit nonce; the place they belong to is authenticated with them, so a value moved or changed by somebody
+One secret gives a separate key per use by HKDF-SHA256 (RFC 5869). Sealed values are AES-256-GCM-SIV (RFC 8452) with a
+random 96-bit nonce: keys live for years and seal many values, so a repeated nonce must not break anything; the place they belong to is authenticated with them, so a value moved or changed by somebody
 with access to the store does not open.
 """
 
@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -38,7 +38,7 @@ class Sealer:
         if not secrets_ or any(len(secret) < 32 for secret in secrets_):
             raise ValueError("a sealing secret needs at least 32 bytes")
         keys = [_derive(secret, f"seal:{use}") for secret in secrets_]
-        self._ciphers = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in keys}
+        self._ciphers = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCMSIV(key) for key in keys}
         self._current = next(iter(self._ciphers))
         self._cipher = self._ciphers[self._current]
 
@@ -56,7 +56,10 @@ class Sealer:
         cipher = self._ciphers.get(sealed[:_KEY_ID_BYTES])
         if cipher is None:
             raise Broken("sealed with an unknown key")
-        nonce, body = sealed[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES], sealed[_KEY_ID_BYTES + _NONCE_BYTES :]
+        nonce, body = (
+            sealed[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES],
+            sealed[_KEY_ID_BYTES + _NONCE_BYTES :],
+        )
         try:
             return cipher.decrypt(nonce, body, place.encode())
         except (InvalidTag, ValueError) as error:

@@ -1,0 +1,93 @@
+"""
+The audit trail: what happened, without personal data, written in batches beside the requests.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from broker.errors import StoreDown
+from broker.stores.ports import AuditEvent, Records
+
+_MAX_WAITING = 10_000
+
+
+class AuditTrail:
+    """
+    Collects events and writes them every *interval_s* seconds in one transaction.
+
+    When the database is away events wait, up to a bound; then the oldest are dropped and counted in ``dropped``. What a
+    customer was told is never only here: consents and transfers are written before the answer.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Callable[[], datetime],
+        reference: Callable[[], str],
+        *,
+        interval_s: float = 0.5,
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._reference = reference
+        self._interval_s = interval_s
+        self._waiting: list[AuditEvent] = []
+        self._later: list[Callable[[], Awaitable[object]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
+
+    def note(self, action: str, *, customer: str | None = None, partner: str | None = None, **facts: Any) -> None:
+        """Record *action* (a name of docs/events.md); *facts* are ids and rule names, never personal data."""
+        event = AuditEvent(
+            at=self._clock(),
+            action=action,
+            reference=self._reference(),
+            customer=customer,
+            partner=partner,
+            facts=json.dumps(facts, sort_keys=True, separators=(",", ":")),
+        )
+        self._waiting.append(event)
+        if len(self._waiting) > _MAX_WAITING:
+            del self._waiting[0]
+            self.dropped += 1
+
+    def later(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Carry out a bookkeeping *write* beside the requests; it is tried until the database takes it."""
+        if len(self._later) < _MAX_WAITING:
+            self._later.append(write)
+        else:
+            self.dropped += 1
+
+    def start(self) -> None:
+        """Begin writing in the background."""
+        self._task = asyncio.create_task(self._run(), name="audit")
+
+    async def stop(self) -> None:
+        """Write what waits and end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(StoreDown):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits now. Raises StoreDown; then what was not written still waits."""
+        while self._later:
+            await self._later[0]()
+            del self._later[0]
+        if not self._waiting:
+            return
+        batch = self._waiting[:]
+        await self._records.add_audit(batch)
+        del self._waiting[: len(batch)]
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            with contextlib.suppress(StoreDown):
+                await self.flush()

@@ -1,0 +1,159 @@
+"""
+The customer's answer to "may this be shared?", and taking it back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from broker.core.consent import Consent, Wish, granted_of
+from broker.core.handoff import UNDERWAY, Handoff, revoke
+from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver
+from broker.core.release import Release
+from broker.core.session import Session
+from broker.errors import BadAsk, Gone, Spent
+from broker.flows.context import Context, consent_of, digest_of
+from broker.flows.handoff import Handoffs
+from broker.flows.login import Logins, Turn
+from broker.flows.values import Visitor
+from broker.stores.ports import ConsentRecord, Put, Transfer
+from broker.stores.shelf import Held
+
+_WITHDRAWN_S = 30 * 24 * 3600.0
+"""Longer than any token or payload that could rest on a consent."""
+
+_LOGIN_CONSENT = timedelta(days=365)
+_HISTORY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What a customer shares: live consents and the latest transfers, newest first."""
+
+    consents: Sequence[ConsentRecord]
+    transfers: Sequence[Transfer]
+
+
+def withdrawn_key(consent: str) -> str:
+    """Key of the marker that refuses every token resting on *consent* at once."""
+    return f"withdrawn:{consent}"
+
+
+def digest_of_release(wish: Wish, release: Release) -> str:
+    """
+    What the consent page binds the customer's answer to: exactly these fields with these values.
+
+    security: an answer to anything else than what is due now is not taken (changed payload or config, stale page).
+    """
+    shown = [[item.name, item.value] for item in release.items if item.given]
+    return digest_of([wish.source, wish.recipient, wish.purpose, wish.type, shown, release.rule])
+
+
+class Consents:
+    """The flow; one per process."""
+
+    def __init__(self, context: Context, logins: Logins, handoffs: Handoffs) -> None:
+        self._c = context
+        self._logins = logins
+        self._handoffs = handoffs
+
+    async def agree(self, journey: str, visitor: Visitor, *, kept: frozenset[str], remember: bool, digest: str) -> Turn:
+        """
+        The customer shares the required fields and those in *kept*.
+
+        Returns: the turn whose step is `Answer` or `Deliver`; the same for a repeated answer.
+        Raises:
+            BadAsk: ``consent.changed``, what she saw is not what is due now: show it again.
+            Spent: no consent is due.
+        """
+        turn = await self._logins.look(journey, visitor)
+        step = turn.step
+        if isinstance(step, Answer | Deliver):
+            return turn
+        if not isinstance(step, AskConsent) or turn.session is None:
+            raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
+        if digest != digest_of_release(step.wish, step.release):
+            raise BadAsk("the customer answered to something else than is due", code="consent.changed")
+        consent = await self._record(step, turn.session.value, kept, remember)
+        if step.agreement is None or turn.handoff is None:
+            return replace(turn, step=Answer(turn.session.value, consent))
+        return replace(turn, step=Deliver(turn.handoff.value, step.agreement, step.wish, consent))
+
+    async def deliver(self, turn: Turn) -> Handoff:
+        """
+        Carry out a `Deliver` step: put the handoff on its way, or find where it stands already.
+
+        Raises: Spent, Gone, StoreDown.
+        """
+        step = turn.step
+        if not isinstance(step, Deliver) or turn.handoff is None or turn.session is None:
+            raise Spent("nothing to deliver", code="journey.went_on")
+        if turn.handoff.value.state in UNDERWAY:
+            return await self._handoffs.start_again(turn.handoff)
+        if step.consent is None:
+            raise Spent("no consent to deliver by")
+        return await self._handoffs.share(turn.handoff, turn.session.value, consent=step.consent)
+
+    async def sharing_of(self, session: Session) -> Sharing:
+        """For the page "What I share"."""
+        now = self._c.now()
+        consents = await self._c.records.live_consents(session.customer, now)
+        return Sharing(consents, await self._c.records.transfers_of(session.customer, _HISTORY))
+
+    async def withdraw(self, consent: str, session: Session) -> ConsentRecord:
+        """
+        Take a consent back: from now on every token, userinfo and data read that rests on it is refused.
+
+        Raises: Gone when there is no such live consent of this customer. StoreDown: try again, nothing is lost.
+        """
+        now = self._c.now()
+        known = await self._c.records.get_consent(consent)
+        if known is None or known.customer != session.customer:
+            raise Gone("no such consent of this customer")
+        await self._c.state.run(Put(withdrawn_key(consent), b"1", _WITHDRAWN_S))
+        record = await self._c.records.withdraw_consent(consent, session.customer, now)
+        for transfer in await self._c.records.transfers_of(session.customer, _HISTORY):
+            if transfer.consent == consent:
+                await self._revoke(transfer)
+        self._c.audit.note("consent.withdrawn", customer=session.customer, partner=known.recipient, consent=consent)
+        return record or known
+
+    async def _revoke(self, transfer: Transfer) -> None:
+        shelf = self._c.shelves.handoffs
+        (raw,) = await self._c.state.run(shelf.get(transfer.id))
+        held: Held[Handoff] | None = shelf.read(transfer.id, raw)
+        if held is not None:
+            await self._c.state.run(shelf.swap(transfer.id, held, revoke(held.value), _WITHDRAWN_S))
+        await self._c.records.update_transfer(transfer.id, state="revoked", drop_payload=True)
+
+    async def _record(self, step: AskConsent, session: Session, kept: frozenset[str], remember: bool) -> Consent:
+        now = self._c.now()
+        granted, refused = granted_of(step.wish, kept)
+        lifetime = step.agreement.lifetime.consent if step.agreement else _LOGIN_CONSENT
+        record = ConsentRecord(
+            id=self._c.tokens.id(),
+            customer=session.customer,
+            source=step.wish.source,
+            recipient=step.wish.recipient,
+            purpose=step.wish.purpose,
+            type=step.wish.type,
+            granted=granted,
+            refused=refused,
+            remember=remember,
+            policy_version=self._c.policy().version,
+            created_at=now,
+            expires_at=now + lifetime,
+        )
+        await self._c.records.add_consent(record)
+        self._c.audit.note(
+            "consent.given",
+            customer=session.customer,
+            partner=step.wish.recipient,
+            consent=record.id,
+            rule=step.release.rule,
+            granted=granted,
+            refused=refused,
+            remembered=remember,
+            login=step.wish.type == LOGIN_TYPE,
+        )
+        return consent_of(record)

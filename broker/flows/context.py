@@ -1,0 +1,150 @@
+"""
+What every flow works with, built once by ``app.py``.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from broker.core.consent import Consent
+from broker.core.handoff import Handoff
+from broker.core.journey import Journey
+from broker.core.policy import Policy
+from broker.core.session import Profile, Session
+from broker.errors import Spent
+from broker.flows.audit import AuditTrail
+from broker.flows.values import Grant
+from broker.stores.ports import ConsentRecord, Records, StateStore
+from broker.stores.sealing import Broken, Digester, Sealer
+from broker.stores.shelf import Shelf
+
+Clock = Callable[[], datetime]
+
+_MAX_TOKEN = 2048
+
+
+class Tokens:
+    """
+    Random ids, and sealed tokens: opaque to everybody else, they carry what must be known before the store is asked, so
+    that one round trip is enough. A sealed token of one ``kind`` does not open as another.
+    """
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def random(self) -> str:
+        """256 random bits as base64url."""
+        return secrets.token_urlsafe(32)
+
+    def id(self) -> str:
+        """128 random bits as base64url, for ids that need not be secret but must not be guessed."""
+        return secrets.token_urlsafe(16)
+
+    def seal(self, kind: str, *parts: str, expires_at: datetime) -> str:
+        """A token of *kind* holding *parts*, until *expires_at* (second precision)."""
+        plain = msgspec.msgpack.encode([int(expires_at.timestamp()), *parts])
+        return base64.urlsafe_b64encode(self._sealer.seal(plain, kind)).rstrip(b"=").decode()
+
+    def open(self, kind: str, token: str, *, now: datetime) -> tuple[str, ...]:
+        """
+        The parts of a token made by `seal`.
+
+        Raises: Spent for anything that is not a live token of *kind*.
+        """
+        if not 1 <= len(token) <= _MAX_TOKEN:
+            raise Spent(f"{kind}: not a token")
+        try:
+            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            expires_at, *parts = msgspec.msgpack.decode(self._sealer.open(sealed, kind))
+        except (Broken, ValueError) as error:
+            raise Spent(f"{kind}: not one of ours") from error
+        if now.timestamp() >= expires_at:
+            raise Spent(f"{kind}: expired", code="expired_token")
+        return tuple(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    """Everything short-lived, by kind."""
+
+    journeys: Shelf[Journey]
+    sessions: Shelf[Session]
+    handoffs: Shelf[Handoff]
+    grants: Shelf[Grant]
+
+    @classmethod
+    def of(cls, sealer: Sealer) -> "Shelves":
+        """All shelves, sealed with *sealer*."""
+        return cls(
+            Shelf("journey", Journey, sealer),
+            Shelf("session", Session, sealer),
+            Shelf("handoff", Handoff, sealer),
+            Shelf("grant", Grant, sealer),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """
+    ``policy``: the current config snapshot. ``available``: connectors usable right now. ``sealer``: for records.
+    ``lookup``: digests of upstream subjects. ``tokens``: randomness and token sealing.
+    """
+
+    state: StateStore
+    records: Records
+    shelves: Shelves
+    policy: Callable[[], Policy]
+    available: Callable[[], frozenset[str]]
+    clock: Clock
+    tokens: Tokens
+    sealer: Sealer
+    lookup: Digester
+    audit: AuditTrail
+
+    def now(self) -> datetime:
+        """The time, aware UTC."""
+        return self.clock()
+
+    def seal_profile(self, customer: str, profile: Profile) -> bytes:
+        """*profile*, encrypted for the customer's row."""
+        return self.sealer.seal(msgspec.msgpack.encode(profile), f"profile:{customer}")
+
+    def open_profile(self, customer: str, sealed: bytes) -> Profile:
+        """What `seal_profile` made. Raises `broker.stores.sealing.Broken`."""
+        return msgspec.msgpack.decode(self.sealer.open(sealed, f"profile:{customer}"), type=Profile)
+
+    def seal_payload(self, transfer: str, payload: Mapping[str, Any]) -> tuple[bytes, str]:
+        """A released payload, encrypted for its transfer's row, and the SHA-256 of its JSON in hex."""
+        return self.sealer.seal(canonical(payload), f"transfer:{transfer}"), digest_of(payload)
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: the same value always gives the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """Hex SHA-256 of *value* as canonical JSON."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def consent_of(record: ConsentRecord) -> Consent:
+    """The core's view of a stored consent."""
+    return Consent(
+        id=record.id,
+        source=record.source,
+        recipient=record.recipient,
+        purpose=record.purpose,
+        type=record.type,
+        granted=record.granted,
+        refused=record.refused,
+        remember=record.remember,
+        expires_at=record.expires_at,
+    )

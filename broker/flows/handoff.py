@@ -1,0 +1,351 @@
+"""
+Handoffs from creation by the source to acknowledgement by the recipient.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.core import handoff as core
+from broker.core.consent import Consent
+from broker.core.handoff import Handoff, Offer, Result, admit
+from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
+from broker.core.session import Session
+from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
+from broker.flows.context import Context, digest_of
+from broker.stores.ports import Count, Op, Transfer
+from broker.stores.sealing import name_of
+from broker.stores.shelf import Held
+
+_CREATES_PER_MINUTE = 600
+_IDEMPOTENCY_S = 24 * 3600.0
+_AFTERLIFE_S = 14 * 24 * 3600.0
+"""How long a finished or expired handoff's record stays, so that its link is answered instead of being an error."""
+
+_TRIES = 8
+
+_SAME_IN_REPEAT = ("recipient", "purpose", "type", "customer", "return_uri", "contact", "payload_sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """``handle``: the secret part of the link. ``is_repeat``: answered from an earlier call with the same idempotency key."""
+
+    handoff: Handoff
+    handle: str
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the recipient gets to read."""
+
+    handoff: Handoff
+    claims: dict[str, Any]
+    withheld: tuple[str, ...]
+
+
+class Handoffs:
+    """The flow; one per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+
+    async def create(self, offer: Offer, *, idempotency_key: str | None) -> Created:
+        """
+        A source hands something over.
+
+        The handle is sealed: it finds the handoff without a lookup table and says nothing to whoever reads it.
+
+        Raises:
+            Denied, BadAsk: see `broker.core.handoff.admit`; also a subject the source never saw, or an idempotency
+                key used before with another payload.
+            TooMany: more than the source may create a minute.
+        """
+        now, policy = self._c.now(), self._c.policy()
+        agreement = admit(offer, policy)
+        customer = await self._customer(offer)
+        handoff = Handoff(
+            id=self._id(offer, idempotency_key),
+            source=offer.source,
+            recipient=offer.recipient,
+            purpose=offer.purpose,
+            type=offer.type,
+            payload=offer.payload,
+            payload_sha256=digest_of(offer.payload),
+            return_uri=offer.return_uri,
+            language=offer.language,
+            customer=customer,
+            contact=offer.contact,
+            policy_version=policy.version,
+            created_at=now,
+            expires_at=now + agreement.lifetime.handle,
+        )
+        shelf = self._c.shelves.handoffs
+        limit = Count(f"rate:handoffs:{offer.source}", 60)
+        is_new, count = await self._c.state.run(shelf.put_new(handoff.id, handoff, self._ttl_s(handoff, now)), limit)
+        if count > _CREATES_PER_MINUTE:
+            await self._c.state.run(shelf.drop(handoff.id))
+            raise TooMany("handoffs per source", retry_after_s=60, code="rate.handoffs", partner=offer.source)
+        if not is_new:
+            return await self._repeat(handoff, now)
+        self._c.audit.note(
+            "handoff.created",
+            customer=customer,
+            partner=offer.source,
+            handoff=handoff.id,
+            rule=agreement.id,
+            type=offer.type,
+        )
+        return Created(handoff, self._handle(handoff))
+
+    async def open(self, handle: str) -> Handoff | None:
+        """
+        The handoff behind a link; None when its record is gone.
+
+        Raises: Spent for a handle that is not ours.
+        """
+        handoff_id, recipient = self._c.tokens.open(
+            "handle", handle, now=datetime.fromtimestamp(0, self._c.now().tzinfo)
+        )
+        held = await self._get(handoff_id)
+        if held is not None and held.value.recipient != recipient:
+            raise Spent("handle does not fit its handoff", code="handoff.foreign")
+        return held.value if held else None
+
+    def reference(self, handoff: Handoff) -> str:
+        """The opaque ``login_hint`` for the recipient; worth nothing without the customer's own session."""
+        expires_at = self._c.now() + self._c.policy().broker.lifetimes.handoff_reference
+        return "ho_" + self._c.tokens.seal("reference", handoff.id, handoff.recipient, expires_at=expires_at)
+
+    def referred(self, login_hint: str | None, recipient: str) -> str | None:
+        """
+        The handoff id an ``ho_`` login_hint of *recipient* stands for.
+
+        Returns: None for any other hint, and for one that expired: a hint never decides more than what to offer.
+        Raises: BadAsk when the reference was made for another client.
+        """
+        if login_hint is None or not login_hint.startswith("ho_"):
+            return None
+        try:
+            handoff_id, owner = self._c.tokens.open("reference", login_hint[3:], now=self._c.now())
+        except Spent:
+            return None
+        if owner != recipient:
+            raise BadAsk("login_hint was made for another client", code="handoff.foreign")
+        return handoff_id
+
+    async def share(self, held: Held[Handoff], session: Session, *, consent: Consent) -> Handoff:
+        """
+        Record the transfer and put the handoff on its way, with what *consent* grants of it. Consent is already on record.
+
+        Of many at once one wins; the others get what it stored. Raises: as `core.agree`.
+        """
+        now = self._c.now()
+        bound = core.bind(held.value, session)
+        release = self._release(bound, session, frozenset(consent.granted))
+        agreed = core.agree(bound, consent=consent.id, payload=release.nested(), withheld=release.withheld, now=now)
+        started = core.start(agreed, now=now)
+        payload, digest = self._c.seal_payload(started.id, started.payload)
+        transfer = Transfer(
+            id=started.id,
+            customer=session.customer,
+            source=started.source,
+            recipient=started.recipient,
+            purpose=started.purpose,
+            type=started.type,
+            state=started.state.value,
+            consent=consent.id,
+            fields=release.given,
+            payload=payload,
+            payload_sha256=digest,
+            created_at=now,
+        )
+        if not await self._swap(held, started, now):
+            return await self._as_stored(held.value.id)
+        await self._c.records.add_transfer(transfer)
+        self._note("handoff.started", started, session.customer, given=release.given, withheld=release.withheld)
+        return started
+
+    async def start_again(self, held: Held[Handoff]) -> Handoff:
+        """A second way to the recipient for a handoff that is on its way. Raises: as `core.start`."""
+        now = self._c.now()
+        started = core.start(held.value, now=now)
+        if started != held.value:
+            await self._swap(held, started, now)
+        return started
+
+    async def decline(self, handoff: str) -> tuple[Handoff, str]:
+        """
+        The customer goes on without sharing.
+
+        Returns: the handoff, and the one-time guest reference for the recipient.
+        """
+        declined = await self._change(handoff, lambda old, now: core.decline(old, now=now))
+        self._note("handoff.declined", declined, None)
+        expires_at = self._c.now() + self._c.policy().broker.lifetimes.guest_reference
+        return declined, self._c.tokens.seal("guest", declined.id, declined.recipient, expires_at=expires_at)
+
+    async def reconsider(self, handoff: str) -> Handoff:
+        """The customer changes her mind about a refusal."""
+        return await self._change(handoff, lambda old, now: core.reconsider(old, now=now))
+
+    async def redeem(self, held: Held[Handoff] | None, recipient: str) -> Handoff:
+        """
+        The recipient redeemed its code: exactly one call succeeds.
+
+        Raises: Spent, Gone; StoreDown.
+        """
+        if held is None:
+            raise Gone("handoff record is gone", code="handoff.expired")
+        now = self._c.now()
+        redeemed = core.redeem(held.value, recipient=recipient, now=now)
+        if not await self._swap(held, redeemed, now):
+            raise Spent("handoff was redeemed at the same time", code="handoff.race")
+        self._c.audit.later(
+            lambda: self._c.records.update_transfer(redeemed.id, state=redeemed.state.value, picked_up_at=now)
+        )
+        self._note("handoff.redeemed", redeemed, redeemed.bound_to)
+        return redeemed
+
+    async def redeem_guest(self, reference: str, recipient: str) -> Reading:
+        """
+        The recipient fetches the product data of a declined handoff: exactly one call succeeds.
+
+        Raises: Spent.
+        """
+        handoff_id, owner = self._c.tokens.open("guest", reference, now=self._c.now())
+        if owner != recipient:
+            raise Spent("guest reference of another recipient", code="handoff.foreign")
+        held = await self._get(handoff_id)
+        if held is None:
+            raise Spent("handoff record is gone")
+        now = self._c.now()
+        taken = core.take_as_guest(held.value, recipient=recipient, now=now)
+        agreement = self._c.policy().agreement(taken.source, taken.recipient, taken.purpose)
+        if agreement is None:
+            raise Spent("agreement is gone", code="handoff.no_agreement")
+        terms = GuestTerms(agreement, self._c.policy().fields.get(taken.type, ()), taken.payload)
+        release = decide_release(terms, None, policy_version=self._c.policy().version)
+        if not await self._swap(held, taken, now):
+            raise Spent("guest reference was used at the same time", code="handoff.race")
+        self._note("handoff.guest", taken, None, given=release.given)
+        return Reading(taken, release.nested(), ())
+
+    def reading(self, handoff: Handoff | None, *, recipient: str) -> Reading:
+        """
+        What *recipient* may read of a redeemed handoff.
+
+        Raises: Spent for a foreign or unredeemed one; Gone for a revoked one, or when its record or agreement is gone.
+        """
+        if handoff is None:
+            raise Gone("handoff record is gone")
+        core.may_read(handoff, recipient=recipient)
+        if self._c.policy().agreement(handoff.source, handoff.recipient, handoff.purpose) is None:
+            raise Gone("the agreement was ended", code="handoff.no_agreement")
+        self._note("handoff.read", handoff, handoff.bound_to)
+        return Reading(handoff, dict(handoff.payload), handoff.withheld)
+
+    async def acknowledge(self, handoff: str, *, recipient: str, result: Result, reference: str | None) -> Handoff:
+        """The recipient says what it did. Raises: as `core.acknowledge`."""
+        changed = await self._change(
+            handoff,
+            lambda old, _: core.acknowledge(old, recipient=recipient, result=result, reference=reference),
+        )
+        now = self._c.now()
+        await self._c.records.update_transfer(
+            changed.id,
+            state=changed.state.value,
+            acknowledged_at=now,
+            result=result.value,
+            reference=reference,
+        )
+        self._note("handoff.acknowledged", changed, changed.bound_to, result=result.value)
+        return changed
+
+    async def status(self, handoff: str, *, source: str) -> Handoff:
+        """How far a handoff got, for its source. Raises: Spent when there is none of that source."""
+        held = await self._get(handoff)
+        if held is None or held.value.source != source:
+            raise Spent("no such handoff of this source")
+        return held.value
+
+    def _release(self, handoff: Handoff, session: Session, agreed: frozenset[str]) -> Release:
+        policy = self._c.policy()
+        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
+        if agreement is None:
+            raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
+        terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload, agreed)
+        return decide_release(terms, session, policy_version=policy.version)
+
+    async def _customer(self, offer: Offer) -> str | None:
+        """security: a source may only name customers it has itself seen (its own pairwise subjects)."""
+        if offer.subject is None:
+            return None
+        customer = await self._c.records.customer_of_subject(self._c.policy().sector(offer.source), offer.subject)
+        if customer is None:
+            raise BadAsk("subject is not one this source was ever given", code="handoff.subject")
+        return customer
+
+    def _id(self, offer: Offer, idempotency_key: str | None) -> str:
+        """Random, or for an idempotency key always the same one, so that a repeat meets the first call's record."""
+        if idempotency_key is None:
+            return self._c.tokens.id()
+        return name_of(f"{offer.source}:{self._c.lookup.digest('idempotency', offer.source, idempotency_key)}")
+
+    async def _repeat(self, handoff: Handoff, now: datetime) -> Created:
+        held = await self._get(handoff.id)
+        if held is None:
+            raise StoreDown("handoff vanished between two operations")
+        first = held.value
+        if any(getattr(first, name) != getattr(handoff, name) for name in _SAME_IN_REPEAT):
+            raise BadAsk("idempotency key was used before with another content", code="handoff.changed_payload")
+        return Created(first, self._handle(first), is_repeat=True)
+
+    def _handle(self, handoff: Handoff) -> str:
+        return self._c.tokens.seal("handle", handoff.id, handoff.recipient, expires_at=handoff.expires_at)
+
+    async def _as_stored(self, handoff: str) -> Handoff:
+        held = await self._get(handoff)
+        if held is None:
+            raise Gone("handoff record is gone", code="handoff.expired")
+        return held.value
+
+    async def _change(self, handoff: str, change: Callable[[Handoff, datetime], Handoff]) -> Handoff:
+        for _ in range(_TRIES):
+            held = await self._get(handoff)
+            if held is None:
+                raise Gone("handoff record is gone", code="handoff.expired")
+            now = self._c.now()
+            changed = change(held.value, now)
+            if changed == held.value or await self._swap(held, changed, now):
+                return changed
+        raise StoreDown("handoff kept changing under us")
+
+    async def _get(self, handoff: str) -> Held[Handoff] | None:
+        shelf = self._c.shelves.handoffs
+        (raw,) = await self._c.state.run(shelf.get(handoff))
+        return shelf.read(handoff, raw)
+
+    async def _swap(self, held: Held[Handoff], changed: Handoff, now: datetime) -> bool:
+        op: Op = self._c.shelves.handoffs.swap(changed.id, held, changed, self._ttl_s(changed, now))
+        (swapped,) = await self._c.state.run(op)
+        return bool(swapped)
+
+    def _ttl_s(self, handoff: Handoff, now: datetime) -> float:
+        """Undelivered: until the link dies and then some, to answer it. Delivered: as long as the payload is kept."""
+        if handoff.state in core.TRANSFERRED:
+            kept = self._c.policy().broker.retention.payload
+            return max(60.0, ((handoff.redeemed_at or now) + kept - now).total_seconds())
+        return max(60.0, (handoff.expires_at - now).total_seconds() + _AFTERLIFE_S)
+
+    def _note(self, action: str, handoff: Handoff, customer: str | None, **facts: Any) -> None:
+        self._c.audit.note(
+            action,
+            customer=customer,
+            partner=handoff.recipient,
+            handoff=handoff.id,
+            source=handoff.source,
+            **facts,
+        )

@@ -1,0 +1,269 @@
+"""
+Codes, access tokens and what they open.
+
+Both are sealed: they carry the ids of their grant, consent and handoff, so that one round trip fetches everything a check
+needs. A grant lives in the state store; when it is gone its tokens are worth nothing.
+"""
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from broker.core.consent import Consent
+from broker.core.handoff import Handoff
+from broker.core.journey import Ask
+from broker.core.policy import Policy
+from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
+from broker.core.session import Session, with_sid, with_subject
+from broker.errors import Denied, Gone, Spent
+from broker.flows.consent import withdrawn_key
+from broker.flows.context import Context
+from broker.flows.handoff import Handoffs, Reading
+from broker.flows.login import Turn
+from broker.flows.values import Grant
+from broker.stores.ports import Get, Op, PutNew, Take
+from broker.stores.sealing import name_of
+from broker.stores.shelf import TOMBSTONE, Held
+
+HANDOFF_SCOPE = "handoff:read"
+_REUSE_KNOWN_S = 600.0
+_TOUCH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """A code was exchanged: what the ID token is made of, and the ``access_token``; ``expires_in`` seconds."""
+
+    grant: Grant
+    access_token: str
+    expires_in: int
+
+
+class TokenFlow:
+    """The flow; one per process."""
+
+    def __init__(self, context: Context, handoffs: Handoffs) -> None:
+        self._c = context
+        self._handoffs = handoffs
+
+    async def issue(self, ask: Ask, turn: Turn, consent: Consent | None) -> str:
+        """
+        The authorization code that answers *ask* for the turn's customer.
+
+        Subject and sid are taken from the session where it has them, so that a re-login asks no database.
+        """
+        if turn.session is None:
+            raise Spent("no session to answer with")
+        session, changed = await self._known_to(turn.session.value, ask.partner)
+        now, policy = self._c.now(), self._c.policy()
+        grant = self._grant(ask, session, turn.handoff.value if turn.handoff else None, consent, policy, now)
+        grant_id = self._c.tokens.id()
+        times = policy.broker.lifetimes
+        code = self._c.tokens.seal(
+            "code", grant_id, grant.consent or "", grant.handoff or "", expires_at=now + times.code
+        )
+        shelves = self._c.shelves
+        ops: list[Op] = [
+            PutNew(f"code:{grant_id}", b"1", times.code.total_seconds()),
+            shelves.grants.put_new(grant_id, grant, (grant.expires_at - now).total_seconds()),
+        ]
+        if turn.browser_session is not None and (changed or (now - session.seen_at).total_seconds() > _TOUCH_S):
+            touched = replace(session, seen_at=now)
+            left = (session.created_at + times.session - now).total_seconds()
+            ops.append(shelves.sessions.swap(name_of(turn.browser_session), turn.session, touched, max(1.0, left)))
+        await self._c.state.run(*ops)
+        self._c.audit.note(
+            "login.answered",
+            customer=session.customer,
+            partner=ask.partner,
+            upstream=session.upstream,
+            acr=grant.acr,
+            handoff=grant.handoff,
+            consent=grant.consent,
+        )
+        return code
+
+    async def redeem(self, code: str, *, partner: str, redirect_uri: str | None, code_verifier: str | None) -> Redeemed:
+        """
+        Exchange a code, once.
+
+        Raises:
+            Spent: unknown, used, expired, of another client, or its redirect URI or PKCE verifier do not fit; using a
+                code twice also ends the tokens it gave (RFC 6749 section 4.1.2).
+            Gone: the consent it rests on was withdrawn, or the handoff died.
+        """
+        now = self._c.now()
+        grant_id, consent, handoff_id = self._c.tokens.open("code", code, now=now)
+        shelves = self._c.shelves
+        ops: list[Op] = [
+            Take(f"code:{grant_id}", leave=TOMBSTONE, leave_ttl_s=_REUSE_KNOWN_S),
+            shelves.grants.get(grant_id),
+        ]
+        if consent:
+            ops.append(Get(withdrawn_key(consent)))
+        if handoff_id:
+            ops.append(shelves.handoffs.get(handoff_id))
+        taken, raw_grant, *rest = await self._c.state.run(*ops)
+        withdrawn = rest.pop(0) if consent else None
+        held = shelves.handoffs.read(handoff_id, rest.pop(0)) if handoff_id else None
+        if taken is None or taken == TOMBSTONE:
+            await self._c.state.run(shelves.grants.drop(grant_id))
+            self._c.audit.note("code.reused" if taken else "code.unknown", partner=partner, grant=grant_id)
+            raise Spent("code was used before", code="code.reused")
+        grant = shelves.grants.read(grant_id, raw_grant)
+        if grant is None:
+            raise Spent("grant of the code is gone")
+        await self._check_redemption(grant_id, grant.value, partner, redirect_uri, code_verifier)
+        if withdrawn is not None:
+            raise Gone("consent was withdrawn", code="consent.withdrawn")
+        if handoff_id:
+            await self._handoffs.redeem(held, partner)
+        token = self._c.tokens.seal("access", grant_id, consent, handoff_id, expires_at=grant.value.expires_at)
+        return Redeemed(grant.value, token, int((grant.value.expires_at - now).total_seconds()))
+
+    async def userinfo(self, access_token: str) -> Grant:
+        """The live grant behind *access_token*. Raises Spent (unknown, expired, ended), Gone (consent withdrawn)."""
+        grant, _ = await self._open(access_token, None)
+        return grant
+
+    async def read_handoff(self, access_token: str, handoff: str) -> Reading:
+        """
+        What the token's partner may read of *handoff*.
+
+        Raises: Spent for a token that is not for it; Gone when it may not be read any more.
+        """
+        grant, held = await self._open(access_token, handoff)
+        return self._handoffs.reading(held.value if held else None, recipient=grant.partner)
+
+    async def may_write_handoff(self, access_token: str, handoff: str) -> str:
+        """The partner that may acknowledge *handoff* by this token. Raises as `read_handoff`."""
+        grant, _ = await self._open(access_token, handoff)
+        return grant.partner
+
+    async def _open(self, access_token: str, handoff: str | None) -> tuple[Grant, Held[Handoff] | None]:
+        grant_id, consent, handoff_id = self._c.tokens.open("access", access_token, now=self._c.now())
+        if handoff is not None and handoff != handoff_id:
+            raise Spent("token is not for this handoff", code="handoff.foreign")
+        shelves = self._c.shelves
+        ops: list[Op] = [shelves.grants.get(grant_id)]
+        if consent:
+            ops.append(Get(withdrawn_key(consent)))
+        if handoff is not None:
+            ops.append(shelves.handoffs.get(handoff_id))
+        raw_grant, *rest = await self._c.state.run(*ops)
+        withdrawn = rest.pop(0) if consent else None
+        held = shelves.handoffs.read(handoff_id, rest.pop(0)) if handoff is not None else None
+        if withdrawn is not None:
+            raise Gone("consent was withdrawn", code="consent.withdrawn")
+        grant = shelves.grants.read(grant_id, raw_grant)
+        if grant is None:
+            raise Spent("grant is gone or was ended")
+        if handoff is not None and HANDOFF_SCOPE not in grant.value.scopes:
+            raise Denied("token lacks handoff:read", code="token.scope")
+        return grant.value, held
+
+    async def _check_redemption(
+        self, grant_id: str, grant: Grant, partner: str, redirect_uri: str | None, code_verifier: str | None
+    ) -> None:
+        """security: code injection and substitution, RFC 9700 section 4.5; any failure also ends the grant."""
+        wrong = None
+        if grant.partner != partner:
+            wrong = "code of another client"
+        elif redirect_uri != grant.redirect_uri:
+            wrong = "redirect_uri differs from the request"
+        elif grant.code_challenge is None and code_verifier is not None:
+            wrong = "verifier without challenge"
+        elif grant.code_challenge is not None and not _fits(grant.code_challenge, code_verifier):
+            wrong = "code_verifier does not fit"
+        if wrong is not None:
+            await self._c.state.run(self._c.shelves.grants.drop(grant_id))
+            raise Spent(wrong, code="code.binding")
+
+    async def _known_to(self, session: Session, partner: str) -> tuple[Session, bool]:
+        """*session* with its pairwise subject and sid for *partner*, and whether either is new to it."""
+        sector = self._c.policy().sector(partner)
+        changed = session
+        if sector not in session.subjects:
+            subject = await self._c.records.subject_for(session.customer, sector, self._c.tokens.id(), self._c.now())
+            changed = with_subject(changed, sector, subject)
+        if partner not in session.sids:
+            changed = with_sid(changed, partner, self._c.tokens.id())
+        return changed, changed is not session
+
+    def _grant(
+        self,
+        ask: Ask,
+        session: Session,
+        handoff: Handoff | None,
+        consent: Consent | None,
+        policy: Policy,
+        now: datetime,
+    ) -> Grant:
+        release = _release(ask, session, handoff, consent, policy)
+        subject = session.subjects[policy.sector(ask.partner)]
+        claims: dict[str, Any] = {"sub": subject}
+        if handoff is None:
+            claims |= release.nested()
+        scopes = tuple(scope for scope in ask.scopes if scope != HANDOFF_SCOPE)
+        return Grant(
+            partner=ask.partner,
+            subject=subject,
+            sid=session.sids[ask.partner],
+            redirect_uri=ask.redirect_uri,
+            scopes=(*scopes, HANDOFF_SCOPE) if handoff else scopes,
+            nonce=ask.nonce,
+            code_challenge=ask.code_challenge,
+            acr=release.acr or "",
+            amr=release.amr,
+            auth_time=int(session.authenticated_at.timestamp()),
+            claims=claims,
+            created_at=now,
+            expires_at=now + policy.broker.lifetimes.access_token,
+            customer=session.customer,
+            consent=handoff.consent if handoff else (consent.id if consent else None),
+            handoff=handoff.id if handoff else None,
+            handoff_claim=_handoff_claim(handoff) if handoff else {},
+        )
+
+
+def _release(ask: Ask, session: Session, handoff: Handoff | None, consent: Consent | None, policy: Policy) -> Release:
+    if handoff is not None:
+        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
+        if agreement is None:
+            raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
+        terms = HandoffTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload, None)
+        return decide_release(terms, session, policy_version=policy.version)
+    partner = policy.partner(ask.partner)
+    login = partner.login if partner else None
+    if login is None:
+        raise Denied("partner may not start logins itself", code="partner.no_login", config_version=policy.version)
+    agreed = None if login.consent == "implied" else frozenset(consent.granted if consent else ())
+    return decide_release(
+        LoginTerms(ask.partner, login.claims, frozenset(ask.scopes), agreed),
+        session,
+        policy_version=policy.version,
+    )
+
+
+def _handoff_claim(handoff: Handoff) -> dict[str, str]:
+    """The ``handoff`` claim of the ID token: references only, never the data."""
+    return {
+        "id": handoff.id,
+        "source": handoff.source,
+        "purpose": handoff.purpose,
+        "type": handoff.type,
+        "consent_id": handoff.consent or "",
+        "created_at": handoff.created_at.isoformat(timespec="seconds"),
+        "expires_at": handoff.expires_at.isoformat(timespec="seconds"),
+    }
+
+
+def _fits(challenge: str, verifier: str | None) -> bool:
+    """PKCE S256 (RFC 7636 section 4.6)."""
+    if verifier is None or not 43 <= len(verifier) <= 128 or not verifier.isascii():
+        return False
+    digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return hmac.compare_digest(digest, challenge)
