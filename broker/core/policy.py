@@ -20,6 +20,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
+    PlainValidator,
     PrivateAttr,
     StringConstraints,
     Tag,
@@ -100,16 +102,16 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 def _network(value: object) -> object:
-    if not isinstance(value, str):
+    if isinstance(value, IPv4Network | IPv6Network):
         return value
     try:
-        return ip_network(value)
+        return ip_network(value if isinstance(value, str) else "")
     except ValueError as error:
         hint = " (bits behind the mask must be zero)" if "host bits" in str(error) else ""
         raise ValueError(f"must be a network in CIDR form, such as 10.0.0.0/8 or ::1/128{hint}") from None
 
 
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network), PlainSerializer(str)]
 
 
 def _uri(value: str) -> str:

@@ -1,0 +1,439 @@
+"""
+Cross-checks: what no single key can say about itself.
+
+Each rule is a small generator over the facts, and yields one `Finding` per mistake. A finding with a ``risk`` is one of
+production's refusals, which ``accept_risks`` lifts by name; one that is ``mild`` is a warning. Rules read no files.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from broker.config.document import KeyPath
+from broker.config.validate import similar
+from broker.core.assurance import Assurance
+from broker.core.policy import Agreement, ClientAuth, Mode, Risk, TrustConfig, is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong at ``path`` and what to do."""
+
+    path: KeyPath
+    advice: str
+    risk: Risk | None = None
+    mild: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """
+    What the rules look at.
+
+    ``connectors``: upstream id -> its checked ``connect`` block. ``reaches``: upstream id -> the strongest level its
+    connector can prove. ``fields``: payload type -> names of its fields, for the schemas that could be read.
+    ``state_url``, ``records_url``: resolved, None when not set.
+    """
+
+    config: TrustConfig
+    connectors: Mapping[str, BaseModel] = field(default_factory=dict)
+    reaches: Mapping[str, Assurance] = field(default_factory=dict)
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    has_test_certificate: frozenset[str] = frozenset()
+    state_url: str | None = field(default=None, repr=False)
+    records_url: str | None = field(default=None, repr=False)
+
+    @property
+    def is_production(self) -> bool:
+        return self.config.mode is Mode.PRODUCTION
+
+    def strongest(self, upstream: str) -> Assurance:
+        """What logins of *upstream* can count as: the operator's ceiling, or less if the connector proves less."""
+        ceiling = self.config.upstreams[upstream].ceiling
+        return min(ceiling, self.reaches.get(upstream, ceiling), key=lambda level: level.rank)
+
+
+Rule = Callable[[Facts], Iterator[Finding]]
+
+
+def check(facts: Facts) -> list[Finding]:
+    """Everything the rules find, in the order of the rules."""
+    return [finding for rule in RULES for finding in rule(facts)]
+
+
+# The broker itself
+
+
+def _mode(facts: Facts) -> Iterator[Finding]:
+    broker = facts.config.broker
+    if not facts.is_production and not broker.is_loopback:
+        yield Finding(
+            ("mode",),
+            "development is only for an issuer on this machine (http://localhost:PORT); for a real host remove the line,"
+            " and lift single refusals with accept_risks while staging",
+        )
+
+
+def _languages(facts: Facts) -> Iterator[Finding]:
+    broker = facts.config.broker
+    if broker.default_language not in broker.languages:
+        yield Finding(("broker", "default_language"), "must be one of broker.languages")
+    if len(set(broker.languages)) < len(broker.languages):
+        yield Finding(("broker", "languages"), "names a language twice")
+
+
+def _texts(facts: Facts) -> Iterator[Finding]:
+    language = facts.config.broker.default_language
+    for path, texts in _all_texts(facts.config):
+        if language not in texts:
+            yield Finding(path, f"has no text in the default language; add {language}: ...")
+
+
+def _all_texts(config: TrustConfig) -> Iterator[tuple[KeyPath, Mapping[str, str]]]:
+    for name, upstream in config.upstreams.items():
+        yield ("upstreams", name, "titles"), upstream.titles
+        if upstream.hints is not None:
+            yield ("upstreams", name, "hints"), upstream.hints
+    for name, partner in config.partners.items():
+        yield ("partners", name, "names"), partner.names
+    for name, payload_type in config.payload_types.items():
+        yield ("payload_types", name, "titles"), payload_type.titles
+    for index, agreement in enumerate(config.agreements):
+        yield ("agreements", index, "purpose_texts"), agreement.purpose_texts
+
+
+def _lifetimes(facts: Facts) -> Iterator[Finding]:
+    lifetimes = facts.config.broker.lifetimes
+    if lifetimes.session_idle > lifetimes.session:
+        yield Finding(("broker", "lifetimes", "session_idle"), "must not be longer than broker.lifetimes.session")
+
+
+# What production refuses
+
+
+def _production(facts: Facts) -> Iterator[Finding]:
+    if facts.is_production:
+        for rule in (_exposed, _volatile, _unproven_keys, _simulated_upstreams):
+            yield from rule(facts)
+
+
+def _exposed(facts: Facts) -> Iterator[Finding]:
+    broker = facts.config.broker
+    if urlsplit(broker.issuer).scheme != "https":
+        yield Finding(("broker", "issuer"), "must begin with https:// in production", Risk.HTTP_ISSUER)
+    if broker.debug:
+        yield Finding(("broker", "debug"), "shows inner workings to strangers; remove it in production", Risk.DEBUG)
+    if not broker.trusted_proxies:
+        yield Finding(
+            ("broker", "trusted_proxies"),
+            "is empty, so no client address can be believed; list the networks your proxies connect from",
+            Risk.NO_TRUSTED_PROXIES,
+        )
+    if broker.notifier == "outbox":
+        yield Finding(
+            ("broker", "notifier"),
+            "outbox writes messages to files instead of sending them; production needs none",
+            Risk.OUTBOX_NOTIFIER,
+        )
+
+
+def _volatile(facts: Facts) -> Iterator[Finding]:
+    state, records = facts.config.broker.state, facts.config.broker.records
+    if state.url is None:
+        risk = Risk.MEMORY_STATE if state.embedded == "memory" else Risk.EMBEDDED_STATE
+        kept = "in this process's memory" if risk is Risk.MEMORY_STATE else "in an embedded server"
+        yield Finding(
+            ("broker", "state", "url"),
+            f"is missing, so logins in progress live {kept} and end with it; give a reference to a Redis URL",
+            risk,
+        )
+    if records.url is None or (facts.records_url or "").startswith("sqlite"):
+        yield Finding(
+            ("broker", "records", "url"),
+            "SQLite serves one process on one disk; give a reference to a postgresql+asyncpg:// URL",
+            Risk.SQLITE_RECORDS,
+        )
+
+
+def _unproven_keys(facts: Facts) -> Iterator[Finding]:
+    keys = facts.config.broker.keys
+    for name, given in (("signing", keys.signing), ("secret", keys.secret)):
+        if not given:
+            yield Finding(
+                ("broker", "keys", name),
+                "is missing, and production does not make its own keys; make one and refer to it",
+                Risk.GENERATED_KEYS,
+            )
+
+
+def _simulated_upstreams(facts: Facts) -> Iterator[Finding]:
+    for index, network in enumerate(facts.config.broker.outbound.allow_private_networks):
+        if _covers_loopback(network):
+            yield Finding(
+                ("broker", "outbound", "allow_private_networks", index),
+                "lets the broker call this machine, where only simulators are; remove it in production",
+                Risk.LOOPBACK_UPSTREAM,
+            )
+    for name, connect in facts.connectors.items():
+        for path, address in _addresses(connect, ("upstreams", name, "connect")):
+            if is_loopback(address):
+                advice = "is an address of this machine, so the provider is a simulator; give the real one"
+                yield Finding(path, advice, Risk.LOOPBACK_UPSTREAM)
+            elif f".{urlsplit(address).hostname}".endswith(".test.bankid.com"):
+                yield Finding(
+                    path,
+                    "is BankID's test environment; remove the key to use the real one",
+                    Risk.BANKID_TEST_ENVIRONMENT,
+                )
+        if name in facts.has_test_certificate:
+            yield Finding(
+                ("upstreams", name, "connect"),
+                "holds BankID's public test certificate; use the one your bank issued",
+                Risk.BANKID_TEST_ENVIRONMENT,
+            )
+
+
+def _covers_loopback(network: IPv4Network | IPv6Network) -> bool:
+    loopback = ip_network("127.0.0.0/8" if network.version == 4 else "::1/128")
+    return network.overlaps(loopback)
+
+
+def _addresses(connect: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    yield from _strings_with_scheme(connect.model_dump(mode="json", by_alias=True), path)
+
+
+def _strings_with_scheme(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings_with_scheme(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings_with_scheme(item, (*path, index))
+
+
+# Upstreams and partners
+
+
+def _ceilings(facts: Facts) -> Iterator[Finding]:
+    for name, upstream in facts.config.upstreams.items():
+        if facts.strongest(name) < upstream.ceiling:
+            yield Finding(
+                ("upstreams", name, "ceiling"),
+                f"is higher than this kind can prove; its logins count as {facts.strongest(name)} at most",
+                mild=True,
+            )
+
+
+def _clients(facts: Facts) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    partners = facts.config.partners
+    for name, partner in partners.items():
+        path: KeyPath = ("partners", name, "oidc", "client_id")
+        client_id = partner.oidc.client_id
+        if (other := first.setdefault(client_id, name)) != name:
+            yield Finding(path, f"is already the client_id of partner {other}; give each partner its own")
+        if client_id != name and client_id in partners:
+            yield Finding(path, "is the id of another partner; choose a client_id that cannot be mistaken for it")
+        if partner.sector not in {None, name} and partner.sector in partners:
+            yield Finding(
+                ("partners", name, "sector"),
+                f"is the id of another partner, who would see the same customer numbers as {name}; choose another word",
+            )
+
+
+def _client_authentication(facts: Facts) -> Iterator[Finding]:
+    for name, partner in facts.config.partners.items():
+        oidc, path = partner.oidc, ("partners", name, "oidc")
+        by_key = oidc.auth is ClientAuth.PRIVATE_KEY_JWT
+        needed, unused = ("jwks_file", "secret") if by_key else ("secret", "jwks_file")
+        if getattr(oidc, needed) is None:
+            yield Finding((*path, needed), f"is missing, and auth: {oidc.auth} needs it")
+        if getattr(oidc, unused) is not None:
+            yield Finding((*path, unused), f"is not used with auth: {oidc.auth}; remove it")
+        if not oidc.require_pkce:
+            yield Finding(
+                (*path, "require_pkce"),
+                "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it once the partner can",
+                mild=True,
+            )
+
+
+def _partner_addresses(facts: Facts) -> Iterator[Finding]:
+    for name, partner in facts.config.partners.items():
+        for path, address in _strings_with_scheme(partner.model_dump(mode="json", by_alias=True), ("partners", name)):
+            if urlsplit(address).scheme == "https":
+                continue
+            if facts.is_production:
+                yield Finding(path, "must begin with https:// in production")
+            elif not is_loopback(address):
+                yield Finding(path, "http is only for this machine (127.0.0.1, localhost); use https://")
+
+
+def _logins(facts: Facts) -> Iterator[Finding]:
+    for name, partner in facts.config.partners.items():
+        if partner.login is None:
+            continue
+        path: KeyPath = ("partners", name, "login")
+        unknown = list(_unknown_upstreams(facts, partner.login.upstreams, (*path, "upstreams")))
+        yield from unknown
+        if not unknown:
+            yield from _unreachable(
+                facts, partner.login.upstreams, partner.login.minimum_assurance, (*path, "minimum_assurance")
+            )
+
+
+def _unknown_upstreams(facts: Facts, upstreams: Sequence[str], path: KeyPath) -> Iterator[Finding]:
+    known = facts.config.upstreams
+    for index, upstream in enumerate(upstreams):
+        if upstream not in known:
+            yield Finding((*path, index), f"there is no upstream {upstream!r}{similar(upstream, list(known))}")
+
+
+def _unreachable(facts: Facts, upstreams: Sequence[str], minimum: Assurance, path: KeyPath) -> Iterator[Finding]:
+    if not any(facts.strongest(upstream) >= minimum for upstream in upstreams):
+        best = max((facts.strongest(upstream) for upstream in upstreams), key=lambda level: level.rank, default=None)
+        reach = f"none of {', '.join(upstreams)} reaches it (at most {best})" if best else "there is no upstream at all"
+        yield Finding(path, f"{minimum} is impossible: {reach}; lower it or allow a stronger upstream")
+
+
+# Agreements
+
+
+def _edges(facts: Facts) -> Iterator[Finding]:
+    """From and to: known, not the same, and equipped for their part."""
+    first: dict[tuple[str, str, str], int] = {}
+    for index, agreement in enumerate(facts.config.agreements):
+        path: KeyPath = ("agreements", index)
+        partners = facts.config.partners
+        for key, partner in (("from", agreement.source), ("to", agreement.recipient)):
+            if partner not in partners:
+                yield Finding((*path, key), f"there is no partner {partner!r}{similar(partner, list(partners))}")
+        if agreement.source == agreement.recipient:
+            yield Finding((*path, "to"), "is the same as from; a partner needs no agreement with itself")
+        edge = (agreement.source, agreement.recipient, agreement.purpose)
+        if (other := first.setdefault(edge, index)) != index:
+            yield Finding(
+                path,
+                f"repeats agreements[{other}] ({agreement.id}); join the two, or give one another purpose",
+            )
+
+
+def _ends(facts: Facts) -> Iterator[Finding]:
+    """What each end must have registered, told once per partner."""
+    partners, agreements = facts.config.partners, facts.config.agreements
+    for name in dict.fromkeys(each.source for each in agreements if each.source in partners):
+        if not partners[name].return_uris:
+            yield Finding(
+                ("partners", name, "return_uris"),
+                "is missing; customers sent from here need a way back when they cancel",
+            )
+    for name in dict.fromkeys(each.recipient for each in agreements if each.recipient in partners):
+        partner = partners[name]
+        if partner.oidc.initiate_login_uri is None:
+            yield Finding(
+                ("partners", name, "oidc", "initiate_login_uri"),
+                "is missing; the broker starts the login of arriving customers there (OpenID Connect Core section 4)",
+            )
+        if partner.guest_uri is None:
+            yield Finding(
+                ("partners", name, "guest_uri"),
+                "is missing; customers who continue without sharing arrive there",
+            )
+
+
+def _claims(facts: Facts) -> Iterator[Finding]:
+    known = facts.config.payload_types
+    for index, agreement in enumerate(facts.config.agreements):
+        path: KeyPath = ("agreements", index)
+        for position, name in enumerate(agreement.types):
+            if name not in known:
+                yield Finding(
+                    (*path, "types", position),
+                    f"there is no payload type {name!r}{similar(name, list(known))}",
+                )
+            elif name in agreement.types[:position]:
+                yield Finding((*path, "types", position), f"{name} is named twice")
+        claims = agreement.claims
+        if not claims.required and not claims.optional:
+            yield Finding((*path, "claims"), "names no field, so nothing could be handed over; name at least one")
+        for key, names in (("required", claims.required), ("optional", claims.optional)):
+            for position, name in enumerate(names):
+                yield from _claim(facts, agreement, name, (*path, "claims", key, position))
+                if name in names[:position] or (key == "optional" and name in claims.required):
+                    yield Finding((*path, "claims", key, position), f"{name} is named twice; keep one")
+
+
+def _claim(facts: Facts, agreement: Agreement, name: str, path: KeyPath) -> Iterator[Finding]:
+    for payload_type in agreement.types:
+        fields = facts.fields.get(payload_type)
+        if fields is None or name in fields:
+            continue
+        inside = [each for each in fields if each.startswith(f"{name}.")]
+        hint = f"; name its fields one by one: {', '.join(inside)}" if inside else similar(name, fields)
+        yield Finding(path, f"{payload_type} has no field {name!r}{hint}")
+
+
+def _assurance(facts: Facts) -> Iterator[Finding]:
+    for index, agreement in enumerate(facts.config.agreements):
+        path: KeyPath = ("agreements", index)
+        upstreams = agreement.upstreams if agreement.upstreams is not None else tuple(facts.config.upstreams)
+        unknown = list(_unknown_upstreams(facts, upstreams, (*path, "upstreams")))
+        yield from unknown
+        if unknown:
+            continue
+        unreachable = list(_unreachable(facts, upstreams, agreement.minimum_assurance, (*path, "minimum_assurance")))
+        yield from unreachable or _withheld(facts, agreement, upstreams, (*path, "minimum_assurance"))
+
+
+def _withheld(facts: Facts, agreement: Agreement, upstreams: Sequence[str], path: KeyPath) -> Iterator[Finding]:
+    """
+    A level the recipient asks for but may never be told.
+
+    Logins that must not raise another method hand over ``contact`` at most, unless the agreement says otherwise.
+    """
+    minimum = agreement.minimum_assurance
+    if minimum <= Assurance.CONTACT or agreement.release_upstream_assurance is not False:
+        return
+    able = [each for each in upstreams if facts.strongest(each) >= minimum]
+    if not any(facts.config.upstreams[each].may_bootstrap_other_methods for each in able):
+        yield Finding(
+            path,
+            f"the needed level would be withheld: {minimum} is only reached by {', '.join(able)}, which may not vouch for"
+            " other methods; set release_upstream_assurance with the reason you may, or ask for contact",
+        )
+
+
+# Accepted risks
+
+
+def unneeded_risks(config: TrustConfig, lifted: Sequence[Risk]) -> Iterator[Finding]:
+    """Warnings about ``accept_risks`` that lift nothing: they would hide a later mistake."""
+    for index, risk in enumerate(config.accept_risks):
+        if risk not in lifted:
+            yield Finding(
+                ("accept_risks", index), f"{risk} is accepted but nothing here needs it; remove it", mild=True
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    _mode,
+    _languages,
+    _texts,
+    _lifetimes,
+    _production,
+    _ceilings,
+    _clients,
+    _client_authentication,
+    _partner_addresses,
+    _logins,
+    _edges,
+    _ends,
+    _claims,
+    _assurance,
+)

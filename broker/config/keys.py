@@ -1,0 +1,126 @@
+"""
+Keys that come by reference: the broker's own private ones, and the public ones partners sign with.
+
+Only their form is looked at here, so that a mistake is told with its line; using them is the business of ``broker/wire``.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+MIN_RSA_BITS = 2048
+MIN_SECRET_BYTES = 32
+
+
+def signing_kind(pem: bytes) -> str:
+    """
+    ``RSA`` or ``EC P-256``: what a signing key is.
+
+    Raises:
+        ValueError: with what to do, for anything else.
+    """
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise ValueError("is not an unencrypted private key in PEM form (-----BEGIN PRIVATE KEY-----)") from None
+    match key:
+        case rsa.RSAPrivateKey():
+            if key.key_size < MIN_RSA_BITS:
+                raise ValueError(f"is RSA with {key.key_size} bits; make one with at least {MIN_RSA_BITS}")
+            return "RSA"
+        case ec.EllipticCurvePrivateKey() if isinstance(key.curve, ec.SECP256R1):
+            return "EC P-256"
+        case _:
+            raise ValueError(f"must be RSA with at least {MIN_RSA_BITS} bits, or EC on the curve P-256")
+
+
+def derivation_secret(text: str) -> bytes:
+    """
+    The bytes of ``keys.secret``.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    try:
+        secret = base64.b64decode(text.strip() + "=" * (-len(text.strip()) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not base64url; make it with: openssl rand -base64 32 | tr '+/' '-_'") from None
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"has {len(secret)} bytes; it needs at least {MIN_SECRET_BYTES} random ones")
+    return secret
+
+
+def public_keys(text: str) -> Mapping[str, Any]:
+    """
+    A partner's JWK Set (RFC 7517 section 5) for ``private_key_jwt``: its public signing keys.
+
+    Raises:
+        ValueError: with everything that is wrong, one sentence per line.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    keys = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
+        raise ValueError('is not a JWK Set: {"keys": [...]} with at least one key')
+    if found := [*_each_wrong(keys), *_kids_wrong(keys)]:
+        raise ValueError("\n".join(found))
+    return {"keys": keys}
+
+
+def _each_wrong(keys: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for index, key in enumerate(keys):
+        if advice := _key_wrong(key):
+            yield f"key {index + 1}: {advice}"
+
+
+def _kids_wrong(keys: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    kids = [key.get("kid") for key in keys]
+    if len(keys) > 1 and not all(isinstance(kid, str) and kid for kid in kids):
+        yield "several keys need a kid each, so that it is clear which one signed"
+    elif len({str(kid) for kid in kids}) < len(kids):
+        yield "two keys have the same kid; give each its own"
+
+
+def _key_wrong(key: Mapping[str, Any]) -> str | None:
+    if key.get("kty") == "oct" or "k" in key:
+        return "is a symmetric key; only public keys belong here"
+    if {"d", "p", "q", "dp", "dq", "qi", "oth"} & key.keys():
+        return "has private members; ask the partner for the public part, and for a new key, since this one was shown around"
+    if key.get("use", "sig") != "sig":
+        return 'is not for signatures ("use" must be "sig")'
+    try:
+        return _public_wrong(key)
+    except (ValueError, KeyError, TypeError):
+        return "cannot be read; ask the partner for it again"
+
+
+def _public_wrong(key: Mapping[str, Any]) -> str | None:
+    """Building the key is the check: the library refuses points off the curve and odd numbers."""
+    match key.get("kty"):
+        case "RSA":
+            rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
+            bits = _number(key["n"]).bit_length()
+            return None if bits >= MIN_RSA_BITS else f"is RSA with {bits} bits; at least {MIN_RSA_BITS} are needed"
+        case "EC" if key.get("crv") == "P-256":
+            ec.EllipticCurvePublicNumbers(_number(key["x"]), _number(key["y"]), ec.SECP256R1()).public_key()
+            return None
+        case "OKP" if key.get("crv") == "Ed25519":
+            ed25519.Ed25519PublicKey.from_public_bytes(_bytes(key["x"]))
+            return None
+        case _:
+            return "must be RSA, EC on P-256, or Ed25519"
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(_bytes(text), "big")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

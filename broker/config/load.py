@@ -1,0 +1,347 @@
+"""
+From the operator's YAML file to everything the broker is built from, or to every mistake in it at once.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from broker.config.check import Facts, Finding, check, unneeded_risks
+from broker.config.document import MAX_BYTES, Document, KeyPath, Problem, read
+from broker.config.keys import derivation_secret, public_keys, signing_kind
+from broker.config.references import References, Unresolved
+from broker.config.schemas import Schema, read_schema
+from broker.config.validate import similar, validate
+from broker.core.assurance import Assurance
+from broker.core.policy import ClientAuth, Mode, Policy, Risk, TrustConfig
+from broker.errors import ConfigError
+from broker.upstream.registry import KINDS, Kind
+
+MAX_PROBLEMS = 200
+MIN_CLIENT_SECRET = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """
+    The broker's own secrets, resolved.
+
+    ``signing``: PEM private keys in the order given. ``secret``, ``previous_secrets``: bytes that keys are derived from.
+    None or empty: not configured, so development makes its own.
+    """
+
+    state_url: str | None = field(default=None, repr=False)
+    records_url: str | None = field(default=None, repr=False)
+    signing: tuple[bytes, ...] = field(default=(), repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+    previous_secrets: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRisk:
+    """A refusal of production that the operator lifted: at ``key``, for the reason in ``advice``."""
+
+    risk: Risk
+    key: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"accepted risk {self.risk}: {self.key}: {self.advice}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """
+    A config that holds together.
+
+    ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``data_dir``: absolute.
+    ``warnings``: sentences. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
+    """
+
+    path: Path
+    policy: Policy
+    connectors: Mapping[str, BaseModel]
+    secrets: Secrets
+    data_dir: Path
+    warnings: tuple[str, ...] = ()
+    accepted_risks: tuple[AcceptedRisk, ...] = ()
+
+
+def load(
+    path: Path | str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    kinds: Mapping[str, Kind] = KINDS,
+    data_dir: Path | None = None,
+) -> Loaded:
+    """
+    Read and check the config file at *path*.
+
+    Args:
+        environment: where ``env:`` references look; `os.environ` unless given.
+        kinds: the upstream kinds that exist.
+        data_dir: goes before ``broker.data_dir``.
+    Raises:
+        ConfigError: with every problem found, each a sentence with file, line and key.
+    """
+    return _Load(Path(path), os.environ if environment is None else environment, kinds).run(data_dir)
+
+
+class _Load:
+    """One reading of one file; collects problems and warnings on the way."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str], kinds: Mapping[str, Kind]) -> None:
+        self.path = path
+        self.references = References(path.absolute().parent, environment)
+        self.kinds = kinds
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.digest = hashlib.sha256()
+
+    def run(self, data_dir: Path | None) -> Loaded:
+        document = self._document()
+        config, problems = validate(TrustConfig, document)
+        self.problems += problems
+        connectors = self._connectors(document)
+        if config is None:
+            raise self._failed()
+        self.document, self.config = document, config
+        schemas = self._schemas()
+        client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
+        secrets = self._broker_secrets()
+        accepted = self._cross_checks(
+            Facts(
+                config=config,
+                connectors=connectors,
+                reaches={name: self._reaches(name, connect) for name, connect in connectors.items()},
+                fields={name: [each.name for each in schema.fields] for name, schema in schemas.items()},
+                state_url=secrets.state_url,
+                records_url=secrets.records_url,
+            )
+        )
+        if self.problems:
+            raise self._failed()
+        policy = Policy(
+            config=config,
+            version=self.digest.hexdigest()[:12],
+            fields={name: schema.fields for name, schema in schemas.items()},
+            schemas={name: schema.content for name, schema in schemas.items()},
+            client_secrets=client_secrets,
+            client_jwks=client_jwks,
+        )
+        return Loaded(
+            path=self.path,
+            policy=policy,
+            connectors=connectors,
+            secrets=secrets,
+            data_dir=(data_dir or self.references.path(config.broker.data_dir or "data")).absolute(),
+            warnings=tuple(str(warning) for warning in self.warnings),
+            accepted_risks=accepted,
+        )
+
+    # Reading
+
+    def _document(self) -> Document:
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a file name"
+            raise ConfigError((f"{self.path}: cannot be read ({reason}); give the path of the config file",)) from None
+        self.digest.update(data)
+        document = read(data, str(self.path))
+        self.problems += document.problems
+        if document.value is None:
+            raise self._failed()
+        if not isinstance(document.value, dict):
+            self.problems.append(document.problem((), "must be keys with values (broker: ...), not a list or a text"))
+            raise self._failed()
+        return self._without_unknown_risks(document)
+
+    def _without_unknown_risks(self, document: Document) -> Document:
+        """A risk that no longer exists is no reason not to start: its refusal would stand anyway."""
+        given = document.value.get("accept_risks")
+        if not isinstance(given, list):
+            return document
+        known = [risk.value for risk in Risk]
+        for index, risk in enumerate(given):
+            if isinstance(risk, str) and risk not in known:
+                self._warn(document, ("accept_risks", index), f"there is no such risk{similar(risk, known)}")
+        kept = [risk for risk in given if not isinstance(risk, str) or risk in known]
+        return replace(document, value={**document.value, "accept_risks": kept})
+
+    def _connectors(self, document: Document) -> dict[str, BaseModel]:
+        """Looked at even when other parts of the file are wrong, so that the operator sees everything at once."""
+        upstreams = document.value.get("upstreams")
+        found: dict[str, BaseModel] = {}
+        for name, upstream in upstreams.items() if isinstance(upstreams, dict) else ():
+            if not isinstance(upstream, dict) or not isinstance(kind := upstream.get("kind"), str):
+                continue
+            path: KeyPath = ("upstreams", name)
+            if kind not in self.kinds:
+                advice = f"there is no kind {kind!r}{similar(kind, list(self.kinds))}"
+                self.problems.append(document.problem((*path, "kind"), advice))
+            elif isinstance(upstream.get("connect"), dict):
+                connect, problems = validate(self.kinds[kind].config, document, (*path, "connect"))
+                self.problems += problems
+                if connect is not None:
+                    found[name] = connect
+        return found
+
+    def _reaches(self, name: str, connect: BaseModel) -> Assurance:
+        return self.kinds[self.config.upstreams[name].kind].reaches(connect)
+
+    def _schemas(self) -> dict[str, Schema]:
+        found: dict[str, Schema] = {}
+        for name, payload_type in self.config.payload_types.items():
+            try:
+                data = self.references.bytes(payload_type.schema_file)
+            except Unresolved as unresolved:
+                self._problem(("payload_types", name, "schema"), str(unresolved))
+                continue
+            self.digest.update(data)
+            file = str(self.path.parent / payload_type.schema_file)
+            schema, problems = read_schema(data, file, self.config.broker.default_language)
+            self.problems += problems
+            if schema is not None:
+                found[name] = schema
+        return found
+
+    # Secrets and keys
+
+    def _client_secrets(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, partner in self.config.partners.items():
+            path: KeyPath = ("partners", name, "oidc", "secret")
+            if partner.oidc.secret is None or partner.oidc.auth is ClientAuth.PRIVATE_KEY_JWT:
+                continue
+            if (secret := self._secret(partner.oidc.secret, path)) is None:
+                continue
+            if len(secret) < MIN_CLIENT_SECRET:
+                advice = f"is shorter than {MIN_CLIENT_SECRET} characters; make it with: openssl rand -hex 32"
+                (self._problem if self._is_production else self._mild)(path, advice)
+            found[name] = secret
+        return found
+
+    def _client_jwks(self) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        for name, partner in self.config.partners.items():
+            if partner.oidc.jwks_file is None or partner.oidc.auth is not ClientAuth.PRIVATE_KEY_JWT:
+                continue
+            path: KeyPath = ("partners", name, "oidc", "jwks_file")
+            try:
+                text = self.references.text(partner.oidc.jwks_file)
+                found[name] = public_keys(text)
+                self.digest.update(text.encode())
+            except (Unresolved, ValueError) as error:
+                for advice in str(error).splitlines():
+                    self._problem(path, advice)
+        return found
+
+    def _broker_secrets(self) -> Secrets:
+        broker = self.config.broker
+        return Secrets(
+            state_url=self._url(broker.state.url, ("broker", "state", "url"), _STATE_SCHEMES),
+            records_url=self._url(broker.records.url, ("broker", "records", "url"), _RECORDS_SCHEMES),
+            signing=tuple(self._signing()),
+            secret=self._derivation(broker.keys.secret, ("broker", "keys", "secret")) if broker.keys.secret else None,
+            previous_secrets=tuple(
+                secret
+                for index, reference in enumerate(broker.keys.previous_secrets)
+                if (secret := self._derivation(reference, ("broker", "keys", "previous_secrets", index)))
+            ),
+        )
+
+    def _url(self, reference: str | None, path: KeyPath, schemes: tuple[str, ...]) -> str | None:
+        if reference is None or (url := self._secret(reference, path)) is None:
+            return None
+        if not url.startswith(schemes):
+            self._problem(path, f"the address behind {reference} must begin with one of {', '.join(schemes)}")
+        return url
+
+    def _signing(self) -> Iterator[bytes]:
+        path: KeyPath = ("broker", "keys", "signing")
+        references = self.config.broker.keys.signing
+        kinds: set[str] = set()
+        for index, reference in enumerate(references):
+            if (pem := self._secret(reference, (*path, index))) is None:
+                return
+            try:
+                kinds.add(signing_kind(pem.encode()))
+            except ValueError as error:
+                self._problem((*path, index), str(error))
+                return
+            yield pem.encode()
+        if references and (lacking := {"RSA", "EC P-256"} - kinds):
+            self._problem(path, f"needs at least one RSA and one EC P-256 key; add {' and '.join(sorted(lacking))}")
+
+    def _derivation(self, reference: str, path: KeyPath) -> bytes | None:
+        if (text := self._secret(reference, path)) is None:
+            return None
+        try:
+            return derivation_secret(text)
+        except ValueError as error:
+            self._problem(path, str(error))
+            return None
+
+    def _secret(self, reference: str, path: KeyPath) -> str | None:
+        try:
+            secret = self.references.secret(reference)
+        except Unresolved as unresolved:
+            self._problem(path, str(unresolved))
+            return None
+        if self.references.is_open_to_all(reference):
+            advice = f"every user of this machine can read {reference.partition(':')[2]}; chmod 600 it"
+            (self._problem if self._is_production else self._mild)(path, advice)
+        return secret
+
+    # Judging
+
+    def _cross_checks(self, facts: Facts) -> tuple[AcceptedRisk, ...]:
+        accepted: list[AcceptedRisk] = []
+        for finding in check(facts):
+            if finding.risk in self.config.accept_risks and finding.risk is not None:
+                place = self.document.problem(finding.path, finding.advice)
+                accepted.append(AcceptedRisk(finding.risk, place.key, finding.advice))
+            else:
+                self._judge(finding)
+        for finding in unneeded_risks(self.config, [each.risk for each in accepted]):
+            self._judge(finding)
+        return tuple(accepted)
+
+    def _judge(self, finding: Finding) -> None:
+        if finding.mild:
+            self._mild(finding.path, finding.advice)
+        else:
+            lift = f" (to accept it while staging: accept_risks: [{finding.risk}])" if finding.risk else ""
+            self._problem(finding.path, finding.advice + lift)
+
+    @property
+    def _is_production(self) -> bool:
+        return self.config.mode is Mode.PRODUCTION
+
+    def _problem(self, path: KeyPath, advice: str) -> None:
+        self.problems.append(self.document.problem(path, advice))
+
+    def _mild(self, path: KeyPath, advice: str) -> None:
+        self._warn(self.document, path, advice)
+
+    def _warn(self, document: Document, path: KeyPath, advice: str) -> None:
+        self.warnings.append(document.problem(path, advice))
+
+    def _failed(self) -> ConfigError:
+        """In the order of the file: what stands first is often what the rest follows from."""
+        ordered = sorted(set(self.problems), key=lambda each: (each.file != str(self.path), each.file, each.line or 0))
+        shown = [str(problem) for problem in ordered[:MAX_PROBLEMS]]
+        if (rest := len(ordered) - len(shown)) > 0:
+            shown.append(f"{self.path}: {rest} more problems are not shown; mend these first")
+        return ConfigError(tuple(shown))
+
+
+_STATE_SCHEMES = ("redis://", "rediss://", "unix://")
+_RECORDS_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
