@@ -1,0 +1,350 @@
+"""
+From a view to a response: the right template in the right language, with the headers every page carries.
+
+`Pages` is built once at start: it compiles all templates, reads all catalogues and hashes all static files, so a mistake
+in any of them stops the program and not a customer. Autoescape is always on and nothing is ever marked as safe.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_timedelta
+from babel.numbers import format_decimal
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from broker.pages.catalogue import Catalogue, load_catalogues
+from broker.pages.static import StaticFiles
+from broker.pages.views import (
+    Cell,
+    ChoosePage,
+    ConsentPage,
+    HandoffStatusPage,
+    IndexPage,
+    LoggedOutPage,
+    LogoutConfirmPage,
+    Page,
+    Problem,
+    ProblemPage,
+    SharedLoginPage,
+    SharedPage,
+    WaitPage,
+    WelcomePage,
+    WrongCustomerPage,
+)
+
+TEMPLATE_DIR = Path(__file__).parent / "templates"
+
+LANGUAGES: Mapping[str, str] = {"sv": "Svenska", "fi": "Suomi", "pl": "Polski", "en": "English"}
+"""The languages there are, each by its own name."""
+
+_FIXED_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), "
+        "magnetometer=(), microphone=(), midi=(), payment=(), usb=()"
+    ),
+}
+
+#: Schemes a page may link to besides paths of our own: the web, and the app that logs customers in.
+_LINKABLE = frozenset({"http", "https", "bankid"})
+
+_ORIGIN = re.compile(r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$|^https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a view is shown. ``posts``: it holds a form, whose POST should carry a real ``Origin``."""
+
+    template: str
+    posts: bool = True
+    script: str | None = None
+    polls: bool = False
+    status: int = 200
+
+
+_KINDS: Mapping[type, _Kind] = {
+    ChoosePage: _Kind("choose.html"),
+    WelcomePage: _Kind("welcome.html"),
+    WrongCustomerPage: _Kind("wrong_customer.html"),
+    WaitPage: _Kind("wait.html", script="wait.js", polls=True),
+    ConsentPage: _Kind("consent.html", script="consent.js"),
+    SharedPage: _Kind("shared.html"),
+    SharedLoginPage: _Kind("shared_login.html", posts=False),
+    HandoffStatusPage: _Kind("handoff_status.html", posts=False),
+    ProblemPage: _Kind("problem.html", posts=False, status=400),
+    LogoutConfirmPage: _Kind("log_out.html"),
+    LoggedOutPage: _Kind("logged_out.html", posts=False),
+    IndexPage: _Kind("index.html", posts=False),
+}
+
+_PROBLEM_STATUS: Mapping[Problem, int] = {
+    Problem.COOKIES_DROPPED: 400,
+    Problem.WRONG_BROWSER: 403,
+    Problem.RETURN_ELSEWHERE: 403,
+    Problem.EXPIRED: 410,
+    Problem.SPENT: 410,
+    Problem.UNKNOWN_LINK: 404,
+    Problem.NOT_FOUND: 404,
+    Problem.OLD_FORM: 403,
+    Problem.UPSTREAM_DOWN: 503,
+    Problem.UPSTREAM_REFUSED: 403,
+    Problem.TOO_WEAK: 403,
+    Problem.DENIED: 403,
+    Problem.STOPPED: 200,
+    Problem.GONE: 410,
+    Problem.TOO_MANY: 429,
+    Problem.STORE_DOWN: 503,
+    Problem.OUR_FAULT: 500,
+    Problem.NO_PARTNER: 400,
+}
+
+
+class Pages:
+    """
+    All pages of one broker.
+
+    Args:
+        broker_name: as the operator calls it. default_language: for a language the broker does not have.
+        languages: those offered, of `LANGUAGES`, in this order.
+        shared_url: path of "What I share"; home_url: of the first page. support_uri: the operator's help page, if any.
+        zone: in which dates and times are told.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker_name: str,
+        languages: Iterable[str] = tuple(LANGUAGES),
+        default_language: str = "en",
+        shared_url: str = "/shared",
+        home_url: str = "/",
+        support_uri: str | None = None,
+        zone: tzinfo = UTC,
+    ) -> None:
+        self._languages = {language: LANGUAGES[language] for language in languages}
+        self._default_language = default_language
+        self._catalogues = load_catalogues({*self._languages, default_language})
+        self._zone = zone
+        self._static = StaticFiles()
+        self._environment = _environment()
+        self._environment.globals.update(
+            broker_name=broker_name,
+            shared_url=shared_url,
+            home_url=home_url,
+            support_uri=support_uri,
+            static=self._static.url,
+        )
+        self._environment.filters["shown"] = self._shown
+        self._environment.filters["day"] = self._day
+        self._environment.filters["moment"] = self._moment
+        self._templates = {
+            view: self._environment.get_template(kind.template) for view, kind in _KINDS.items()
+        }
+
+    def render(
+        self,
+        view: Page,
+        *,
+        language: str,
+        reference: str,
+        form_action_origins: Iterable[str] = (),
+        here: str | None = "",
+        url_is_secret: bool = False,
+        status: int | None = None,
+    ) -> Response:
+        """
+        Show *view*.
+
+        Args:
+            language: BCP 47; one the broker does not have becomes the default.
+            reference: the short id this page shares with the log; shown where something went wrong.
+            form_action_origins: origins the answer to this page's form may redirect to, over all its hops: Chromium
+                applies ``form-action`` to the whole redirect chain after a POST (security checklist C5).
+            here: where the language links lead, path and perhaps query; "" is the page's own path without its query,
+                None leaves the links out (a page that answers a POST at an address that has no GET).
+            url_is_secret: the address holds a handle or code: send no referrer at all, so that the form's ``Origin`` is
+                ``null`` and only the token protects it.
+            status: HTTP status, where it is not the usual one of the page or problem.
+        Raises:
+            ValueError: an origin is none, or a link's scheme is not http, https or the app's.
+        """
+        kind = _KINDS[type(view)]
+        words = self._words(language)
+        html = self._templates[type(view)].render(
+            view=view,
+            t=words,
+            language=words.language,
+            language_links=self._language_links(here),
+            reference=reference,
+            script=kind.script,
+        )
+        headers = _FIXED_HEADERS | {
+            "Content-Security-Policy": _security_policy(kind, tuple(form_action_origins)),
+            "Referrer-Policy": "same-origin" if kind.posts and not url_is_secret else "no-referrer",
+            "Content-Language": words.language,
+            **_retry_after(view),
+        }
+        return HTMLResponse(html, status_code=status or _status(view, kind), headers=headers)
+
+    def poll_answer(self, view: WaitPage, *, language: str) -> Response:
+        """What the waiting page's script gets every second: the same facts and words as the page itself, as JSON."""
+        return _json(
+            {
+                "phase": view.phase.value,
+                "message": self.message(view.message_key, language=language),
+                "qr_src": view.qr_src,
+                "launch_url": href(view.launch_url) if view.launch_url else None,
+                "actions": list(view.actions),
+                "next": None,
+            }
+        )
+
+    def poll_over(self, next_url: str) -> Response:
+        """The wait is over: the script sends the browser to *next_url* (``/j/{id}``, which knows the next step)."""
+        return _json({"next": href(next_url)})
+
+    def message(self, key: str, *, language: str) -> str:
+        """The text of *key* as plain text; a key without text (a provider's new code) gives the general one."""
+        words = self._words(language)
+        return words.plain(key if key in words else "wait.unknown")
+
+    def routes(self) -> list[Route]:
+        """The routes of the static files."""
+        return self._static.routes()
+
+    def _words(self, language: str) -> Catalogue:
+        offered = language if language in self._languages else self._default_language
+        return self._catalogues[offered]
+
+    def _language_links(self, here: str | None) -> list[tuple[str, str, str]]:
+        """(code, own name, address) of each language; empty when there is nothing to choose."""
+        if here is None or len(self._languages) < 2:
+            return []
+        joint = "&" if "?" in here else "?"
+        return [
+            (code, name, f"{here}{joint}{urlencode({'lang': code})}") for code, name in self._languages.items()
+        ]
+
+    @pass_context
+    def _shown(self, context: Context, value: Cell) -> Markup | str:
+        """One value as the customer reads it."""
+        words: Catalogue = context["t"]
+        match value:
+            case None | "":
+                return words("value.none")
+            case bool():
+                return words("value.yes" if value else "value.no")
+            case int() | float():
+                return format_decimal(value, locale=words.language)
+            case datetime():
+                return self._moment(context, value)
+            case date():
+                return self._day(context, value)
+            case _:
+                return value
+
+    @pass_context
+    def _day(self, context: Context, value: date) -> str:
+        """A date without its time; moments are told in the broker's zone."""
+        day = value.astimezone(self._zone).date() if isinstance(value, datetime) else value
+        return format_date(day, format="long", locale=_locale(context))
+
+    @pass_context
+    def _moment(self, context: Context, value: datetime) -> str:
+        local = value.astimezone(self._zone)
+        return format_datetime(local, format="d MMMM y HH:mm", tzinfo=self._zone, locale=_locale(context))
+
+
+def href(url: str) -> str:
+    """
+    *url* if a page may link to it: a path or query of our own, or http, https or the app's scheme.
+
+    security: escaping alone would let ``javascript:`` through.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not url or any(ord(char) < 0x20 for char in url) or "\\" in url:
+        raise ValueError("not an address a page may link to")
+    is_own = url[0] in "/?" and not url.startswith("//")
+    if not is_own and urlsplit(url).scheme.lower() not in _LINKABLE:
+        raise ValueError("not an address a page may link to")
+    return url
+
+
+def src(url: str) -> str:
+    """*url* if a page may load it: a path of our own (no third party learns of a visit). Raises ValueError otherwise."""
+    if not url.startswith("/") or url.startswith("//"):
+        raise ValueError("not a path of our own")
+    return href(url)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE_DIR),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(href=href, src=src, soon=_soon, initial=_initial)
+    return environment
+
+
+def _locale(context: Context) -> Locale:
+    # British dates: the English of a Nordic broker says "21 November", not "November 21".
+    language: str = context["language"]
+    return Locale.parse("en_GB" if language == "en" else language)
+
+
+@pass_context
+def _soon(context: Context, seconds: int) -> str:
+    """ "in 30 seconds", rounded up to what a person would say."""
+    return format_timedelta(timedelta(seconds=max(1, seconds)), add_direction=True, locale=_locale(context))
+
+
+def _initial(name: str) -> str:
+    """The letter drawn where a partner has no logo."""
+    return next((char.upper() for char in name if char.isalnum()), "?")
+
+
+def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...]) -> str:
+    for origin in form_action_origins:
+        if not _ORIGIN.match(origin):
+            raise ValueError("not an origin")
+    rules = ["default-src 'none'", "style-src 'self'", "img-src 'self'"]
+    if kind.script:
+        rules.append("script-src 'self'")
+    if kind.polls:
+        rules.append("connect-src 'self'")
+    origins = "".join(f" {origin}" for origin in dict.fromkeys(form_action_origins))
+    return "; ".join([*rules, "base-uri 'none'", "frame-ancestors 'none'", f"form-action 'self'{origins}"])
+
+
+def _status(view: Page, kind: _Kind) -> int:
+    return _PROBLEM_STATUS[view.problem] if isinstance(view, ProblemPage) else kind.status
+
+
+def _retry_after(view: Page) -> dict[str, str]:
+    if isinstance(view, ProblemPage) and view.retry_after_s is not None:
+        return {"Retry-After": str(view.retry_after_s)}
+    return {}
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return JSONResponse(content, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})

@@ -1,0 +1,417 @@
+"""
+What each page needs: one frozen value per page, filled by the hub and the routes, shown by `render.Pages`.
+
+Views carry facts, never markup and never finished sentences: the words are in ``locale/``. Names, titles, purposes and
+field labels come from the operator's config, already in the customer's language; they and all values are untrusted
+text and are escaped when shown.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A partner as the customer knows it. ``logo_src``: what `logo.Logos.src` gave, None draws the first letter."""
+
+    name: str
+    logo_src: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Where a page's form posts to (a path of ours) and the journey's or session's CSRF token."""
+
+    action: str
+    csrf: str
+
+
+class Action(StrEnum):
+    """What a link or button offers; the words are the catalogue's ``action.<value>``."""
+
+    RETRY = "retry"
+    START_AGAIN = "start_again"
+    """A fresh start at the partner called ``name``."""
+    BACK_TO = "back_to"
+    GO_TO = "go_to"
+    CONTINUE = "continue"
+    OTHER_WAYS = "other_ways"
+    SHARED = "shared"
+    HOME = "home"
+    """The broker's own first page."""
+    HELP = "help"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """
+    A way on from a page, shown as a link.
+
+    ``id``: the element id, for automation. ``name``: the partner's name where the words name one (`Action.START_AGAIN`,
+    `Action.BACK_TO`, `Action.GO_TO`).
+    """
+
+    id: str
+    url: str
+    action: Action
+    name: str = ""
+
+
+class Reason(StrEnum):
+    """Why the customer is asked to show who he or she is; the words are ``choose.why.<value>``."""
+
+    CONTINUE = "continue"
+    HANDOFF = "handoff"
+    """So that what ``source`` passes on reaches the right person."""
+    SHARED = "shared"
+    """To see the page "What I share"."""
+    STRONGER = "stronger"
+    """The partner needs more assurance than the session has."""
+    AGAIN = "again"
+    """The partner wants a fresh login (``prompt=login`` or ``max_age``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to log in. ``icon``: a name of ``templates/icons.html``; unknown names get the generic one."""
+
+    id: str
+    title: str
+    hint: str = ""
+    icon: str = "generic"
+    is_last_used: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChoosePage:
+    """
+    How would you like to show who you are?
+
+    Posts ``method=<id>`` (`#method-<id>`) or ``answer=cancel`` (`#cancel`). ``notice_key``: catalogue key of what went
+    wrong with the way chosen before, such as ``notice.upstream_down`` or ``bankid.RFA6``. ``source``: with
+    `Reason.HANDOFF`, who passes something on.
+    """
+
+    form: Form
+    partner: Party | None
+    methods: tuple[Method, ...]
+    reason: Reason = Reason.CONTINUE
+    source: Party | None = None
+    notice_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomePage:
+    """
+    The customer followed a handoff link; nothing has happened yet.
+
+    Posts ``answer`` = ``continue``, ``guest``, ``back`` or ``not_me``. ``title``: what is passed on, in the operator's words
+    ("Tyres for fitting"). ``customer``: masked name of the session's customer (`mask_name`), None without a session.
+    """
+
+    form: Form
+    source: Party
+    recipient: Party
+    title: str = ""
+    customer: str | None = None
+    may_continue_as_guest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCustomerPage:
+    """
+    The handoff belongs to another customer than the one logged in; its content is not shown.
+
+    Posts ``answer`` = ``switch``, ``guest`` or ``back``. ``customer``: masked name of who is logged in.
+    """
+
+    form: Form
+    source: Party
+    recipient: Party
+    customer: str | None = None
+    may_continue_as_guest: bool = True
+
+
+class Phase(StrEnum):
+    """The pictures of the waiting page, as `upstream.port.Poll.phase` names them."""
+
+    CHOOSE_DEVICE = "choose_device"
+    QR = "qr"
+    LAUNCH = "launch"
+    WORKING = "working"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitPage:
+    """
+    Waiting for the customer's app.
+
+    Posts ``do`` = ``same``, ``other``, ``retry`` or ``cancel``; shows the buttons named in ``actions``.
+
+    Args:
+        method: the title of the way to log in ("BankID").
+        poll_url: answers `Pages.poll_answer` to GET.
+        qr_src: path of the drawn code, different for each drawing (a counter in its query) so that it is fetched anew.
+        launch_url: opens the app here; https or the app's own scheme.
+        other_ways_url: the choice page, None when there is no other way.
+    """
+
+    form: Form
+    partner: Party | None
+    method: str
+    phase: Phase
+    message_key: str
+    poll_url: str
+    qr_src: str | None = None
+    launch_url: str | None = None
+    actions: tuple[str, ...] = ("cancel",)
+    again_after_s: float = 1.0
+    other_ways_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A list of like things inside one field: ``columns`` are labels, each row has one cell per column."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple["Cell", ...], ...]
+
+
+Cell = str | int | float | bool | date | datetime | None
+Value = Cell | Table
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentField:
+    """
+    One field as it would be shared.
+
+    ``name``: dotted path, sent back as ``field=<name>`` when the customer ticks it. ``is_ticked``: only for optional fields
+    that this customer ticked for the same recipient and purpose before; nothing is ticked for anybody the first time.
+    """
+
+    name: str
+    label: str
+    value: Value
+    is_required: bool
+    is_ticked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentPage:
+    """
+    May the recipient have these details?
+
+    Posts ``csrf``, ``digest``, ``answer`` = ``share``, ``guest`` or ``cancel``, one ``field`` per ticked optional field, and
+    ``remember=yes`` when ticked. Required fields are not posted: the server knows them by ``digest``.
+
+    Optional fields start unticked: a box ticked beforehand is no consent (GDPR article 4(11) and recital 32, CJEU C-673/17
+    Planet49) and the default must be the least data (article 25(2)). One press on "tick all" keeps it usable.
+
+    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: when the
+    consent ends, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
+    """
+
+    form: Form
+    digest: str
+    recipient: Party
+    fields: tuple[ConsentField, ...]
+    source: Party | None = None
+    purpose: str = ""
+    until: datetime | None = None
+    may_be_remembered: bool = True
+    may_continue_as_guest: bool = True
+    customer: str | None = None
+
+    @property
+    def required(self) -> tuple[ConsentField, ...]:
+        """The fields without which there is no handoff."""
+        return tuple(field for field in self.fields if field.is_required)
+
+    @property
+    def optional(self) -> tuple[ConsentField, ...]:
+        """The fields the customer may leave out."""
+        return tuple(field for field in self.fields if not field.is_required)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveConsent:
+    """A consent in force. ``fields``: labels. ``until``: None = until withdrawn. ``is_remembered``: not asked again."""
+
+    id: str
+    recipient: Party
+    purpose: str
+    fields: tuple[str, ...]
+    since: datetime
+    until: datetime | None = None
+    source: Party | None = None
+    is_remembered: bool = False
+
+
+class TransferState(StrEnum):
+    """How a transfer ended or stands, in the customer's words (``transfer.<value>``)."""
+
+    WAITING = "waiting"
+    AGREED = "agreed"
+    FETCHED = "fetched"
+    CONFIRMED = "confirmed"
+    GUEST = "guest"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One transfer in the history."""
+
+    recipient: Party
+    purpose: str
+    state: TransferState
+    at: datetime
+    source: Party | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPage:
+    """
+    "What I share" of one customer.
+
+    ``withdraw``: its form posts ``consent=<id>``. ``log_out``: form of the log-out button. ``withdrawn_from``: name of the
+    recipient whose consent was withdrawn a moment ago.
+    """
+
+    customer: str
+    withdraw: Form
+    log_out: Form
+    consents: tuple[LiveConsent, ...] = ()
+    history: tuple[Transfer, ...] = ()
+    withdrawn_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLoginPage:
+    """ "What I share" before it is known whose. ``log_in_url``: starts a login that comes back to the page."""
+
+    log_in_url: str
+
+
+class HandoffStatus(StrEnum):
+    """Why a handoff link leads nowhere new (``handoff.<value>``)."""
+
+    ALREADY = "already"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffStatusPage:
+    """What became of a handoff, and the ways on. The first way is the main one."""
+
+    status: HandoffStatus
+    source: Party
+    recipient: Party
+    ways: tuple[Way, ...] = ()
+
+
+class Problem(StrEnum):
+    """What can go wrong, in the customer's words (``problem.<value>.title``, ``.what``, ``.next``)."""
+
+    COOKIES_DROPPED = "cookies_dropped"
+    WRONG_BROWSER = "wrong_browser"
+    RETURN_ELSEWHERE = "return_elsewhere"
+    """An app sent the customer back into another window than the one that waits."""
+    EXPIRED = "expired"
+    SPENT = "spent"
+    UNKNOWN_LINK = "unknown_link"
+    NOT_FOUND = "not_found"
+    OLD_FORM = "old_form"
+    """A form came without its token, or from a page that is no longer current."""
+    UPSTREAM_DOWN = "upstream_down"
+    UPSTREAM_REFUSED = "upstream_refused"
+    TOO_WEAK = "too_weak"
+    DENIED = "denied"
+    STOPPED = "stopped"
+    GONE = "gone"
+    TOO_MANY = "too_many"
+    STORE_DOWN = "store_down"
+    OUR_FAULT = "our_fault"
+    NO_PARTNER = "no_partner"
+    """The login was begun by nobody we know, or its beginning is lost: offer the partners' own pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemPage:
+    """
+    What happened and what to do next.
+
+    ``ways``: at least one, so that no page is a dead end; the first is the main one. ``message_key``: a more exact text
+    than the problem's own, such as ``bankid.RFA16``. ``retry_after_s``: when trying again makes sense (sent as
+    ``Retry-After`` too).
+    """
+
+    problem: Problem
+    ways: tuple[Way, ...]
+    partner: Party | None = None
+    message_key: str | None = None
+    retry_after_s: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ways:
+            raise ValueError("a problem page needs at least one way on")
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutConfirmPage:
+    """Log out? Posts ``answer`` = ``log_out`` or ``stay``. ``partner``: who asked, if known."""
+
+    form: Form
+    partner: Party | None = None
+    customer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOutPage:
+    """Logged out here. ``ways``: where to go, may be empty."""
+
+    ways: tuple[Way, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """What this place is. ``partners``: ways to the partners' own pages."""
+
+    partners: tuple[Way, ...] = ()
+
+
+Page = (
+    ChoosePage
+    | WelcomePage
+    | WrongCustomerPage
+    | WaitPage
+    | ConsentPage
+    | SharedPage
+    | SharedLoginPage
+    | HandoffStatusPage
+    | ProblemPage
+    | LogoutConfirmPage
+    | LoggedOutPage
+    | IndexPage
+)
+
+
+def mask_name(name: str) -> str:
+    """
+    *name* so that its owner knows it and a stranger learns little: ``Maja Lind`` -> ``M•••• L.``; empty stays empty.
+
+    Shown where the page appears before the customer has confirmed who is sitting there.
+    """
+    words = name.split()
+    if not words:
+        return ""
+    first = words[0][0] + "•" * 4
+    return f"{first} {words[-1][0]}." if len(words) > 1 else first
