@@ -1,10 +1,11 @@
 """
 Offering the fitting at a partner garage: all the shop has to write for a handoff.
 
-The shop's server posts what the customer bought to the broker and gets a link back. Nothing reaches the garage unless
-the customer follows the link and agrees there.
+The shop's server posts what the customer bought to the broker and gets a link back. Nothing reaches the
+garage unless the customer follows the link and agrees there.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,8 +32,9 @@ class Bookings:
 
     async def offer(self, order: Order) -> None:
         """
-        Make a new offer for *order* and keep it there. Without one the order is just as good, so a failure only leaves
-        `order.offer` empty; trying again repeats the same offer (Idempotency-Key) and cannot make two.
+        Make a new offer for *order* and keep it there. Without one the order is just as good, so a failure
+        only leaves `order.offer` empty; trying again repeats the same offer (Idempotency-Key) and cannot make
+        two.
         """
         order.offer = None
         try:
@@ -94,7 +96,7 @@ def payload(order: Order) -> dict[str, Any]:
 def update(order: Order, state: str) -> None:
     """Note that the offer of *order* is now in *state*."""
     if order.offer:
-        order.offer = Offer(order.offer.handoff_id, order.offer.link, order.offer.expires_at, state)
+        order.offer = replace(order.offer, state=state)
 
 
 def _item(line: Line, deliver_to: str) -> dict[str, Any]:

@@ -9,7 +9,9 @@ Season = Literal["summer", "winter", "studded", "all-season"]
 
 @dataclass(frozen=True)
 class Tyre:
-    """One article. Prices are whole kronor for one tyre, VAT included; grades are those of the EU tyre label."""
+    """
+    One article. Prices are whole kronor for one tyre, VAT included; grades are those of the EU tyre label.
+    """
 
     sku: str
     model: str
@@ -74,7 +76,10 @@ def normal_plate(typed: str) -> str:
 
 
 def look_up(plate: str) -> Car | None:
-    """The car with this registration number; None when it cannot be a number. An unknown one has no name or dimension."""
+    """
+    The car with this registration number; None when it cannot be a number. An unknown one has no name or
+    dimension.
+    """
     normal = normal_plate(plate)
     if not normal:
         return None

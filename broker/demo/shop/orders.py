@@ -14,7 +14,9 @@ MOST_PER_LINE = 8
 
 @dataclass(frozen=True)
 class Contact:
-    """How the customer says she can be reached; typed by her, checked for form only. `phone` is E.164 or empty."""
+    """
+    How the customer says she can be reached; typed by her, checked for form only. `phone` is E.164 or empty.
+    """
 
     name: str = ""
     email: str = ""
@@ -35,7 +37,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Offer:
-    """The handoff we made for an order: where the customer goes to book the fitting, and how far it has come."""
+    """
+    The handoff we made for an order: where the customer goes to book the fitting, and how far it has come.
+    """
 
     handoff_id: str
     link: str

@@ -15,7 +15,10 @@ _KEY = "language"
 
 
 def language_of(request: Request, *, default: str = "sv") -> str:
-    """The language the visitor chose here, else the best of `Accept-Language` (RFC 9110 section 12.5.4), else *default*."""
+    """
+    The language the visitor chose here, else the best of `Accept-Language` (RFC 9110 section 12.5.4), else
+    *default*.
+    """
     chosen = request.session.get(_KEY)
     if chosen in LANGUAGES:
         return str(chosen)
@@ -48,7 +51,9 @@ def preferred(accept_language: str) -> str | None:
 
 
 class Phrases:
-    """The texts of one site: `locale/<language>.json` in its package, one flat object of key and text each."""
+    """
+    The texts of one site: `locale/<language>.json` in its package, one flat object of key and text each.
+    """
 
     def __init__(self, package: str) -> None:
         folder = resources.files(package) / "locale"

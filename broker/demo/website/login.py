@@ -1,9 +1,10 @@
 """
 Logging in at the broker with Authlib's Starlette client, configured by discovery alone.
 
-Authlib makes `state`, `nonce` and PKCE and verifies the ID Token. Added here is what it leaves to the application:
-the issuer of the discovery document (OpenID Connect Discovery section 4.3), the issuer of the response (RFC 9207), the
-audience, the one algorithm this client registered, and the subject of the userinfo response (Core section 5.3.2).
+Authlib makes `state`, `nonce` and PKCE and verifies the ID Token. Added here is what it leaves to the
+application: the issuer of the discovery document (OpenID Connect Discovery section 4.3), the issuer of the
+response (RFC 9207), the audience, the one algorithm this client registered, and the subject of the userinfo
+response (Core section 5.3.2).
 """
 
 import ssl
@@ -25,7 +26,9 @@ ALGORITHM = "ES256"
 
 
 class LoginRefused(Exception):
-    """The answer of the login service was a refusal, or one we must not believe; `code` says which check failed."""
+    """
+    The answer of the login service was a refusal, or one we must not believe; `code` says which check failed.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -75,7 +78,7 @@ class Login:
         self._client_id = client_id
         self._client_secret = client_secret
         self._private_key = private_key
-        self._http = {
+        self._http: dict[str, Any] = {
             "timeout": 5.0,
             "transport": transport,
             # Proxy settings of the machine are not for the site's own partners.
@@ -99,7 +102,8 @@ class Login:
 
     async def start(self, request: Request, **parameters: str) -> Response:
         """
-        Send the customer to the login page; *parameters* (login_hint, ui_locales, scope) are added to the request.
+        Send the customer to the login page; *parameters* (login_hint, ui_locales, scope) are added to the
+        request.
 
         Raises: BrokerUnavailable, LoginRefused (`issuer_mismatch`).
         """
@@ -111,7 +115,8 @@ class Login:
         """
         Check the answer on the redirect URI and exchange its code.
 
-        Raises: BrokerUnavailable; LoginRefused with `wrong_issuer`, `mismatching_state`, an OAuth error code such as
+        Raises: BrokerUnavailable; LoginRefused with `wrong_issuer`, `mismatching_state`, an OAuth error code
+            such as
             `access_denied`, or `id_token` when a check of the ID Token failed.
         Spec: OpenID Connect Core section 3.1.3.7, RFC 9207 section 2.4.
         """
@@ -210,7 +215,10 @@ def _healthy(answer: httpx2.Response) -> httpx2.Response:
 
 
 class _PendingLogins:
-    """Authlib's cache: `state`, `nonce` and PKCE verifier of begun logins stay here, the cookie holds a marker only."""
+    """
+    Authlib's cache: `state`, `nonce` and PKCE verifier of begun logins stay here, the cookie holds a marker
+    only.
+    """
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit

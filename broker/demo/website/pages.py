@@ -23,9 +23,7 @@ class Pages:
         common: what every page of the site is given, computed per request.
     """
 
-    def __init__(
-        self, package: str, *, issuer: str, common: Callable[[Request], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, package: str, *, issuer: str, common: Callable[[Request], Mapping[str, Any]]) -> None:
         self._environment = Environment(
             loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
@@ -44,9 +42,7 @@ class Pages:
             "lang": language,
             "here": request.url.path,
         }
-        body = self._environment.get_template(template).render(
-            {**words, **self._common(request), **context}
-        )
+        body = self._environment.get_template(template).render({**words, **self._common(request), **context})
         return HTMLResponse(body, status_code=status, headers={**self._headers, "Content-Language": language})
 
 
@@ -54,8 +50,9 @@ def page_headers(issuer: str) -> dict[str, str]:
     """
     Response headers of a page.
 
-    `form-action` names the issuer because browsers apply it to the redirect after a form post, and logging out posts
-    here and is redirected there. `frame-ancestors` keeps the page, the start of a login above all, out of frames.
+    `form-action` names the issuer because browsers apply it to the redirect after a form post, and logging
+    out posts here and is redirected there. `frame-ancestors` keeps the page, the start of a login above all,
+    out of frames.
     """
     parts = urlsplit(issuer)
     policy = [
@@ -76,7 +73,10 @@ def page_headers(issuer: str) -> dict[str, str]:
 
 
 def own_path(candidate: str | None, *, otherwise: str = "/") -> str:
-    """*candidate* when it is a path on this site, else *otherwise*. security: no open redirect, `//host` and `/\\host` included."""
+    """
+    *candidate* when it is a path on this site, else *otherwise*. security: no open redirect, `//host` and
+    `/\\host` included.
+    """
     if not candidate or not candidate.startswith("/") or candidate[1:2] in ("/", "\\"):
         return otherwise
     return candidate if candidate.isprintable() else otherwise
@@ -86,8 +86,8 @@ class SameOriginPosts:
     """
     Refuses form posts that another site sent, by Fetch Metadata and `Origin`.
 
-    security: a SameSite cookie does not help between the demo's sites, since browsers count every port of 127.0.0.1 as
-    one site. *open_paths* accept posts from anywhere.
+    security: a SameSite cookie does not help between the demo's sites, since browsers count every port of
+        127.0.0.1 as one site. *open_paths* accept posts from anywhere.
     """
 
     def __init__(self, app: ASGIApp, *, base_url: str, open_paths: frozenset[str] = frozenset()) -> None:

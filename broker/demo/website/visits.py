@@ -1,8 +1,9 @@
 """
-Server-side visits: the cookie holds an opaque id (and the chosen language), the memory of this process holds the rest.
+Server-side visits: the cookie holds an opaque id (and the chosen language), the memory of this process holds
+the rest.
 
-Tokens, baskets and personal data therefore never travel in a cookie. Memory is enough for a demo; a real site would keep
-the same few verbs in front of its own session store.
+Tokens, baskets and personal data therefore never travel in a cookie. Memory is enough for a demo; a real site
+would keep the same few verbs in front of its own session store.
 """
 
 import secrets
@@ -33,14 +34,16 @@ class Visits(Generic[Contents]):
 
     def of(self, request: Request) -> Contents:
         """The contents of this browser's visit; begins one when the browser has none that we know."""
-        visit_id = request.session.get(_KEY)
+        visit_id = str(request.session.get(_KEY))
         if visit_id not in self._kept:
             return self._keep(request, self._new())
         self._kept.move_to_end(visit_id)
         return self._kept[visit_id]
 
     def renew(self, request: Request) -> Contents:
-        """Move the visit to a new id. security: called at login, so that an id planted before it is worthless."""
+        """
+        Move the visit to a new id. security: called at login, so that an id planted before it is worthless.
+        """
         contents = self.of(request)
         del self._kept[request.session[_KEY]]
         return self._keep(request, contents)
