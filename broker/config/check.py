@@ -73,8 +73,8 @@ def _mode(facts: Facts) -> Iterator[Finding]:
     if not facts.is_production and not broker.is_loopback:
         yield Finding(
             ("mode",),
-            "development is only for an issuer on this machine (http://localhost:PORT); for a real host remove the line,"
-            " and lift single refusals with accept_risks while staging",
+            "development is only for an issuer on this machine (http://localhost:PORT); for a real host remove the"
+            " line, and lift single refusals with accept_risks while staging",
         )
 
 
@@ -259,7 +259,7 @@ def _client_authentication(facts: Facts) -> Iterator[Finding]:
         if not oidc.require_pkce:
             yield Finding(
                 (*path, "require_pkce"),
-                "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it once the partner can",
+                "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it when you can",
                 mild=True,
             )
 
@@ -404,8 +404,8 @@ def _withheld(facts: Facts, agreement: Agreement, upstreams: Sequence[str], path
     if not any(facts.config.upstreams[each].may_bootstrap_other_methods for each in able):
         yield Finding(
             path,
-            f"the needed level would be withheld: {minimum} is only reached by {', '.join(able)}, which may not vouch for"
-            " other methods; set release_upstream_assurance with the reason you may, or ask for contact",
+            f"the needed level would be withheld: {minimum} is only reached by {', '.join(able)}, which may not vouch"
+            " for other methods; set release_upstream_assurance with the reason you may, or ask for contact",
         )
 
 

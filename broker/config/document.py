@@ -1,9 +1,9 @@
 """
 A YAML file read strictly: values with their lines, or sentences about what is wrong.
 
-Rules: UTF-8, one document, no tabs, no anchors, aliases, merge keys, tags or directives; no key twice; plain scalars mean
-what YAML 1.2's core schema says (section 10.3.2) or are refused when YAML 1.1 reads them differently, because editors and
-other tools still do; nothing empty. Size and depth are bounded.
+Rules: UTF-8, one document, no tabs, no anchors, aliases, merge keys, tags or directives; no key twice; plain scalars
+mean what YAML 1.2's core schema says (section 10.3.2) or are refused when YAML 1.1 reads them differently, because
+editors and other tools still do; nothing empty. Size and depth are bounded.
 
 The values are built from libyaml's *events*: a composed node no longer knows that it carried an anchor, and composing
 recurses before a depth limit could be looked at.
@@ -87,7 +87,7 @@ class _Unreadable(Exception):
         self.problem = problem
 
 
-# Characters that make a line read differently than it works (bidirectional controls, CVE-2021-42574), and other controls.
+# security: characters that make a line read differently than it works (CVE-2021-42574), and other controls.
 _UNSEEN = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
 )

@@ -1,7 +1,7 @@
 """
 Keys that come by reference: the broker's own private ones, and the public ones partners sign with.
 
-Only their form is looked at here, so that a mistake is told with its line; using them is the business of ``broker/wire``.
+Only their form is looked at here, so that a mistake is told with its line; ``broker/wire`` uses them.
 """
 
 import base64
@@ -92,7 +92,7 @@ def _key_wrong(key: Mapping[str, Any]) -> str | None:
     if key.get("kty") == "oct" or "k" in key:
         return "is a symmetric key; only public keys belong here"
     if {"d", "p", "q", "dp", "dq", "qi", "oth"} & key.keys():
-        return "has private members; ask the partner for the public part, and for a new key, since this one was shown around"
+        return "has private members; ask the partner for a new key, and for its public part only"
     if key.get("use", "sig") != "sig":
         return 'is not for signatures ("use" must be "sig")'
     try:

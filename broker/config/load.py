@@ -31,7 +31,7 @@ class Secrets:
     """
     The broker's own secrets, resolved.
 
-    ``signing``: PEM private keys in the order given. ``secret``, ``previous_secrets``: bytes that keys are derived from.
+    ``signing``: PEM private keys in the order given. ``secret``, ``previous_secrets``: bytes to derive keys from.
     None or empty: not configured, so development makes its own.
     """
 
@@ -336,7 +336,9 @@ class _Load:
 
     def _failed(self) -> ConfigError:
         """In the order of the file: what stands first is often what the rest follows from."""
-        ordered = sorted(set(self.problems), key=lambda each: (each.file != str(self.path), each.file, each.line or 0))
+        ordered = sorted(
+            dict.fromkeys(self.problems), key=lambda each: (each.file != str(self.path), each.file, each.line or 0)
+        )
         shown = [str(problem) for problem in ordered[:MAX_PROBLEMS]]
         if (rest := len(ordered) - len(shown)) > 0:
             shown.append(f"{self.path}: {rest} more problems are not shown; mend these first")

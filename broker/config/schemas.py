@@ -1,9 +1,9 @@
 """
 Payload types: a JSON Schema file becomes the fields customers consent to, or sentences about what it lacks.
 
-A payload is shown to the customer field by field and released field by field, so a schema may only say what can be shown:
-nested objects of named members, lists and plain values, all of them bounded, every leaf with a label. Keywords that make
-a member's shape depend on another's are refused, since nobody could say what a consent to them covers.
+A payload is shown to the customer field by field and released field by field, so a schema may only say what can be
+shown: nested objects of named members, lists and plain values, all of them bounded, every leaf with a label. Keywords
+that make a member's shape depend on another's are refused, since nobody could say what a consent to them covers.
 Draft 2020-12: https://json-schema.org/draft/2020-12/json-schema-core
 """
 
@@ -18,7 +18,7 @@ from jsonschema.exceptions import SchemaError
 
 from broker.config.document import Document, KeyPath, Problem, read
 from broker.config.validate import similar
-from broker.core.policy import PayloadField
+from broker.core.policy import LANGUAGES, PayloadField
 
 MAX_FIELDS = 100
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -200,7 +200,9 @@ class _Walk:
             )
             return {}
         for language, label in labels.items():
-            if not isinstance(label, str) or not 0 < len(label) <= 80:
+            if language not in LANGUAGES:
+                self._add((*at, "x-label", language), f"must be one of the languages {', '.join(LANGUAGES)}")
+            elif not isinstance(label, str) or not 0 < len(label) <= 80:
                 self._add((*at, "x-label", language), "must be a text of 1 to 80 characters")
         return {language: label for language, label in labels.items() if isinstance(label, str)}
 
@@ -208,10 +210,8 @@ class _Walk:
         """``x-product`` lets a field go to a guest handoff, which nobody consents to: it must not identify anybody."""
         for place, words in ((name, name), *((inner, inner[-1:]) for inner in _inner_names(schema, name))):
             if found := next((part for word in words for part in word.split("_") if part in _IDENTIFYING), None):
-                self._add(
-                    (*at, "x-product"),
-                    f"{'.'.join(place)} may identify the customer ({found!r}), so it cannot go to guests; remove x-product",
-                )
+                what = f"{'.'.join(place)} may identify the customer ({found!r})"
+                self._add((*at, "x-product"), f"{what}, so guests cannot have it; remove x-product")
         if schema.get("type") == "string" and schema.get("maxLength", 0) > 200:
             self._add(
                 (*at, "x-product"),

@@ -1,8 +1,8 @@
 """
 From a document to a checked model, and from pydantic's errors to sentences an operator can act on.
 
-Values are validated strictly (a quoted number is no number), as JSON, because that is the mode in which pydantic's strictness
-still takes a list for a tuple and a word for an enum member. No sentence repeats a value unless it is one of a closed set:
+Values are validated strictly (a quoted number is no number), as JSON, because that is the mode in which pydantic's
+strictness still takes a list for a tuple and a word for an enum member. No sentence repeats a value that is not a name:
 it might be a secret in the wrong place.
 """
 
@@ -60,7 +60,7 @@ def _path(document: Document, at: KeyPath, error: ErrorDetails) -> KeyPath:
     """pydantic's ``loc`` without the parts that are no keys: union members, ``[key]``, names of validators."""
     value, path = _value(document, at), at
     for part in error["loc"]:
-        if isinstance(value, dict) and part in value or isinstance(value, list) and part in range(len(value)):
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
             value, path = value[part], (*path, part)  # type: ignore[index]
     return (*path, error["loc"][-1]) if error["type"] == "missing" else path
 

@@ -1,0 +1,79 @@
+"""
+The shipped example with other addresses: the demo's config.
+
+Only exact text is replaced, so that the rendered file keeps every comment and the example stays what people read.
+"""
+
+import re
+import shutil
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+
+EXAMPLE = "stafett.example.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The demo's ports; the defaults are those in the example."""
+
+    broker: int = 8700
+    shop: int = 8701
+    garage: int = 8702
+    google: int = 8703
+    bankid_api: int = 8704
+    bankid_app: int = 8705
+
+
+def example_folder() -> Path:
+    """Where the example and its schemas are: inside the installed package, else ``config/`` of the checkout."""
+    package = Path(str(resources.files("broker.config")))
+    installed = package / "example"
+    return installed if installed.is_dir() else package.parents[1] / "config"
+
+
+def example_text() -> str:
+    """The example as shipped."""
+    return (example_folder() / EXAMPLE).read_text("utf-8")
+
+
+def render_example(text: str, ports: Ports, *, data_dir: Path | None = None) -> str:
+    """
+    *text* with the default ports replaced by *ports*, and ``broker.data_dir`` by *data_dir*.
+
+    All ports are replaced in one pass: they may be exchanged among each other.
+    Raises:
+        ValueError: a default address is not in *text*, so something would be left behind.
+    """
+    wanted = {getattr(Ports(), each.name): getattr(ports, each.name) for each in fields(Ports)}
+    if missing := {str(port) for port in wanted} - {port for _, port in _PORT.findall(text)}:
+        raise ValueError(f"the example has no address with port {', '.join(sorted(missing))}")
+    text = _PORT.sub(lambda match: f"{match[1]}{wanted.get(int(match[2]), match[2])}", text)
+    if data_dir is None:
+        return text
+    if _DATA_DIR not in text:
+        raise ValueError(f"the example has no line {_DATA_DIR.strip()!r}")
+    # JSON's quoting is YAML's double quoting, whatever the path holds.
+    return text.replace(_DATA_DIR, f"\n  data_dir: {_quoted(data_dir)}\n")
+
+
+def write_example(folder: Path, ports: Ports, *, data_dir: Path | None = None) -> Path:
+    """
+    Render the example into *folder* as ``stafett.yaml``, its schemas beside it; returns the file.
+
+    The secrets it refers to (``secrets/``, ``bankid/``) are the caller's to make.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(example_folder() / "schemas", folder / "schemas", dirs_exist_ok=True)
+    path = folder / "stafett.yaml"
+    path.write_text(render_example(example_text(), ports, data_dir=data_dir), "utf-8")
+    return path
+
+
+# A port in an address, or the value of broker.listen.port; not any other number that looks alike.
+_PORT = re.compile(r"(//localhost:|//127\.0\.0\.1:|\n    port: )([0-9]+)\b")
+_DATA_DIR = "\n  data_dir: data\n"
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
