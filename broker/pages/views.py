@@ -406,12 +406,10 @@ Page = (
 
 def mask_name(name: str) -> str:
     """
-    *name* so that its owner knows it and a stranger learns little: ``Maja Lind`` -> ``M•••• L.``; empty stays empty.
+    *name* so that its owner knows it and a stranger learns little: ``Maja Lind`` -> ``M••• L•••``; empty stays empty.
 
-    Shown where the page appears before the customer has confirmed who is sitting there.
+    For pages that appear before the customer has confirmed who is sitting there. The dots do not count the letters.
     """
     words = name.split()
-    if not words:
-        return ""
-    first = words[0][0] + "•" * 4
-    return f"{first} {words[-1][0]}." if len(words) > 1 else first
+    ends = words[:1] + words[1:][-1:]
+    return " ".join(f"{word[0]}•••" for word in ends)

@@ -1,0 +1,187 @@
+"""
+One or more views of every page, as the story of the tyre shop fills them.
+
+`views(said)` passes every text that comes from config, customers or partners through *said*, so that a test can put
+anything in its place.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from broker.pages.views import (
+    Action,
+    ChoosePage,
+    ConsentField,
+    ConsentPage,
+    Form,
+    HandoffStatus,
+    HandoffStatusPage,
+    IndexPage,
+    LiveConsent,
+    LoggedOutPage,
+    LogoutConfirmPage,
+    Method,
+    Page,
+    Party,
+    Phase,
+    Problem,
+    ProblemPage,
+    Reason,
+    SharedLoginPage,
+    SharedPage,
+    Table,
+    Transfer,
+    TransferState,
+    WaitPage,
+    Way,
+    WelcomePage,
+    WrongCustomerPage,
+    mask_name,
+)
+
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+QR_TEXT = "bankid.67df3917-fa0d-44e5-b327-edcc928297f8.0.dc69358e712458a66a7525beef148ae8526b1c71610eff2c16cdffb4cdac9bf8"
+
+
+def _as_is(text: str) -> str:
+    return text
+
+
+def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) -> dict[str, Page]:
+    """Every page by a readable name."""
+    shop = Party(said("Nordic Tyres"), shop_logo)
+    garage = Party(said("Garage Björk"))
+    form = Form("/j/q4Jm0T", said("csrf-token"))
+    back = Way("back", "https://shop.example/", Action.BACK_TO, said("Nordic Tyres"))
+    return {
+        **_choose(said, form, shop, garage),
+        **_arriving(said, form, shop, garage),
+        **{f"wait-{phase}": _wait(said, form, shop, phase) for phase in Phase},
+        **_consent(said, form, shop, garage),
+        **_shared(said, shop, garage),
+        **{f"handoff-{status}": HandoffStatusPage(status, shop, garage, (back,)) for status in HandoffStatus},
+        **_problems(said, shop, back),
+        "log-out": LogoutConfirmPage(form, shop, said(mask_name("Maja Lind"))),
+        "log-out-plain": LogoutConfirmPage(form),
+        "logged-out": LoggedOutPage((back,)),
+        "logged-out-plain": LoggedOutPage(),
+        "index": IndexPage((Way("to-garage", "https://garage.example/", Action.GO_TO, said("Garage Björk")),)),
+        "index-plain": IndexPage(),
+    }
+
+
+def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) -> dict[str, Page]:
+    methods = (
+        Method("bankid", said("BankID"), said("With the app on your phone or computer"), "bankid", is_last_used=True),
+        Method("google", said("Google"), said("With the account you already have"), "google"),
+        Method("email-link", said("E-mail"), icon="email"),
+        Method("other", said("Something new"), icon=said("no-such-icon")),
+    )
+    pages: dict[str, Page] = {
+        f"choose-{reason}": ChoosePage(form, garage, methods, reason, shop if reason is Reason.HANDOFF else None)
+        for reason in Reason
+    }
+    return pages | {
+        "choose-notice": ChoosePage(form, shop, methods[:2], notice_key="notice.upstream_down"),
+        "choose-unknown-notice": ChoosePage(form, shop, methods[:1], notice_key=said("bankid.NEW")),
+        "choose-nobody": ChoosePage(form, None, ()),
+    }
+
+
+def _arriving(said: Callable[[str], str], form: Form, shop: Party, garage: Party) -> dict[str, Page]:
+    customer = said(mask_name("Maja Lind"))
+    return {
+        "welcome": WelcomePage(form, shop, garage, said("Tyres for fitting"), customer),
+        "welcome-plain": WelcomePage(form, shop, garage, may_continue_as_guest=False),
+        "wrong-customer": WrongCustomerPage(form, shop, garage, customer),
+        "wrong-customer-plain": WrongCustomerPage(form, shop, garage, may_continue_as_guest=False),
+    }
+
+
+def _wait(said: Callable[[str], str], form: Form, shop: Party, phase: Phase) -> Page:
+    keys = {
+        Phase.CHOOSE_DEVICE: ("bankid.RFA20", ("same", "other", "cancel")),
+        Phase.QR: ("bankid.RFA1", ("cancel",)),
+        Phase.LAUNCH: ("bankid.RFA13", ("cancel",)),
+        Phase.WORKING: ("bankid.RFA9", ("cancel",)),
+        Phase.FAILED: ("bankid.RFA17B", ("retry", "cancel")),
+    }
+    message_key, actions = keys[phase]
+    return WaitPage(
+        form,
+        shop,
+        said("BankID"),
+        phase,
+        message_key,
+        poll_url="/j/q4Jm0T/poll",
+        qr_src="/j/q4Jm0T/qr?n=1" if phase is Phase.QR else None,
+        launch_url="bankid:///?autostarttoken=t&redirect=null" if phase is Phase.LAUNCH else None,
+        actions=actions,
+        other_ways_url="/j/q4Jm0T/choose",
+    )
+
+
+def _consent(said: Callable[[str], str], form: Form, shop: Party, garage: Party) -> dict[str, Page]:
+    tyres = Table(
+        (said("Description"), said("Dimension"), said("Number"), said("Delivered to")),
+        (
+            (said("Nokian Hakkapeliitta R5 winter tyre"), said("205/55 R16 94R"), 4, said("The garage")),
+            (said("Steel rim"), said("6.5x16"), 4, None),
+        ),
+    )
+    needed = (
+        ConsentField("items", said("Tyres"), tyres, is_required=True),
+        ConsentField("vehicle.registration_number", said("Registration number"), said("ABC 12D"), is_required=True),
+        ConsentField("customer.name", said("Name"), said("Maja Lind"), is_required=True),
+        ConsentField("order.placed_at", said("Ordered"), NOW, is_required=True),
+        ConsentField("order.paid", said("Paid"), True, is_required=True),
+    )
+    chosen = (
+        ConsentField("customer.phone", said("Phone"), said("+46 70 123 45 67"), is_required=False),
+        ConsentField("booking.note", said("Note"), said("Preferably in the morning"), is_required=False),
+        ConsentField("booking.wanted_from", said("From"), NOW.date(), is_required=False, is_ticked=True),
+        ConsentField("vehicle.make", said("Make"), None, is_required=False),
+        ConsentField("extras", said("Extras"), tyres, is_required=False),
+    )
+    until = NOW.replace(year=2027)
+    purpose = said("Fit the tyres you bought")
+    profile = (ConsentField("email", said("E-mail"), said("maja@example.com"), is_required=True),)
+    return {
+        "consent": ConsentPage(form, said("d1"), garage, needed + chosen, shop, purpose, until, customer=said("Maja Lind")),
+        "consent-required": ConsentPage(
+            form, said("d1"), garage, needed, shop, purpose, may_be_remembered=False, may_continue_as_guest=False
+        ),
+        "consent-login": ConsentPage(form, said("d1"), garage, profile, until=until, may_continue_as_guest=False),
+    }
+
+
+def _shared(said: Callable[[str], str], shop: Party, garage: Party) -> dict[str, Page]:
+    labels = tuple(said(label) for label in ("Tyres", "Registration number", "Name", "E-mail"))
+    purpose = said("Fit the tyres you bought")
+    consents = (
+        LiveConsent("c1", garage, purpose, labels, NOW, NOW.replace(year=2027), shop, is_remembered=True),
+        LiveConsent("c2", shop, said("Recognise you"), labels[2:], NOW),
+    )
+    history = tuple(Transfer(garage, purpose, state, NOW, shop) for state in TransferState)
+    withdraw, log_out = Form("/shared/withdraw", said("t")), Form("/shared/log-out", said("t"))
+    customer = said("Maja Lind")
+    return {
+        "shared": SharedPage(customer, withdraw, log_out, consents, (*history, Transfer(shop, purpose, TransferState.AGREED, NOW))),
+        "shared-withdrawn": SharedPage(customer, withdraw, log_out, consents[1:], withdrawn_from=said("Garage Björk")),
+        "shared-empty": SharedPage(customer, withdraw, log_out),
+        "shared-login": SharedLoginPage("/shared/log-in"),
+    }
+
+
+def _problems(said: Callable[[str], str], shop: Party, back: Way) -> dict[str, Page]:
+    retry = Way("retry", "/j/q4Jm0T", Action.RETRY)
+    others = tuple(
+        Way(f"way-{action.replace('_', '-')}", "/", action, said("Garage Björk")) for action in Action
+    )
+    pages: dict[str, Page] = {f"problem-{each}": ProblemPage(each, (retry, back), shop) for each in Problem}
+    return pages | {
+        "problem-all-ways": ProblemPage(Problem.NO_PARTNER, others),
+        "problem-wait": ProblemPage(Problem.TOO_MANY, (retry,), retry_after_s=30),
+        "problem-bankid": ProblemPage(Problem.UPSTREAM_REFUSED, (retry,), message_key="bankid.RFA16"),
+        "problem-unknown-message": ProblemPage(Problem.UPSTREAM_REFUSED, (retry,), message_key=said("new.key")),
+    }
