@@ -43,7 +43,6 @@ class Facts:
     connectors: Mapping[str, BaseModel] = field(default_factory=dict)
     reaches: Mapping[str, Assurance] = field(default_factory=dict)
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    has_test_certificate: frozenset[str] = frozenset()
     state_url: str | None = field(default=None, repr=False)
     records_url: str | None = field(default=None, repr=False)
 
@@ -189,12 +188,6 @@ def _simulated_upstreams(facts: Facts) -> Iterator[Finding]:
                     "is BankID's test environment; remove the key to use the real one",
                     Risk.BANKID_TEST_ENVIRONMENT,
                 )
-        if name in facts.has_test_certificate:
-            yield Finding(
-                ("upstreams", name, "connect"),
-                "holds BankID's public test certificate; use the one your bank issued",
-                Risk.BANKID_TEST_ENVIRONMENT,
-            )
 
 
 def _covers_loopback(network: IPv4Network | IPv6Network) -> bool:

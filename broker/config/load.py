@@ -17,7 +17,6 @@ from broker.config.keys import derivation_secret, public_keys, signing_kind
 from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
-from broker.core.assurance import Assurance
 from broker.core.policy import ClientAuth, Mode, Policy, Risk, TrustConfig
 from broker.errors import ConfigError
 from broker.upstream.registry import KINDS, Kind
@@ -59,7 +58,8 @@ class Loaded:
     """
     A config that holds together.
 
-    ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``data_dir``: absolute.
+    ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``references``: what
+    connectors are built with (`Kind.build`). ``data_dir``: absolute.
     ``warnings``: sentences. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
     """
 
@@ -67,6 +67,7 @@ class Loaded:
     policy: Policy
     connectors: Mapping[str, BaseModel]
     secrets: Secrets
+    references: References
     data_dir: Path
     warnings: tuple[str, ...] = ()
     accepted_risks: tuple[AcceptedRisk, ...] = ()
@@ -110,7 +111,7 @@ class _Load:
         connectors = self._connectors(document)
         if config is None:
             raise self._failed()
-        self.document, self.config = document, config
+        self.document, self.config, kinds = document, config, self.kinds
         schemas = self._schemas()
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
         secrets = self._broker_secrets()
@@ -118,7 +119,7 @@ class _Load:
             Facts(
                 config=config,
                 connectors=connectors,
-                reaches={name: self._reaches(name, connect) for name, connect in connectors.items()},
+                reaches={name: kinds[config.upstreams[name].kind].reaches for name in connectors},
                 fields={name: [each.name for each in schema.fields] for name, schema in schemas.items()},
                 state_url=secrets.state_url,
                 records_url=secrets.records_url,
@@ -139,6 +140,7 @@ class _Load:
             policy=policy,
             connectors=connectors,
             secrets=secrets,
+            references=self.references,
             data_dir=(data_dir or self.references.path(config.broker.data_dir or "data")).absolute(),
             warnings=tuple(str(warning) for warning in self.warnings),
             accepted_risks=accepted,
@@ -192,9 +194,6 @@ class _Load:
                 if connect is not None:
                     found[name] = connect
         return found
-
-    def _reaches(self, name: str, connect: BaseModel) -> Assurance:
-        return self.kinds[self.config.upstreams[name].kind].reaches(connect)
 
     def _schemas(self) -> dict[str, Schema]:
         found: dict[str, Schema] = {}
@@ -295,7 +294,8 @@ class _Load:
         except Unresolved as unresolved:
             self._problem(path, str(unresolved))
             return None
-        if self.references.is_open_to_all(reference):
+        is_public = secret.startswith("-----BEGIN CERTIFICATE") and "PRIVATE KEY" not in secret
+        if not is_public and self.references.is_open_to_all(reference):
             advice = f"every user of this machine can read {reference.partition(':')[2]}; chmod 600 it"
             (self._problem if self._is_production else self._mild)(path, advice)
         return secret
@@ -304,7 +304,7 @@ class _Load:
 
     def _cross_checks(self, facts: Facts) -> tuple[AcceptedRisk, ...]:
         accepted: list[AcceptedRisk] = []
-        for finding in check(facts):
+        for finding in [*check(facts), *self._concerns(facts)]:
             if finding.risk in self.config.accept_risks and finding.risk is not None:
                 place = self.document.problem(finding.path, finding.advice)
                 accepted.append(AcceptedRisk(finding.risk, place.key, finding.advice))
@@ -313,6 +313,24 @@ class _Load:
         for finding in unneeded_risks(self.config, [each.risk for each in accepted]):
             self._judge(finding)
         return tuple(accepted)
+
+    def _concerns(self, facts: Facts) -> Iterator[Finding]:
+        for name, connect in facts.connectors.items():
+            path: KeyPath = ("upstreams", name, "connect")
+            if not self._references_lead_somewhere(connect.model_dump(mode="json", by_alias=True), path):
+                continue
+            for concern in self.kinds[self.config.upstreams[name].kind].concerns(connect, self.references):
+                if concern.risk is None or facts.is_production:
+                    yield Finding((*path, concern.key), concern.advice, concern.risk)
+
+    def _references_lead_somewhere(self, block: Mapping[str, Any], path: KeyPath) -> bool:
+        """Whatever in a ``connect`` block is written as a reference must be one that works."""
+        resolved = [
+            self._secret(value, (*path, key))
+            for key, value in block.items()
+            if isinstance(value, str) and value.startswith(("env:", "file:"))
+        ]
+        return None not in resolved
 
     def _judge(self, finding: Finding) -> None:
         if finding.mild:

@@ -1,15 +1,46 @@
 """
-The kinds of upstream an operator may name in the YAML: for each, its config model and how its connector is built.
+The kinds of upstream an operator may name in the YAML: for each, its config model, what is to be checked beyond it, and
+how its connector is built. Adding a kind is one entry here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from ssl import SSLError
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from broker.core.assurance import Assurance
+from broker.core.policy import Risk
+from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.port import Connector
+from broker.wire.bankid_api import client_tls, is_public_test_certificate
+
+
+class References(Protocol):
+    """Where references of the config lead (`broker.config.references.References`)."""
+
+    def path(self, name: str) -> Path:
+        """The file that *name*, relative to the config file, stands for."""
+        ...
+
+    def secret(self, reference: str) -> str:
+        """What an ``env:`` or ``file:`` reference points at."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """What is wrong at ``key`` of a ``connect`` block; with a ``risk``, only production minds."""
+
+    key: str
+    advice: str
+    risk: Risk | None = None
+
+
+def _unconcerned(_connect: Any, _references: References) -> Iterator[Concern]:
+    return iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +48,38 @@ class Kind:
     """
     One kind of upstream.
 
-    ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance it can prove.
+    ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance its logins can prove.
+    ``build``: makes the connector of an upstream id and its checked block. ``concerns``: what the model cannot see.
     """
 
     config: type[BaseModel]
-    build: Callable[..., Connector]
-    reaches: Callable[[Any], Assurance]
+    reaches: Assurance
+    build: Callable[[str, Any, References], Connector]
+    concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
 
 
-KINDS: Mapping[str, Kind] = {}
+def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
+    certificate, key, ca = (
+        references.path(reference.removeprefix("file:"))
+        for reference in (connect.client_certificate, connect.client_key, connect.ca)
+    )
+    passphrase = references.secret(connect.client_key_passphrase) if connect.client_key_passphrase else None
+    try:
+        client_tls(certificate=certificate, key=key, ca=ca, passphrase=passphrase)
+        is_public_test = is_public_test_certificate(certificate.read_bytes())
+    except (OSError, SSLError, ValueError):
+        advice = "client_certificate, client_key and ca must be PEM files, and the key that of the certificate"
+        yield Concern("client_certificate", f"cannot be used: {advice} (client_key_passphrase, if it has one)")
+        return
+    if is_public_test:
+        advice = "is BankID's public test certificate; use the one your bank issued"
+        yield Concern("client_certificate", advice, Risk.BANKID_TEST_ENVIRONMENT)
+
+
+def _build_bankid(id: str, connect: BankIdConnect, references: References) -> Connector:
+    return bankid_connector(id, connect, path=references.path, secret=references.secret)
+
+
+KINDS: Mapping[str, Kind] = {
+    "bankid": Kind(BankIdConnect, BankIdConnector.reaches, _build_bankid, _bankid_concerns),
+}
