@@ -99,9 +99,7 @@ def _programs(name: str, folders: Iterable[str]) -> Iterator[Path]:
 
 def _newest_first(patterns: Iterable[str]) -> list[Path]:
     folders = [folder for pattern in patterns for folder in Path("/").glob(pattern.lstrip("/"))]
-    return sorted(
-        folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], reverse=True
-    )
+    return sorted(folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], reverse=True)
 
 
 def main() -> int:

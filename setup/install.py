@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -130,9 +130,7 @@ def debian_has_chromium() -> bool:
         return False
     if "debian" in os_ids()[:1]:
         return True
-    answer = subprocess.run(
-        ["apt-cache", "policy", "chromium"], capture_output=True, text=True, env=_plain_env()
-    )
+    answer = subprocess.run(["apt-cache", "policy", "chromium"], capture_output=True, text=True, env=_plain_env())
     candidate = re.search(r"Candidate: (\S+)", answer.stdout)
     return candidate is not None and candidate[1] != "(none)" and "snap" not in candidate[1]
 
@@ -222,25 +220,25 @@ def apt_get(*arguments: str) -> None:
         "Acquire::Retries=3",
         *arguments,
     ]
-    run_patiently(command, "apt")
+    run_patiently(command, WORK / "apt.log")
 
 
-def run_patiently(command: Sequence[str], name: str) -> None:
+def run_patiently(command: Sequence[str], log: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
     """
-    Run a *command* that may find apt locked; its output goes to .setup/NAME.log.
+    Run a *command* that may find apt locked; its output goes to *log*.
 
     apt's own waiting covers the lock of dpkg, not those of the package lists and the archive: hence the loop.
     """
     deadline = time.monotonic() + APT_PATIENCE_S
     while True:
-        code, output = run_logged(command, name, env=_plain_env() | {"DEBIAN_FRONTEND": "noninteractive"})
+        code, output = run_logged(command, log, env=_plain_env() | {"DEBIAN_FRONTEND": "noninteractive"})
         if code == 0:
             return
         locked = re.search(r"Could not get lock|Unable to lock|Unable to acquire the dpkg", output)
         if not locked or time.monotonic() > deadline:
-            raise SetupError(f"{' '.join(command)} failed: {last_error(output)} (log: .setup/{name}.log)")
+            raise SetupError(f"{' '.join(command)} failed: {last_error(output)} (log: {log})")
         say("waiting for another run of apt to end")
-        time.sleep(3)
+        sleep(3)
 
 
 @contextlib.contextmanager
@@ -300,9 +298,9 @@ def provide_browser() -> None:
     command = [str(VENV / "bin/python"), "-m", "playwright", "install", "chromium"]
     if os.geteuid() == 0 and apt_exists():
         with exclusive(Path("/run/lock/stafett-setup.lock")), no_services():
-            run_patiently([*command, "--with-deps"], "playwright")
+            run_patiently([*command, "--with-deps"], WORK / "playwright.log")
     else:
-        run_patiently(command, "playwright")
+        run_patiently(command, WORK / "playwright.log")
     if missing_browser() is not None:
         libraries = _as_root(f"{VENV / 'bin/python'} -m playwright install-deps chromium")
         raise SetupError(
@@ -355,9 +353,7 @@ def install_environment(lock: str) -> None:
     """
     if not _environment_works():
         say(f"making the virtual environment .venv with Python {sys.version.split()[0]}")
-        made = subprocess.run(
-            [sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True
-        )
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
         if made.returncode != 0:
             raise SetupError(f"Python could not make .venv: {last_error(made.stdout + made.stderr)}")
     STAMP.unlink(missing_ok=True)
@@ -367,7 +363,13 @@ def install_environment(lock: str) -> None:
     # Wheels only: building a source package would run code that no hash of ours covers, and want a compiler.
     pip("--require-hashes", "--only-binary", ":all:", "-r", str(path))
     pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
-    stamp = {"root": str(ROOT), "project": _project_digest(), "locks": {lock: digest(path)}}
+    write_stamp(lock)
+
+
+def write_stamp(lock: str) -> None:
+    """Note in .venv what it was made from."""
+    locks = {lock: digest(ROOT / "setup" / lock)}
+    stamp = {"root": str(ROOT), "project": _project_digest(), "locks": locks}
     STAMP.write_text(json.dumps(stamp), encoding="utf-8")
 
 
@@ -387,7 +389,7 @@ def pip(*arguments: str) -> None:
         "--disable-pip-version-check",
         *arguments,
     ]
-    code, output = run_logged(command, "pip", env=dict(os.environ) | {"PIP_USER": "0", "PIP_NO_INPUT": "1"})
+    code, output = run_logged(command, WORK / "pip.log", env=dict(os.environ) | {"PIP_USER": "0", "PIP_NO_INPUT": "1"})
     if code != 0:
         raise SetupError(
             f"pip could not install the packages: {last_error(output)}\n"
@@ -432,14 +434,12 @@ def say(text: str) -> None:
     print(f"set-up: {text}", file=sys.stderr, flush=True)
 
 
-def run_logged(command: Sequence[str], name: str, *, env: dict[str, str]) -> tuple[int, str]:
-    """Run *command* without input; its exit code and output, which is also appended to .setup/NAME.log."""
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
-    )
+def run_logged(command: Sequence[str], log: Path, *, env: dict[str, str]) -> tuple[int, str]:
+    """Run *command* without input; its exit code and output, which is also appended to *log*."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
     output = done.stdout.decode(errors="replace")
-    with (WORK / f"{name}.log").open("a", encoding="utf-8") as log:
-        log.write(f"$ {' '.join(command)}\n{output}\n")
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {' '.join(command)}\n{output}\n")
     return done.returncode, output
 
 

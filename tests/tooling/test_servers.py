@@ -140,9 +140,7 @@ if sys.platform.startswith("linux"):  # no other system ties a process to its pa
 
     def test_a_killed_test_run_leaves_no_server_behind() -> None:
         """Whoever is killed cannot clean up: the system does it."""
-        run = subprocess.Popen(
-            [sys.executable, "-c", KILLED_RUN], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+        run = subprocess.Popen([sys.executable, "-c", KILLED_RUN], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         descriptor = os.pidfd_open(int(run.stdout.readline()))
         run.kill()
         run.communicate()
