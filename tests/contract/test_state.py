@@ -34,26 +34,21 @@ class HandClock:
 
 
 @pytest.fixture(params=["memory", "redis", "valkey"])
-async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    """A store with keys of its own: servers are shared by all tests, the prefix is not."""
-    if request.param == "memory":
-        clock = HandClock()
+def url(request: pytest.FixtureRequest) -> str | None:
+    return None if request.param == "memory" else str(request.getfixturevalue(f"{request.param}_url"))
 
-        async def wind(seconds: float) -> None:
-            clock.now += seconds
 
-        memory = MemoryState(clock=clock)
-        yield Subject(memory, wind)
-        await memory.close()
-        return
+@pytest.fixture
+async def subject(url: str | None) -> AsyncIterator[Subject]:
+    """An empty store."""
+    clock = HandClock()
 
-    async def wait(seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def wind(seconds: float) -> None:
+        clock.now += seconds
 
-    url = request.getfixturevalue(f"{request.param}_url")
-    redis = RedisState(url, prefix=f"{request.node.name}:{time.monotonic_ns()}:")
-    yield Subject(redis, wait)
-    await redis.close()
+    store = MemoryState(clock=clock) if url is None else RedisState(url)
+    yield Subject(store, wind if url is None else asyncio.sleep)
+    await store.close()
 
 
 @pytest.fixture
@@ -146,9 +141,7 @@ async def test_an_empty_tombstone_is_a_tombstone(store: StateStore) -> None:
     assert await one(store, Get("d:5")) == b""
 
 
-@pytest.mark.parametrize(
-    "stale", [b"other", b"", b"valu", b"value "], ids=["other", "empty", "shorter", "longer"]
-)
+@pytest.mark.parametrize("stale", [b"other", b"", b"valu", b"value "], ids=["other", "empty", "shorter", "longer"])
 async def test_swap_refuses_any_other_value(store: StateStore, stale: bytes) -> None:
     """Only exactly the old value is replaced."""
     await store.run(Put("e:1", b"value", MINUTE))
@@ -162,9 +155,7 @@ async def test_swap_never_creates(store: StateStore) -> None:
 
 async def test_swap_sets_the_new_lifetime(subject: Subject) -> None:
     """The lifetime is the one given with the new value, and a refused swap changes nothing."""
-    await subject.store.run(
-        Put("e:3", b"a", MINUTE), Swap("e:3", b"a", b"b", SHORT), Swap("e:3", b"a", b"c", MINUTE)
-    )
+    await subject.store.run(Put("e:3", b"a", MINUTE), Swap("e:3", b"a", b"b", SHORT), Swap("e:3", b"a", b"c", MINUTE))
     assert await gone_within(subject, "e:3", SHORT)
 
 
@@ -260,9 +251,7 @@ async def test_closing_twice_is_fine(store: StateStore) -> None:
     ],
     ids=["Put", "PutNew", "Swap", "Take", "Count"],
 )
-async def test_nothing_may_stay_for_ever(
-    store: StateStore, make: Callable[[float], Op], ttl_s: float
-) -> None:
+async def test_nothing_may_stay_for_ever(store: StateStore, make: Callable[[float], Op], ttl_s: float) -> None:
     """
     A time to live is finite and above zero; the mistake is ours, and nothing of the batch is carried out.
     """

@@ -1,0 +1,299 @@
+"""What `RedisState` does when its server is gone, slow, full or wrong; what it does right is in the contract suite."""
+
+import asyncio
+import socket
+import time
+import traceback
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from broker.errors import StoreDown
+from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, Swap, Take
+from broker.stores.redis import RedisState
+from tests.servers import RedisServer, free_port, redis_program, valkey_program
+
+EVERY_OP = [
+    Get("k:1"),
+    Put("k:1", b"x", 60),
+    PutNew("k:1", b"x", 60),
+    Take("k:1"),
+    Take("k:1", leave=b"used", leave_ttl_s=60),
+    Swap("k:1", b"x", b"y", 60),
+    Drop("k:1"),
+    Count("k:2", 60),
+]
+WRITES = [op for op in EVERY_OP if not isinstance(op, Get)]
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A server this test may break."""
+    with RedisServer(redis_program() if request.param == "redis" else valkey_program()) as own:
+        yield own
+
+
+@pytest.fixture
+async def store(server: RedisServer) -> AsyncIterator[RedisState]:
+    """Waits a fifth of a second at most."""
+    state = RedisState(server.url, timeout_s=0.2, connect_timeout_s=0.2)
+    yield state
+    await state.close()
+
+
+async def seconds_until_down(store: RedisState, *ops: Op) -> float:
+    begun = time.monotonic()
+    with pytest.raises(StoreDown):
+        await store.run(*ops)
+    return time.monotonic() - begun
+
+
+async def fails(store: RedisState, op: Op) -> bool:
+    try:
+        await store.run(op)
+    except StoreDown:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}", "unix:///nowhere/at/all"], ids=["tcp", "unix"])
+async def test_no_server_is_down_at_once(url: str) -> None:
+    """Refused connections are not waited for, and a miss is never reported instead."""
+    store = RedisState(url.format(port=free_port()))
+    for op in EVERY_OP:
+        assert await seconds_until_down(store, op) < 1
+    with pytest.raises(StoreDown):
+        await store.ping()
+    await store.close()
+
+
+async def test_a_host_that_swallows_packets_is_down_in_time() -> None:
+    """A listener that never answers the handshake costs no more than the time allowed, again and again."""
+    with socket.create_server(("127.0.0.1", 0)) as quiet:
+        store = RedisState(f"redis://user:pw@127.0.0.1:{quiet.getsockname()[1]}", timeout_s=0.1)
+        assert await seconds_until_down(store, Get("k:1")) < 1
+        assert await seconds_until_down(store, Get("k:1")) < 1
+        await store.close()
+
+
+async def test_a_stopped_server_is_down_and_comes_back_by_itself(server: RedisServer, store: RedisState) -> None:
+    """No restart of the broker is needed; what the server forgot is a miss again."""
+    await asyncio.gather(*(store.run(Put(f"k:{n}", b"x", 60)) for n in range(20)))
+    server.stop()
+    assert all([await fails(store, op) for op in EVERY_OP])
+    server.start()
+    assert list(await store.run(Get("k:1"), PutNew("k:1", b"y", 60), Get("k:1"))) == [None, True, b"y"]
+    await store.ping()
+
+
+async def test_a_restart_nobody_saw_goes_unnoticed(server: RedisServer, store: RedisState) -> None:
+    """Connections that died while idle are replaced before they are used."""
+    await asyncio.gather(*(store.run(Put(f"k:{n}", b"x", 60)) for n in range(20)))
+    server.stop()
+    server.start()
+    await asyncio.sleep(0)
+    results = await asyncio.gather(*(store.run(Get(f"k:{n}")) for n in range(20)))
+    assert [found for (found,) in results] == [None] * 20
+
+
+async def test_a_hanging_server_is_down_in_time_and_answers_never_get_mixed(
+    server: RedisServer, store: RedisState
+) -> None:
+    """Answers that come too late are thrown away with their connection, and not handed to the next caller."""
+    await store.run(Put("k:1", b"one", 60), Put("k:2", b"two", 60))
+    server.pause()
+    took = await asyncio.gather(*(seconds_until_down(store, Get("k:1")) for _ in range(60)))
+    assert max(took) < 1
+    server.resume()
+    for _ in range(60):
+        assert list(await store.run(Get("k:2"))) == [b"two"]
+
+
+async def test_an_interrupted_caller_leaves_nothing_behind(server: RedisServer, store: RedisState) -> None:
+    """A browser that hangs up in the middle of a run must not shift the answers of the next one."""
+    await store.run(Put("k:1", b"one", 60), Put("k:2", b"two", 60))
+    server.pause()
+    waiting = [asyncio.create_task(store.run(Get("k:1"))) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    for task in waiting:
+        task.cancel()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    server.resume()
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    for _ in range(20):
+        assert list(await store.run(Get("k:2"))) == [b"two"]
+
+
+async def test_a_take_is_never_sent_twice(server: RedisServer, store: RedisState) -> None:
+    """A code taken just before the answer got lost stays taken: StoreDown now, a miss afterwards."""
+    await store.run(Put("k:1", b"code", 60))
+    server.pause()
+    await seconds_until_down(store, Take("k:1"))
+    server.resume()
+    first, second = await store.run(Take("k:1"), Take("k:1"))
+    assert (first, second) in ((None, None), (b"code", None))
+    assert await calls_of(server, "getdel") <= 3
+
+
+async def calls_of(server: RedisServer, command: str) -> int:
+    reader, writer = await asyncio.open_unix_connection(str(server.socket_path))
+    writer.write(b"INFO commandstats\r\n")
+    size = int((await reader.readline())[1:])
+    text = (await reader.readexactly(size)).decode()
+    writer.close()
+    await writer.wait_closed()
+    lines = [line for line in text.splitlines() if line.startswith(f"cmdstat_{command}:")]
+    return int(lines[0].split("calls=")[1].split(",")[0]) if lines else 0
+
+
+async def test_more_callers_than_connections_wait_only_as_long_as_allowed(server: RedisServer) -> None:
+    """Waiting for a free connection counts towards the time of a run."""
+    store = RedisState(server.url, max_connections=1, timeout_s=0.2)
+    assert all(await asyncio.gather(*(store.run(Put(f"k:{n}", b"x", 60)) for n in range(50))))
+    server.pause()
+    took = await asyncio.gather(*(seconds_until_down(store, Get("k:1")) for _ in range(10)))
+    server.resume()
+    assert max(took) < 1
+    assert list(await store.run(Get("k:1"))) == [b"x"]
+    await store.close()
+
+
+async def test_a_read_only_server_is_down_for_writes(server: RedisServer, store: RedisState) -> None:
+    """A primary that became a replica must not look like an empty store."""
+    await store.run(Put("k:1", b"x", 60))
+    server.ask(f"REPLICAOF 127.0.0.1 {free_port()}")
+    assert all([await fails(store, op) for op in WRITES])
+    with pytest.raises(StoreDown, match="READONLY"):
+        await store.ping()
+    server.ask("REPLICAOF NO ONE")
+    await store.ping()
+
+
+async def test_a_full_server_is_down_for_writes(server: RedisServer, store: RedisState) -> None:
+    """Nothing is evicted to make room: a forgotten replay guard would be a hole."""
+    await store.run(Put("k:1", b"x", 60))
+    server.ask("CONFIG SET maxmemory 1")
+    growing = [op for op in WRITES if not isinstance(op, (Drop, Take)) or getattr(op, "leave", None)]
+    assert all([await fails(store, op) for op in growing])
+    with pytest.raises(StoreDown, match="OOM"):
+        await store.ping()
+    assert list(await store.run(Get("k:1"))) == [b"x"]
+    server.ask("CONFIG SET maxmemory 0")
+    await store.ping()
+
+
+async def test_a_busy_server_is_down(server: RedisServer, store: RedisState) -> None:
+    """While somebody else's script blocks the server it answers BUSY."""
+    server.ask("CONFIG SET busy-reply-threshold 1")
+    _, writer = await asyncio.open_unix_connection(str(server.socket_path))
+    writer.write(b"EVAL 'while true do end' 0\r\n")
+    await writer.drain()
+    deadline = time.monotonic() + 5
+    while not server.ask("PING").startswith("-BUSY"):
+        assert time.monotonic() < deadline
+    with pytest.raises(StoreDown, match="BUSY"):
+        await store.run(Get("k:1"))
+    assert server.ask("SCRIPT KILL") == "+OK"
+    await store.ping()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_refusal_in_a_batch_leaves_the_connection_in_order(store: RedisState) -> None:
+    """The answers after a refused operation belong to this batch and to no other."""
+    await store.run(Put("k:1", b"not a number", 60))
+    with pytest.raises(StoreDown):
+        await store.run(Get("k:1"), Count("k:1", 60), Get("k:1"))
+    assert list(await store.run(Get("k:2"), Get("k:1"))) == [None, b"not a number"]
+
+
+async def test_scripts_are_not_expected_to_be_known(server: RedisServer, store: RedisState) -> None:
+    """After SCRIPT FLUSH, a restart or a fail-over a swap works at the first try."""
+    await store.run(Put("k:1", b"a", 60), Swap("k:1", b"a", b"b", 60))
+    server.ask("SCRIPT FLUSH")
+    assert list(await store.run(Swap("k:1", b"b", b"c", 60), Count("k:2", 60))) == [True, 1]
+
+
+async def test_everything_has_a_time_to_live_and_the_prefix(server: RedisServer) -> None:
+    """Nothing may stay for ever in a server shared with others."""
+    store = RedisState(server.url, prefix="mine:")
+    await store.run(Put("a:1", b"x", 60), PutNew("a:2", b"x", 60), Count("a:3", 60), Put("a:4", b"x", 60))
+    await store.run(Swap("a:1", b"x", b"y", 60), Take("a:4", leave=b"used", leave_ttl_s=60), Count("a:3", 60))
+    for key in ("a:1", "a:2", "a:3", "a:4"):
+        assert 0 < int(server.ask(f"PTTL mine:{key}")[1:]) <= 60_000
+    assert server.ask("DBSIZE") == ":4"
+    await store.close()
+
+
+async def test_two_prefixes_do_not_see_each_other(server: RedisServer) -> None:
+    """Two programs share a server without sharing keys."""
+    one, two = RedisState(server.url, prefix="one:"), RedisState(server.url, prefix="two:")
+    await one.run(Put("k:1", b"x", 60))
+    assert list(await two.run(Get("k:1"), PutNew("k:1", b"y", 60))) == [None, True]
+    await one.close()
+    await two.close()
+
+
+async def test_errors_name_the_server_and_no_values(server: RedisServer, store: RedisState) -> None:
+    """An operator learns where and what kind; keys and values stay out, in the chain of causes too."""
+    key, value = "k:" + "s3cret" * 2, b"t0ken" * 2
+    await store.run(Put(key, value, 60))
+    with pytest.raises(StoreDown) as down:
+        await store.run(Count(key, 60))
+    told = "".join(traceback.format_exception(down.value))
+    assert str(server.socket_path) in str(down.value)
+    assert "s3crets3cret" not in told
+    assert "t0kent0ken" not in told
+
+
+async def test_a_wrong_password_is_down_and_not_repeated(server: RedisServer) -> None:
+    """Authentication that fails is an operator's problem, told without the password."""
+    server.ask("CONFIG SET requirepass right")
+    wrong = RedisState(f"unix://:wrong-password@{server.socket_path}")
+    with pytest.raises(StoreDown) as down:
+        await wrong.ping()
+    assert "wrong-password" not in "".join(traceback.format_exception(down.value))
+    right = RedisState(f"unix://:right@{server.socket_path}")
+    await right.ping()
+    await wrong.close()
+    await right.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host", "host:6379", "redis://:pa/ss:word@host", "redis://host?nonsense=pa/ss", "redis://host?db=pa/ss"],
+)
+def test_a_url_that_is_not_understood_is_refused_at_start(url: str) -> None:
+    """A mistake in the config is found when the store is built, and the text does not repeat the URL."""
+    with pytest.raises(ValueError, match="not a usable Redis URL") as refused:
+        RedisState(url)
+    assert "pa/ss" not in "".join(traceback.format_exception(refused.value))
+
+
+async def test_a_closed_store_is_down(store: RedisState) -> None:
+    """Requests that outlive the shutdown get an error, not a new connection."""
+    await store.run(Put("k:1", b"x", 60))
+    await store.close()
+    with pytest.raises(StoreDown):
+        await store.run(Get("k:1"))
+
+
+async def test_one_run_is_one_round_trip(server: RedisServer, store: RedisState) -> None:
+    """However many operations: one write, one read; counted by the server's own reads of our connection."""
+    await store.run(*EVERY_OP)
+    before = await total_reads(server)
+    await store.run(*EVERY_OP)
+    alone = await total_reads(server) - before
+    before = await total_reads(server)
+    assert alone - (await total_reads(server) - before) <= 1
+
+
+async def total_reads(server: RedisServer) -> int:
+    reader, writer = await asyncio.open_unix_connection(str(server.socket_path))
+    writer.write(b"INFO stats\r\n")
+    size = int((await reader.readline())[1:])
+    text = (await reader.readexactly(size)).decode()
+    writer.close()
+    await writer.wait_closed()
+    (line,) = [line for line in text.splitlines() if line.startswith("total_reads_processed:")]
+    return int(line.split(":")[1])
