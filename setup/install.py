@@ -338,7 +338,7 @@ def _remember_browser(path: Path) -> None:
 def environment_is_current(lock: str) -> bool:
     """Whether .venv was made here from *lock* as it is now; the one for the tests serves the demo as well."""
     stamp = _read_stamp()
-    if stamp.get("root") != str(ROOT) or stamp.get("project") != _project_digest():
+    if stamp.get("root") != str(ROOT) or stamp.get("project") != _project_digest() or not _has_wanted_python():
         return False
     locks = stamp.get("locks", {})
     return any(locks.get(name) == digest(ROOT / "setup" / name) for name in {lock, "dev.lock"})
@@ -401,13 +401,23 @@ def _environment_works() -> bool:
     stamp = _read_stamp()
     if stamp and stamp.get("root") != str(ROOT):  # a moved checkout: its scripts point to the old place
         return False
-    probe = "import sys, pip; print('%d.%d' % sys.version_info[:2])"
     try:
-        answer = subprocess.run([VENV / "bin/python", "-I", "-c", probe], capture_output=True, text=True)
+        probe = subprocess.run([VENV / "bin/python", "-I", "-c", "import pip"], capture_output=True)
     except OSError:
         return False
-    wanted = os.environ.get("PYTHON") and "{}.{}".format(*sys.version_info)
-    return answer.returncode == 0 and wanted in (None, "", answer.stdout.strip())
+    return probe.returncode == 0 and _has_wanted_python()
+
+
+def _has_wanted_python() -> bool:
+    """Whether .venv has the version that PYTHON= asks for; without that any will do."""
+    if not os.environ.get("PYTHON"):
+        return True
+    with contextlib.suppress(OSError):
+        config = (VENV / "pyvenv.cfg").read_text(encoding="utf-8")
+        return (
+            re.search(rf"^version\w* = {sys.version_info.major}\.{sys.version_info.minor}\.", config, re.M) is not None
+        )
+    return False
 
 
 def _read_stamp() -> dict[str, Any]:

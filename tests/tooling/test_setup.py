@@ -262,6 +262,17 @@ def test_a_moved_checkout_is_set_up_again(checkout: Path) -> None:
     assert not is_current(checkout.rename(checkout.with_name("elsewhere")))
 
 
+def test_another_python_makes_set_up_run_again(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PYTHON= is obeyed even when an environment is there already."""
+    stamp(checkout, "demo.lock")
+    monkeypatch.setenv("PYTHON", sys.executable)
+    config = checkout / ".venv/pyvenv.cfg"
+    config.write_text("version = 3.10.1\n")
+    assert not is_current(checkout)
+    config.write_text("version = {}.{}.{}\n".format(*sys.version_info))
+    assert is_current(checkout)
+
+
 def test_a_damaged_stamp_counts_as_none(checkout: Path) -> None:
     """An interrupted or foreign environment is completed, never trusted."""
     stamp(checkout, "demo.lock")
