@@ -28,6 +28,7 @@ from broker.pages.views import (
     Cell,
     ChoosePage,
     ConsentPage,
+    ContinuePage,
     HandoffStatusPage,
     IndexPage,
     LoggedOutPage,
@@ -86,8 +87,10 @@ _KINDS: Mapping[type, _Kind] = {
     SharedLoginPage: _Kind("shared_login.html", posts=False),
     HandoffStatusPage: _Kind("handoff_status.html", posts=False),
     ProblemPage: _Kind("problem.html", posts=False, status=400),
+    ContinuePage: _Kind("continue.html", posts=False),
     LogoutConfirmPage: _Kind("log_out.html"),
     LoggedOutPage: _Kind("logged_out.html", posts=False),
+    ContinuePage: _Kind("continue.html", posts=False),
     IndexPage: _Kind("index.html", posts=False),
 }
 
@@ -151,9 +154,7 @@ class Pages:
         self._environment.filters["shown"] = self._shown
         self._environment.filters["day"] = self._day
         self._environment.filters["moment"] = self._moment
-        self._templates = {
-            view: self._environment.get_template(kind.template) for view, kind in _KINDS.items()
-        }
+        self._templates = {view: self._environment.get_template(kind.template) for view, kind in _KINDS.items()}
 
     def render(
         self,
@@ -222,6 +223,11 @@ class Pages:
         words = self._words(language)
         return words.plain(key if key in words else "wait.unknown")
 
+    def claim_label(self, claim: str, *, language: str) -> str:
+        """What customers call a claim of their profile ("E-mail address"); its own name when it is none of ours."""
+        words = self._words(language)
+        return words.plain(f"claim.{claim}") if f"claim.{claim}" in words else claim
+
     def routes(self) -> list[Route]:
         """The routes of the static files."""
         return self._static.routes()
@@ -235,9 +241,7 @@ class Pages:
         if here is None or len(self._languages) < 2:
             return []
         joint = "&" if "?" in here else "?"
-        return [
-            (code, name, f"{here}{joint}{urlencode({'lang': code})}") for code, name in self._languages.items()
-        ]
+        return [(code, name, f"{here}{joint}{urlencode({'lang': code})}") for code, name in self._languages.items()]
 
     @pass_context
     def _shown(self, context: Context, value: Cell) -> Markup | str:

@@ -134,7 +134,7 @@ class WrongCustomerPage:
 
 
 class Phase(StrEnum):
-    """The pictures of the waiting page, as `upstream.port.Poll.phase` names them."""
+    """The pictures of the waiting page, as `core.waiting.Poll.phase` names them."""
 
     CHOOSE_DEVICE = "choose_device"
     QR = "qr"
@@ -306,6 +306,8 @@ class HandoffStatus(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    UNAVAILABLE = "unavailable"
+    """The operator has closed this edge, or no way to log in is left for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +368,19 @@ class ProblemPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinuePage:
+    """
+    Goes on to ``url`` by itself, at once, and shows a link besides.
+
+    The answer to a POST that leaves for another site, where a redirect would be held to the form's ``form-action`` over
+    all its hops (security checklist C5).
+    """
+
+    url: str
+    partner: Party | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogoutConfirmPage:
     """Log out? Posts ``answer`` = ``log_out`` or ``stay``. ``partner``: who asked, if known."""
 
@@ -382,8 +397,20 @@ class LoggedOutPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinuePage:
+    """
+    On to another site: goes there by itself, with a link besides.
+
+    It answers a form of ours that ends at another site, where a redirect would be held against ``form-action``. ``url``:
+    complete http or https address.
+    """
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexPage:
-    """What this place is. ``partners``: ways to the partners' own pages."""
+    """What this place is. ``partners``: ways to the partners' own pages, shown by ``name``."""
 
     partners: tuple[Way, ...] = ()
 
@@ -398,8 +425,10 @@ Page = (
     | SharedLoginPage
     | HandoffStatusPage
     | ProblemPage
+    | ContinuePage
     | LogoutConfirmPage
     | LoggedOutPage
+    | ContinuePage
     | IndexPage
 )
 
