@@ -213,6 +213,13 @@ def _strings_with_scheme(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, s
 # Upstreams and partners
 
 
+def _upstream_addresses(facts: Facts) -> Iterator[Finding]:
+    for name, connect in facts.connectors.items():
+        for path, address in _addresses(connect, ("upstreams", name, "connect")):
+            if urlsplit(address).scheme == "http" and not is_loopback(address):
+                yield Finding(path, "http is only for this machine (127.0.0.1, localhost); use https://")
+
+
 def _ceilings(facts: Facts) -> Iterator[Finding]:
     for name, upstream in facts.config.upstreams.items():
         if facts.strongest(name) < upstream.ceiling:
@@ -420,6 +427,7 @@ RULES: tuple[Rule, ...] = (
     _texts,
     _lifetimes,
     _production,
+    _upstream_addresses,
     _ceilings,
     _clients,
     _client_authentication,

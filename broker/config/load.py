@@ -119,7 +119,7 @@ class _Load:
             Facts(
                 config=config,
                 connectors=connectors,
-                reaches={name: kinds[config.upstreams[name].kind].reaches for name in connectors},
+                reaches={name: kinds[config.upstreams[name].kind].reaches(connectors[name]) for name in connectors},
                 fields={name: [each.name for each in schema.fields] for name, schema in schemas.items()},
                 state_url=secrets.state_url,
                 records_url=secrets.records_url,

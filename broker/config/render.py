@@ -71,7 +71,7 @@ def write_example(folder: Path, ports: Ports, *, data_dir: Path | None = None) -
 
 
 # A port in an address, or the value of broker.listen.port; not any other number that looks alike.
-_PORT = re.compile(r"(//localhost:|//127\.0\.0\.1:|\n    port: )([0-9]+)\b")
+_PORT = re.compile(r"(\blocalhost:|\b127\.0\.0\.1:|\n    port: )([0-9]+)\b")
 _DATA_DIR = "\n  data_dir: data\n"
 
 

@@ -32,7 +32,8 @@ def validate(model: type[Model], document: Document, at: KeyPath = ()) -> tuple[
     try:
         return model.model_validate_json(json.dumps(value), strict=True), []
     except ValidationError as failed:
-        found = [_problem(model, document, at, error) for error in failed.errors(include_url=False)]
+        errors = failed.errors(include_url=False)
+    found = [_problem(model, document, at, error) for error in errors if not _follows(error, errors)]
     return None, [problem for problem in found if problem.key not in known]
 
 
@@ -49,6 +50,12 @@ def _value(document: Document, at: KeyPath) -> Any:
     for part in at:
         value = value[part]
     return value
+
+
+def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """A list is also reported as too short because its entries were refused: that mends itself."""
+    loc = error["loc"]
+    return error["type"] == "too_short" and any(other["loc"][:-1] == loc for other in errors)
 
 
 def _problem(model: type[BaseModel], document: Document, at: KeyPath, error: ErrorDetails) -> Problem:

@@ -194,7 +194,11 @@ class Listen(Strict):
 
 
 class Outbound(Strict):
-    """What the broker itself may call. ``allow_private_networks``: CIDRs that are otherwise refused (loopback, RFC 1918 ...)."""
+    """
+    What the broker itself may call.
+
+    ``allow_private_networks``: networks that are otherwise refused (loopback, RFC 1918 ...).
+    """
 
     allow_private_networks: tuple[Network, ...] = ()
 
@@ -216,7 +220,7 @@ class Keys(Strict):
     """
     Keys by reference. Without them development makes its own once, in ``data_dir``.
 
-    ``signing``: PEM private keys (one RSA of at least 2048 bits and one EC P-256 at least), the first of each kind signs.
+    ``signing``: PEM private keys, at least one RSA of 2048 bits or more and one EC P-256; the first of each kind signs.
     ``secret``: 32 or more random bytes as base64url; encryption and lookup keys are derived from it (HKDF).
     ``previous_secrets``: older ones, still accepted for reading.
     """
@@ -227,7 +231,11 @@ class Keys(Strict):
 
 
 class Lifetimes(Strict):
-    """How long things live. ``journey``: one login attempt. ``handoff_reference``: the opaque ``login_hint`` towards a partner."""
+    """
+    How long things live.
+
+    ``journey``: one login attempt. ``handoff_reference``: the opaque ``login_hint`` towards a partner.
+    """
 
     journey: Duration = timedelta(minutes=30)
     session_idle: Duration = timedelta(hours=8)
@@ -276,8 +284,8 @@ class UpstreamPolicy(Strict):
     """
     One identity provider as the trust config sees it; ``connect`` belongs to the connector of that ``kind``.
 
-    ``ceiling``: the strongest assurance its logins may count as. ``may_bootstrap_other_methods``: whether its logins may
-    enrol, recover or raise another method (the Swedish BankID agreement forbids that).
+    ``ceiling``: the strongest assurance its logins may count as. ``may_bootstrap_other_methods``: whether its logins
+    may enrol, recover or raise another method (the Swedish BankID agreement forbids that).
     """
 
     kind: Identifier
@@ -334,7 +342,7 @@ class PartnerLogin(Strict):
     Logins the partner starts itself.
 
     ``claims``: what may be released of the customer's own profile, as far as the scopes ask for it.
-    ``consent``: ``ask`` the customer once, or ``implied`` where partner and broker serve the customer under one agreement.
+    ``consent``: ``ask`` the customer once, or ``implied`` where partner and broker serve customers under one agreement.
     """
 
     upstreams: Annotated[tuple[Identifier, ...], Field(min_length=1)]
@@ -369,7 +377,11 @@ class PayloadType(Strict):
 
 
 class AgreementClaims(Strict):
-    """Fields of the payload the recipient gets. ``required``: no handoff without; ``optional``: the customer may leave out."""
+    """
+    Fields of the payload the recipient gets.
+
+    ``required``: no handoff without them. ``optional``: the customer may leave them out.
+    """
 
     required: tuple[FieldName, ...] = ()
     optional: tuple[FieldName, ...] = ()
@@ -408,8 +420,8 @@ class Agreement(Strict):
     """
     One edge of trust: *source* may send customers with payloads of *types* to *recipient* for *purpose*.
 
-    ``minimum_assurance``: what the recipient needs. ``profile``: claims of the customer's own profile that go along in
-    the ID token's userinfo. ``enabled: false`` is the kill switch of this edge.
+    ``minimum_assurance``: what the recipient needs. ``upstreams``: which logins count; all, when not given.
+    ``enabled: false`` is the kill switch of this edge.
     """
 
     source: Identifier = Field(alias="from")
@@ -513,6 +525,6 @@ class Policy(Strict):
         return self.text(known.names, language) if known else partner
 
     def sector(self, partner: str) -> str:
-        """The sector pairwise subjects are made for (OpenID Connect Core section 8.1): configured, else the partner itself."""
+        """The sector pairwise subjects are made for (OpenID Connect Core section 8.1), else the partner itself."""
         known = self.partner(partner)
         return (known.sector if known else None) or partner

@@ -12,10 +12,14 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from broker.core.assurance import Assurance
-from broker.core.policy import Risk
+from broker.core.policy import ClientAuth, Risk
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
+from broker.upstream.claims import reaches
+from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
+from broker.wire.http import Fetcher
+from broker.wire.oauth import parse_client_key
 
 
 class References(Protocol):
@@ -48,13 +52,13 @@ class Kind:
     """
     One kind of upstream.
 
-    ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance its logins can prove.
-    ``build``: makes the connector of an upstream id and its checked block. ``concerns``: what the model cannot see.
+    ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance logins with such a block can prove.
+    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see.
     """
 
     config: type[BaseModel]
-    reaches: Assurance
-    build: Callable[[str, Any, References], Connector]
+    reaches: Callable[[Any], Assurance]
+    build: Callable[[str, Any, References, Fetcher], Connector]
     concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
 
 
@@ -76,10 +80,23 @@ def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator
         yield Concern("client_certificate", advice, Risk.BANKID_TEST_ENVIRONMENT)
 
 
-def _build_bankid(id: str, connect: BankIdConnect, references: References) -> Connector:
+def _build_bankid(id: str, connect: BankIdConnect, references: References, _fetcher: Fetcher) -> Connector:
     return bankid_connector(id, connect, path=references.path, secret=references.secret)
 
 
+def _oidc_concerns(connect: OidcConfig, references: References) -> Iterator[Concern]:
+    if connect.client_auth is ClientAuth.PRIVATE_KEY_JWT:
+        try:
+            parse_client_key(references.secret(connect.credential))
+        except ValueError:
+            yield Concern("client_key", "must be a private key in PEM form: RSA of 2048 bits or more, or EC P-256")
+
+
+def _build_oidc(id: str, connect: OidcConfig, references: References, fetcher: Fetcher) -> Connector:
+    return OidcConnector(id, connect, credential=references.secret(connect.credential), fetcher=fetcher)
+
+
 KINDS: Mapping[str, Kind] = {
-    "bankid": Kind(BankIdConnect, BankIdConnector.reaches, _build_bankid, _bankid_concerns),
+    "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
+    "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
 }

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from broker.config.load import Loaded, load
 from broker.config.render import example_folder, example_text
+from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import ConfigError
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -64,11 +66,12 @@ class Bench:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copytree(example_folder() / "schemas", folder / "schemas")
-    for name, content in {**{f"secrets/{who}": SECRET for who in ("tyre-shop", "garage", "google")}}.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(content + "\n")
+    (folder / "secrets").mkdir()
+    for who in ("tyre-shop", "garage", "google"):
+        path = folder / "secrets" / who
+        path.write_text(SECRET + "\n")
         path.chmod(0o600)
+    make_certificates(folder / "bankid", now=datetime.now(UTC))
     return folder
 
 
@@ -111,7 +114,8 @@ PRODUCTION: tuple[Edit, ...] = (
     ),
     ("      - 127.0.0.0/8\n", "      - 10.1.0.0/16\n"),
     ('      - "::1/128"\n', ""),
-    ("      api: https://127.0.0.1:8704/rp/v6.0/\n      launch: http://127.0.0.1:8705/\n", ""),
+    ("      api_url: https://127.0.0.1:8704/rp/v6.0/\n", ""),
+    ("      launch_url: http://127.0.0.1:8705/\n      desktop_launch_url: http://127.0.0.1:8705/\n", ""),
     ("issuer: http://127.0.0.1:8703", "issuer: https://accounts.google.com"),
 )
 
