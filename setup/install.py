@@ -32,6 +32,7 @@ STAMP = VENV / "stafett-setup.json"
 WORK = ROOT / ".setup"
 BROWSER_RECORD = WORK / "browser"
 APT_PATIENCE_S = 600
+APT_LOCK = Path("/run/lock/stafett-setup.lock")  # two checkouts on one machine share its apt
 
 
 @dataclass(frozen=True)
@@ -124,24 +125,25 @@ def debian_has_chromium() -> bool:
     """
     Whether the package chromium is a browser here.
 
-    Ubuntu's is a pointer to a snap, which containers cannot run.
+    Ubuntu's is a pointer to a snap, which containers cannot run. Debian has it, even when its lists are not
+    loaded yet; root loads them first and then knows.
     """
     if not apt_exists():
         return False
-    if "debian" in os_ids()[:1]:
+    if os_id() == "debian" and os.geteuid() != 0:
         return True
     answer = subprocess.run(["apt-cache", "policy", "chromium"], capture_output=True, text=True, env=_plain_env())
     candidate = re.search(r"Candidate: (\S+)", answer.stdout)
     return candidate is not None and candidate[1] != "(none)" and "snap" not in candidate[1]
 
 
-def os_ids() -> list[str]:
-    """The system's own id, then those it resembles: ["debian"], ["linuxmint", "ubuntu", "debian"]."""
+def os_id() -> str:
+    """What os-release calls this system: "debian", "ubuntu"; empty when it does not say."""
     with contextlib.suppress(OSError):
         text = Path("/etc/os-release").read_text(encoding="utf-8")
-        values = dict(re.findall(r'^(ID|ID_LIKE)="?([^"\n]*)"?$', text, re.MULTILINE))
-        return [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
-    return []
+        if found := re.search(r'^ID="?([^"\n]*)"?$', text, re.MULTILINE):
+            return found[1]
+    return ""
 
 
 def apt_exists() -> bool:
@@ -159,15 +161,11 @@ def provide(goal: Goal) -> None:
     Raises:
         SetupError: something is missing and not ours to install, or could not be installed.
     """
-    gaps = [gap for gap in missing_for(goal) if not _playwright_will_bring(gap)]
-    if not gaps:
-        return
-    if os.geteuid() != 0 or not apt_exists() or not all(gap.apt for gap in gaps):
-        raise SetupError(what_to_install(gaps), exit_code=2)
-    install_with_apt([gap.apt for gap in gaps])
+    if missing_for(goal) and os.geteuid() == 0 and apt_exists():
+        install_with_apt(goal)
     left = [gap for gap in missing_for(goal) if not _playwright_will_bring(gap)]
     if left:
-        raise SetupError("still missing after apt-get: " + ", ".join(gap.what for gap in left), exit_code=2)
+        raise SetupError(what_to_install(left), exit_code=2)
 
 
 def _playwright_will_bring(gap: Missing) -> bool:
@@ -196,17 +194,18 @@ def _as_root(command: str) -> str:
     return command if os.geteuid() == 0 else f"sudo {command}"
 
 
-def install_with_apt(packages: Sequence[str]) -> None:
+def install_with_apt(goal: Goal) -> None:
     """
-    Install Debian packages without a question and without starting a service.
+    Install the Debian packages that bring what is missing, without a question and without starting a service.
 
     Raises:
         SetupError: apt-get failed; names its own reason.
     """
-    say(f"installing {', '.join(packages)} with apt-get (log: .setup/apt.log)")
-    with exclusive(Path("/run/lock/stafett-setup.lock")), no_services():
-        apt_get("update")
-        apt_get("install", "-y", "--no-install-recommends", *packages)
+    with exclusive(APT_LOCK), no_services():
+        apt_get("update")  # also tells whether there is a package chromium
+        if packages := [gap.apt for gap in missing_for(goal) if gap.apt]:
+            say(f"installing {', '.join(packages)} with apt-get (log: .setup/apt.log)")
+            apt_get("install", "-y", "--no-install-recommends", *packages)
 
 
 def apt_get(*arguments: str) -> None:
@@ -296,11 +295,15 @@ def provide_browser() -> None:
         return
     say("no browser found: downloading Chromium with playwright (log: .setup/playwright.log)")
     command = [str(VENV / "bin/python"), "-m", "playwright", "install", "chromium"]
-    if os.geteuid() == 0 and apt_exists():
-        with exclusive(Path("/run/lock/stafett-setup.lock")), no_services():
-            run_patiently([*command, "--with-deps"], WORK / "playwright.log")
-    else:
-        run_patiently(command, WORK / "playwright.log")
+    try:
+        if os.geteuid() == 0 and apt_exists():
+            with exclusive(APT_LOCK), no_services():
+                run_patiently([*command, "--with-deps"], WORK / "playwright.log")
+        else:
+            run_patiently(command, WORK / "playwright.log")
+    except SetupError as error:
+        way_out = "Check the network, or install a Chrome or Chromium, or name one: STAFETT_CHROMIUM=/path/to/chromium"
+        raise SetupError(f"{error}\n{way_out}") from error
     if missing_browser() is not None:
         libraries = _as_root(f"{VENV / 'bin/python'} -m playwright install-deps chromium")
         raise SetupError(
@@ -468,6 +471,7 @@ def _plain_env() -> dict[str, str]:
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file *path*; the system lets go of it even when this process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -522,6 +526,9 @@ def main(arguments: Sequence[str]) -> int:
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # disk full, no permission: the system's own words are clear enough
+        print(f"set-up: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         say("interrupted; run make again to go on")
         return 130
