@@ -1,8 +1,8 @@
 """
 The words of the pages: one gettext catalogue per language, read from ``locale/<language>/messages.po`` at start.
 
-Keys, not English sentences, are the msgids, so that a better English wording breaks no translation. The ``.po`` files are
-read directly (a few milliseconds each, once): a checkout and an installed wheel both work without a build step.
+Keys, not English sentences, are the msgids, so that a better English wording breaks no translation. The ``.po`` files
+are read directly (once, at start): a checkout and an installed wheel both work without a build step.
 """
 
 from collections.abc import Iterable, Mapping

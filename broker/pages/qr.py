@@ -26,8 +26,8 @@ def qr_svg(text: str) -> bytes:
     """
     Draw *text* as a QR code: UTF-8 SVG, dark on white with a quiet zone of four modules (ISO/IEC 18004 section 6.3.8).
 
-    The white ground is part of the drawing, so scanners read it on a dark page too. Error correction L: the code is read
-    from a clean screen, and larger modules help more than redundancy.
+    The white ground is part of the drawing, so scanners read it on a dark page too. Error correction L: the code is
+    read from a clean screen, and larger modules help more than redundancy.
 
     Raises:
         ValueError: empty, or more than a QR code holds.

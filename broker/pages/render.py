@@ -1,8 +1,8 @@
 """
 From a view to a response: the right template in the right language, with the headers every page carries.
 
-`Pages` is built once at start: it compiles all templates, reads all catalogues and hashes all static files, so a mistake
-in any of them stops the program and not a customer. Autoescape is always on and nothing is ever marked as safe.
+`Pages` is built once at start: it compiles all templates, reads all catalogues and hashes all static files, so a
+mistake in any of them stops the program and not a customer. Autoescape is always on and nothing is ever marked as safe.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_date, format_time, format_timedelta
 from babel.numbers import format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -269,8 +269,8 @@ class Pages:
 
     @pass_context
     def _moment(self, context: Context, value: datetime) -> str:
-        local = value.astimezone(self._zone)
-        return format_datetime(local, format="d MMMM y HH:mm", tzinfo=self._zone, locale=_locale(context))
+        clock = format_time(value, format="short", tzinfo=self._zone, locale=_locale(context))
+        return f"{self._day(context, value)}, {clock}"
 
 
 def href(url: str) -> str:
@@ -291,7 +291,7 @@ def href(url: str) -> str:
 
 
 def src(url: str) -> str:
-    """*url* if a page may load it: a path of our own (no third party learns of a visit). Raises ValueError otherwise."""
+    """*url* if a page may load it: a path of our own, so that no third party learns of a visit; ValueError otherwise."""
     if not url.startswith("/") or url.startswith("//"):
         raise ValueError("not a path of our own")
     return href(url)

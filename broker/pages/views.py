@@ -106,8 +106,8 @@ class WelcomePage:
     """
     The customer followed a handoff link; nothing has happened yet.
 
-    Posts ``answer`` = ``continue``, ``guest``, ``back`` or ``not_me``. ``title``: what is passed on, in the operator's words
-    ("Tyres for fitting"). ``customer``: masked name of the session's customer (`mask_name`), None without a session.
+    Posts ``answer`` = ``continue``, ``guest``, ``back`` or ``not_me``. ``title``: what is passed on, in the operator's
+    words ("Tyres for fitting"). ``customer``: masked name of the session's customer (`mask_name`), None without one.
     """
 
     form: Form
@@ -188,8 +188,8 @@ class ConsentField:
     """
     One field as it would be shared.
 
-    ``name``: dotted path, sent back as ``field=<name>`` when the customer ticks it. ``is_ticked``: only for optional fields
-    that this customer ticked for the same recipient and purpose before; nothing is ticked for anybody the first time.
+    ``name``: dotted path, sent back as ``field=<name>`` when the customer ticks it. ``is_ticked``: only for optional
+    fields that this customer ticked for the same recipient and purpose before; the first time nothing is ticked.
     """
 
     name: str
@@ -204,14 +204,14 @@ class ConsentPage:
     """
     May the recipient have these details?
 
-    Posts ``csrf``, ``digest``, ``answer`` = ``share``, ``guest`` or ``cancel``, one ``field`` per ticked optional field, and
-    ``remember=yes`` when ticked. Required fields are not posted: the server knows them by ``digest``.
+    Posts ``csrf``, ``digest``, ``answer`` = ``share``, ``guest`` or ``cancel``, one ``field`` per ticked optional field,
+    and ``remember=yes`` when ticked. Required fields are not posted: the server knows them by ``digest``.
 
-    Optional fields start unticked: a box ticked beforehand is no consent (GDPR article 4(11) and recital 32, CJEU C-673/17
-    Planet49) and the default must be the least data (article 25(2)). One press on "tick all" keeps it usable.
+    Optional fields start unticked: a box ticked beforehand is no consent (GDPR article 4(11) and recital 32, CJEU
+    C-673/17 Planet49) and the default must be the least data (article 25(2)). "Tick all" keeps it usable.
 
-    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: when the
-    consent ends, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
+    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: when
+    the consent ends, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
     """
 
     form: Form
@@ -238,7 +238,7 @@ class ConsentPage:
 
 @dataclass(frozen=True, slots=True)
 class LiveConsent:
-    """A consent in force. ``fields``: labels. ``until``: None = until withdrawn. ``is_remembered``: not asked again."""
+    """A consent in force. ``fields``: labels. ``until``: None, until withdrawn. ``is_remembered``: not asked again."""
 
     id: str
     recipient: Party

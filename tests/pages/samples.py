@@ -13,6 +13,7 @@ from broker.pages.views import (
     ChoosePage,
     ConsentField,
     ConsentPage,
+    ContinuePage,
     Form,
     HandoffStatus,
     HandoffStatusPage,
@@ -40,7 +41,9 @@ from broker.pages.views import (
 )
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-QR_TEXT = "bankid.67df3917-fa0d-44e5-b327-edcc928297f8.0.dc69358e712458a66a7525beef148ae8526b1c71610eff2c16cdffb4cdac9bf8"
+QR_TEXT = (
+    "bankid.67df3917-fa0d-44e5-b327-edcc928297f8.0.dc69358e712458a66a7525beef148ae8526b1c71610eff2c16cdffb4cdac9bf8"
+)
 
 
 def _as_is(text: str) -> str:
@@ -61,6 +64,8 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
         **_shared(said, shop, garage),
         **{f"handoff-{status}": HandoffStatusPage(status, shop, garage, (back,)) for status in HandoffStatus},
         **_problems(said, shop, back),
+        "continue": ContinuePage("https://garage.example/start?iss=a&login_hint=b", garage),
+        "continue-plain": ContinuePage("/j/q4Jm0T"),
         "log-out": LogoutConfirmPage(form, shop, said(mask_name("Maja Lind"))),
         "log-out-plain": LogoutConfirmPage(form),
         "logged-out": LoggedOutPage((back,)),
@@ -129,6 +134,7 @@ def _consent(said: Callable[[str], str], form: Form, shop: Party, garage: Party)
             (said("Steel rim"), said("6.5x16"), 4, None),
         ),
     )
+    extras = Table((*tyres.columns, said("Season")), tuple((*row, said("Winter")) for row in tyres.rows))
     needed = (
         ConsentField("items", said("Tyres"), tyres, is_required=True),
         ConsentField("vehicle.registration_number", said("Registration number"), said("ABC 12D"), is_required=True),
@@ -141,13 +147,15 @@ def _consent(said: Callable[[str], str], form: Form, shop: Party, garage: Party)
         ConsentField("booking.note", said("Note"), said("Preferably in the morning"), is_required=False),
         ConsentField("booking.wanted_from", said("From"), NOW.date(), is_required=False, is_ticked=True),
         ConsentField("vehicle.make", said("Make"), None, is_required=False),
-        ConsentField("extras", said("Extras"), tyres, is_required=False),
+        ConsentField("extras", said("Extras"), extras, is_required=False),
     )
     until = NOW.replace(year=2027)
     purpose = said("Fit the tyres you bought")
     profile = (ConsentField("email", said("E-mail"), said("maja@example.com"), is_required=True),)
     return {
-        "consent": ConsentPage(form, said("d1"), garage, needed + chosen, shop, purpose, until, customer=said("Maja Lind")),
+        "consent": ConsentPage(
+            form, said("d1"), garage, needed + chosen, shop, purpose, until, customer=said("Maja Lind")
+        ),
         "consent-required": ConsentPage(
             form, said("d1"), garage, needed, shop, purpose, may_be_remembered=False, may_continue_as_guest=False
         ),
@@ -166,7 +174,9 @@ def _shared(said: Callable[[str], str], shop: Party, garage: Party) -> dict[str,
     withdraw, log_out = Form("/shared/withdraw", said("t")), Form("/shared/log-out", said("t"))
     customer = said("Maja Lind")
     return {
-        "shared": SharedPage(customer, withdraw, log_out, consents, (*history, Transfer(shop, purpose, TransferState.AGREED, NOW))),
+        "shared": SharedPage(
+            customer, withdraw, log_out, consents, (*history, Transfer(shop, purpose, TransferState.AGREED, NOW))
+        ),
         "shared-withdrawn": SharedPage(customer, withdraw, log_out, consents[1:], withdrawn_from=said("Garage Björk")),
         "shared-empty": SharedPage(customer, withdraw, log_out),
         "shared-login": SharedLoginPage("/shared/log-in"),
@@ -175,9 +185,7 @@ def _shared(said: Callable[[str], str], shop: Party, garage: Party) -> dict[str,
 
 def _problems(said: Callable[[str], str], shop: Party, back: Way) -> dict[str, Page]:
     retry = Way("retry", "/j/q4Jm0T", Action.RETRY)
-    others = tuple(
-        Way(f"way-{action.replace('_', '-')}", "/", action, said("Garage Björk")) for action in Action
-    )
+    others = tuple(Way(f"way-{action.replace('_', '-')}", "/", action, said("Garage Björk")) for action in Action)
     pages: dict[str, Page] = {f"problem-{each}": ProblemPage(each, (retry, back), shop) for each in Problem}
     return pages | {
         "problem-all-ways": ProblemPage(Problem.NO_PARTNER, others),
