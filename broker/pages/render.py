@@ -90,7 +90,6 @@ _KINDS: Mapping[type, _Kind] = {
     ContinuePage: _Kind("continue.html", posts=False),
     LogoutConfirmPage: _Kind("log_out.html"),
     LoggedOutPage: _Kind("logged_out.html", posts=False),
-    ContinuePage: _Kind("continue.html", posts=False),
     IndexPage: _Kind("index.html", posts=False),
 }
 
@@ -291,7 +290,7 @@ def href(url: str) -> str:
 
 
 def src(url: str) -> str:
-    """*url* if a page may load it: a path of our own, so that no third party learns of a visit; ValueError otherwise."""
+    """*url* if a page may load it: a path of our own, so no third party learns of a visit; else ValueError."""
     if not url.startswith("/") or url.startswith("//"):
         raise ValueError("not a path of our own")
     return href(url)

@@ -204,14 +204,14 @@ class ConsentPage:
     """
     May the recipient have these details?
 
-    Posts ``csrf``, ``digest``, ``answer`` = ``share``, ``guest`` or ``cancel``, one ``field`` per ticked optional field,
-    and ``remember=yes`` when ticked. Required fields are not posted: the server knows them by ``digest``.
+    Posts ``csrf``, ``digest``, ``answer`` = ``share``, ``guest`` or ``cancel``, one ``field`` per ticked field, and
+    ``remember=yes`` when ticked. Required fields are not posted: the server knows them by ``digest``.
 
     Optional fields start unticked: a box ticked beforehand is no consent (GDPR article 4(11) and recital 32, CJEU
     C-673/17 Planet49) and the default must be the least data (article 25(2)). "Tick all" keeps it usable.
 
-    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: when
-    the consent ends, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
+    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``:
+    when the consent ends, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
     """
 
     form: Form
@@ -279,8 +279,8 @@ class SharedPage:
     """
     "What I share" of one customer.
 
-    ``withdraw``: its form posts ``consent=<id>``. ``log_out``: form of the log-out button. ``withdrawn_from``: name of the
-    recipient whose consent was withdrawn a moment ago.
+    ``withdraw``: its form posts ``consent=<id>``. ``log_out``: form of the log-out button. ``withdrawn_from``: name
+    of the recipient whose consent was withdrawn a moment ago.
     """
 
     customer: str
@@ -397,18 +397,6 @@ class LoggedOutPage:
 
 
 @dataclass(frozen=True, slots=True)
-class ContinuePage:
-    """
-    On to another site: goes there by itself, with a link besides.
-
-    It answers a form of ours that ends at another site, where a redirect would be held against ``form-action``. ``url``:
-    complete http or https address.
-    """
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class IndexPage:
     """What this place is. ``partners``: ways to the partners' own pages, shown by ``name``."""
 
@@ -428,7 +416,6 @@ Page = (
     | ContinuePage
     | LogoutConfirmPage
     | LoggedOutPage
-    | ContinuePage
     | IndexPage
 )
 
