@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +133,7 @@ import time
 from tests import servers
 server = servers.RedisServer(servers.redis_program())
 server.start()
-print(server.pid, flush=True)
+print(server.pid, server.socket_path.parent, flush=True)
 time.sleep(60)
 """
 
@@ -141,9 +142,11 @@ if sys.platform.startswith("linux"):  # no other system ties a process to its pa
     def test_a_killed_test_run_leaves_no_server_behind() -> None:
         """Whoever is killed cannot clean up: the system does it."""
         run = subprocess.Popen([sys.executable, "-c", KILLED_RUN], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        descriptor = os.pidfd_open(int(run.stdout.readline()))
+        pid, folder = run.stdout.readline().split()
+        descriptor = os.pidfd_open(int(pid))
         run.kill()
         run.communicate()
         ended, _, _ = select.select([descriptor], [], [], 10)
         os.close(descriptor)
+        shutil.rmtree(folder)
         assert ended
