@@ -50,9 +50,7 @@ _DENIED_V4: Final = tuple(
 )
 #: IPv6 is refused outside global unicast, and inside it where the address is a tunnel or an example.
 _GLOBAL_V6: Final = IPv6Network("2000::/3")
-_DENIED_V6: Final = tuple(
-    IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
-)
+_DENIED_V6: Final = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 #: Ranges that carry an IPv4 address in their last 32 bits.
 _CARRIES_V4: Final = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
@@ -187,9 +185,7 @@ class Fetcher:
         for session in sessions.values():
             await session.close()
 
-    async def _call(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None, data: Any = None
-    ) -> Fetched:
+    async def _call(self, method: str, url: str, *, headers: Mapping[str, str] | None, data: Any = None) -> Fetched:
         target = _checked_url(url, self._guards)
         # security: the query may hold secrets, so error texts name host and path only.
         name = f"{method} {target.with_query(None).human_repr()}"
@@ -206,13 +202,9 @@ class Fetcher:
                 raise Blocked(f"{name}: {refused}") from error
             raise UpstreamDown(f"{name}: {type(error).__name__}") from error
 
-    async def _exchange(
-        self, name: str, method: str, url: URL, headers: Mapping[str, str], data: Any
-    ) -> Fetched:
+    async def _exchange(self, name: str, method: str, url: URL, headers: Mapping[str, str], data: Any) -> Fetched:
         session = self._session(url.scheme)
-        async with session.request(
-            method, url, headers=headers, data=data, allow_redirects=False
-        ) as response:
+        async with session.request(method, url, headers=headers, data=data, allow_redirects=False) as response:
             _check_status(name, response.status)
             body = await self._read(name, response)
             content = _json_object(name, response, body)

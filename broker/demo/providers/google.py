@@ -290,9 +290,7 @@ class GoogleSimulator:
         if client is None:
             raise _Refused("invalid_client", "The OAuth client was not found.", status=401, page=True)
         if query.get("redirect_uri") not in client.redirect_uris:
-            raise _Refused(
-                "redirect_uri_mismatch", "The redirect URI is not registered exactly so.", page=True
-            )
+            raise _Refused("redirect_uri_mismatch", "The redirect URI is not registered exactly so.", page=True)
         if query.get("response_type") != "code":
             raise _Refused("unsupported_response_type", "only code is simulated")
         scopes = tuple(query.get("scope", "").split())
@@ -531,9 +529,7 @@ async def _key_set(request: Request) -> Response:
     simulator = _simulator(request, "keys")
     if Fault.KEYS_ERROR in simulator.faults:
         return _unavailable()
-    return JSONResponse(
-        simulator.key_set(), headers={"Cache-Control": "public, max-age=19800, must-revalidate"}
-    )
+    return JSONResponse(simulator.key_set(), headers={"Cache-Control": "public, max-age=19800, must-revalidate"})
 
 
 async def _authorize(request: Request) -> Response:
@@ -657,9 +653,7 @@ async def _on_refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, _Refused):
         raise error
     if error.page:
-        return _html(
-            "problem.html", error.status, error=error.error, detail=error.detail, status=error.status
-        )
+        return _html("problem.html", error.status, error=error.error, detail=error.detail, status=error.status)
     body = {"error": error.error, "error_description": error.detail}
     return JSONResponse(body, error.status, headers={"Cache-Control": "no-store"})
 

@@ -1,0 +1,291 @@
+"""
+Any OpenID provider, by config: authorization code with PKCE, nonce and state. Google is one of them.
+
+Calls per login: the token endpoint, and userinfo only when the config says so; discovery and keys come from
+`Provider`'s cache. The checks of an answer are made in `broker.wire.oauth` (callback, token answer) and
+`broker.wire.id_token` (OpenID Connect Core section 3.1.3.7); what the claims prove, in `broker.upstream.claims`.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Self
+
+import msgspec
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from broker.core.assurance import Assurance
+from broker.core.policy import ClientAuth, SecretRef, Uri
+from broker.errors import UpstreamDown, UpstreamRefused
+from broker.upstream.claims import ClaimRules, evidence_from, merged, reaches, sufficient_acrs
+from broker.upstream.port import Begun, Done, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.wire.http import Fetcher
+from broker.wire.id_token import Expected, UnknownKey, verify_id_token
+from broker.wire.oauth import (
+    Authentication,
+    ProviderMetadata,
+    TokenAnswer,
+    authenticate_with_key,
+    authenticate_with_secret,
+    authorization_url,
+    parse_client_key,
+    pkce_challenge,
+    read_callback,
+    read_token_answer,
+)
+from broker.wire.provider import Provider
+
+#: A login that takes longer than this at the provider starts again.
+_ATTEMPT_LIFETIME: Final = timedelta(minutes=30)
+
+#: Parameters that belong to the protocol: config must not set them from the side.
+_RESERVED: Final = frozenset({
+    "response_type", "response_mode", "client_id", "client_secret", "redirect_uri", "scope", "state", "nonce",
+    "code_challenge", "code_challenge_method", "prompt", "max_age", "login_hint", "acr_values", "ui_locales", "request",
+    "request_uri", "id_token_hint",
+})  # fmt: skip
+
+
+def _issuer(value: str) -> str:
+    if "?" in value:
+        raise ValueError("must have no query (OpenID Connect Discovery section 3)")
+    return value
+
+
+class OidcConfig(ClaimRules):
+    """
+    The ``connect`` block of an upstream of kind ``oidc``, with the rules of `ClaimRules`.
+
+    ``accepted_issuers``: other spellings of the issuer in ID tokens. ``trusted_audiences``: others that may stand
+    beside us in ``aud``. ``reauthenticates``: the provider obeys ``prompt=login`` and ``max_age`` and proves it by
+    ``auth_time``; if not (Google), fresh logins are refused rather than claimed. ``prompt``: sent with ordinary logins.
+    ``extra_authorize_params``: anything else the provider wants.
+    """
+
+    issuer: Annotated[Uri, AfterValidator(_issuer)]
+    accepted_issuers: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = ()
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+    client_auth: ClientAuth = ClientAuth.SECRET_BASIC
+    client_secret: SecretRef | None = None
+    client_key: SecretRef | None = None
+    scopes: tuple[Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")], ...] = ("openid",)
+    id_token_algs: Annotated[
+        tuple[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"], ...],
+        Field(min_length=1),
+    ] = ("RS256",)
+    trusted_audiences: tuple[str, ...] = ()
+    userinfo: bool = False
+    reauthenticates: bool = True
+    sends_login_hint: bool = True
+    prompt: Literal["select_account", "consent"] | None = None
+    extra_authorize_params: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        by_key = self.client_auth is ClientAuth.PRIVATE_KEY_JWT
+        needed, unused = ("client_key", "client_secret") if by_key else ("client_secret", "client_key")
+        if getattr(self, needed) is None or getattr(self, unused) is not None:
+            raise ValueError(f"client_auth {self.client_auth.value} needs {needed} and not {unused}")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must hold openid")
+        if reserved := _RESERVED & set(self.extra_authorize_params):
+            raise ValueError(f"extra_authorize_params must not hold {', '.join(sorted(reserved))}")
+        return self
+
+    @property
+    def credential(self) -> str:
+        """Reference to the secret or private key that ``client_auth`` needs."""
+        return self.client_secret or self.client_key or ""
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """What must be remembered between begin and resume; ``wants_age_s``: how old the login may be, 0 = made anew."""
+
+    state: str
+    nonce: str
+    verifier: str
+    callback_url: str
+    minimum: Assurance
+    opened_at: datetime
+    wants_age_s: int | None
+
+
+class OidcConnector:
+    """
+    A provider of identity that speaks OpenID Connect.
+
+    Args:
+        id: the upstream's id in the YAML.
+        config: its ``connect`` block.
+        credential: what ``config.credential`` refers to: client secret, or private key as PEM.
+        fetcher: the way out.
+        token: makes 256-bit random texts.
+    Raises:
+        ValueError: the private key is unusable.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        config: OidcConfig,
+        *,
+        credential: str,
+        fetcher: Fetcher,
+        token: Callable[[], str] = lambda: secrets.token_urlsafe(32),
+    ) -> None:
+        self.id = id
+        self.reaches = reaches(config)
+        self._config = config
+        self._fetcher = fetcher
+        self._provider = Provider(config.issuer, fetcher)
+        self._token = token
+        self._authenticate = _authenticator(config, credential, token)
+
+    async def begin(self, ask: UpstreamAsk) -> Begun:
+        """
+        Send the browser to the provider.
+
+        Raises:
+            UpstreamDown: no usable metadata. UpstreamRefused: a fresh login was asked and the provider makes none.
+        """
+        config = self._config
+        wants_age_s = 0 if ask.fresh else ask.max_age_s
+        if wants_age_s is not None and not config.reauthenticates:
+            raise UpstreamRefused("the provider cannot prove a fresh login", code="upstream.cannot_reauthenticate")
+        metadata = await self._provider.metadata(ask.now)
+        if not metadata.id_token_algs & set(config.id_token_algs):
+            raise UpstreamDown("the provider signs with none of the allowed algorithms", code="provider.algs")
+        attempt = _Attempt(
+            state=ask.state,
+            nonce=self._token(),
+            verifier=self._token(),
+            callback_url=ask.callback_url,
+            minimum=ask.minimum,
+            opened_at=ask.now,
+            wants_age_s=wants_age_s,
+        )
+        url = authorization_url(metadata.authorization_endpoint, self._parameters(ask, attempt))
+        return Begun(Redirect(url), msgspec.json.encode(attempt))
+
+    async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
+        """
+        Take the provider's redirect and turn its code into evidence.
+
+        Raises: as `broker.upstream.port.Connector.resume`.
+        """
+        attempt = _read_attempt(state)
+        if reply.kind is not ReplyKind.CALLBACK:
+            raise UpstreamRefused("the answer came another way than by the callback", code="callback.kind")
+        if reply.now >= attempt.opened_at + _ATTEMPT_LIFETIME:
+            raise UpstreamRefused("the login was opened too long ago", code="callback.late")
+        metadata = await self._provider.metadata(reply.now)
+        code = read_callback(
+            reply.data,
+            expected_state=attempt.state,
+            expected_issuer=self._config.issuer,
+            sends_issuer=metadata.sends_issuer,
+        )
+        answer = await self._redeem(metadata, attempt, code, reply.now)
+        claims = await self._verified_claims(answer, attempt, reply.now)
+        if self._config.userinfo:
+            claims = merged(claims, await self._userinfo(metadata, answer, claims["sub"]))
+        return Done(
+            evidence_from(
+                claims,
+                self._config,
+                upstream=self.id,
+                issuer=self._config.issuer,
+                minimum=attempt.minimum,
+                now=reply.now,
+            )
+        )
+
+    async def close(self) -> None:
+        """Nothing of its own to release: the fetcher is shared."""
+
+    def _parameters(self, ask: UpstreamAsk, attempt: _Attempt) -> dict[str, str]:
+        """The authorization request (OpenID Connect Core section 3.1.2.1, RFC 7636 section 4.3)."""
+        config = self._config
+        optional = {
+            "prompt": "login" if attempt.wants_age_s == 0 else config.prompt,
+            "max_age": None if attempt.wants_age_s is None else str(attempt.wants_age_s),
+            "login_hint": ask.login_hint if config.sends_login_hint else None,
+            "acr_values": " ".join(sufficient_acrs(config, ask.minimum)) or None,
+        }
+        return {
+            **config.extra_authorize_params,
+            "response_type": "code",
+            "client_id": config.client_id,
+            "redirect_uri": ask.callback_url,
+            "scope": " ".join(config.scopes),
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": pkce_challenge(attempt.verifier),
+            "code_challenge_method": "S256",
+            "ui_locales": ask.language,
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
+    async def _redeem(self, metadata: ProviderMetadata, attempt: _Attempt, code: str, now: datetime) -> TokenAnswer:
+        proof = self._authenticate(now)
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": attempt.callback_url,
+            "code_verifier": attempt.verifier,
+            **proof.form,
+        }
+        fetched = await self._fetcher.post_form(metadata.token_endpoint, form, basic=proof.basic)
+        return read_token_answer(fetched.status, fetched.json)
+
+    async def _verified_claims(self, answer: TokenAnswer, attempt: _Attempt, now: datetime) -> Mapping[str, Any]:
+        config = self._config
+        expected = Expected(
+            issuers=frozenset({config.issuer, *config.accepted_issuers}),
+            client_id=config.client_id,
+            nonce=attempt.nonce,
+            algs=frozenset(config.id_token_algs),
+            access_token=answer.access_token,
+            audiences=frozenset(config.trusted_audiences),
+            max_age_s=attempt.wants_age_s,
+            fresh_since=attempt.opened_at if attempt.wants_age_s == 0 else None,
+        )
+        keys = await self._provider.keys(now)
+        try:
+            return verify_id_token(answer.unverified_id_token, keys=keys, expected=expected, now=now)
+        except UnknownKey:
+            keys = await self._provider.keys_after_rotation(now, unknown_in=keys)
+            return verify_id_token(answer.unverified_id_token, keys=keys, expected=expected, now=now)
+
+    async def _userinfo(self, metadata: ProviderMetadata, answer: TokenAnswer, subject: str) -> Mapping[str, Any]:
+        """More claims about the same person (OpenID Connect Core section 5.3.2)."""
+        if metadata.userinfo_endpoint is None:
+            raise UpstreamDown("the provider has no userinfo endpoint", code="userinfo.missing")
+        bearer = {"Authorization": f"Bearer {answer.access_token}"}
+        fetched = await self._fetcher.get_json(metadata.userinfo_endpoint, headers=bearer)
+        if fetched.status != 200:
+            raise UpstreamRefused(f"userinfo answers {fetched.status}", code="userinfo.status")
+        if fetched.json.get("sub") != subject:
+            # security: token substitution (Core section 16.11).
+            raise UpstreamRefused("userinfo speaks of somebody else", code="userinfo.sub")
+        return fetched.json
+
+
+def _authenticator(
+    config: OidcConfig, credential: str, token: Callable[[], str]
+) -> Callable[[datetime], Authentication]:
+    """How this client proves itself at the token endpoint, with its key parsed once."""
+    if config.client_auth is not ClientAuth.PRIVATE_KEY_JWT:
+        proof = authenticate_with_secret(config.client_auth, config.client_id, credential)
+        return lambda now: proof
+    key = parse_client_key(credential)
+    return lambda now: authenticate_with_key(
+        key, client_id=config.client_id, audience=config.issuer, jti=token(), now=now
+    )
+
+
+def _read_attempt(state: bytes) -> _Attempt:
+    try:
+        return msgspec.json.decode(state, type=_Attempt)
+    except msgspec.MsgspecError as error:
+        raise UpstreamRefused("the journey remembers no login of this kind", code="callback.state") from error

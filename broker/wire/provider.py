@@ -1,0 +1,163 @@
+"""
+One OpenID provider as seen from here: its metadata and keys, fetched when needed and kept as long as it says.
+
+Concurrent callers share one fetch. A key nobody knows leads to at most one new fetch a minute, so that a stranger
+who sends tokens with invented key names cannot make us hammer the provider (security checklist B9).
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+from broker.errors import UpstreamDown
+from broker.wire.http import Fetched, Fetcher
+from broker.wire.id_token import KeySet, UnknownKey, parse_key_set
+from broker.wire.oauth import ProviderMetadata, discovery_url, parse_metadata
+
+_DEFAULT: Final = timedelta(hours=1)
+_SHORTEST: Final = timedelta(minutes=1)
+_LONGEST: Final = timedelta(hours=24)
+#: How long something that could not be renewed is still used.
+_STALE: Final = timedelta(hours=24)
+#: After a failed fetch nobody tries again for this long.
+_PAUSE: Final = timedelta(seconds=10)
+#: At most one fetch for an unknown key in this time.
+_REFETCH: Final = timedelta(seconds=60)
+_MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})\"?(?:$|[\s,])", re.ASCII | re.IGNORECASE)
+
+T = TypeVar("T")
+
+
+def lifetime(headers: Mapping[str, str]) -> timedelta:
+    """How long an answer may be kept: its Cache-Control (RFC 9111 section 5.2.2), between a minute and a day."""
+    control = headers.get("cache-control", "")
+    if "no-store" in control.lower() or "no-cache" in control.lower():
+        return _SHORTEST
+    found = _MAX_AGE.search(control)
+    return max(_SHORTEST, min(_LONGEST, timedelta(seconds=int(found[1])))) if found else _DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[T]):
+    value: T
+    fresh_until: datetime
+
+
+class _Cached(Generic[T]):
+    """One fetched and parsed document; ``load`` fetches it, ``parse`` checks it."""
+
+    def __init__(self, load: Callable[[datetime], Awaitable[Fetched]], parse: Callable[[Fetched], T]) -> None:
+        self._load = load
+        self._parse = parse
+        self._kept: _Kept[T] | None = None
+        self._failed_at: datetime | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self, now: datetime) -> T:
+        """
+        The document, renewed when it is no longer fresh; an old one serves while the provider is ill.
+
+        Raises:
+            UpstreamDown: there is none to serve.
+        """
+        if self._kept is not None and now < self._kept.fresh_until:
+            return self._kept.value
+        async with self._lock:
+            if self._kept is not None and now < self._kept.fresh_until:
+                return self._kept.value
+            return await self._renew(now)
+
+    async def renewed(self, now: datetime) -> T:
+        """The document fetched anew; a failure leaves the old one in place. Raises: UpstreamDown."""
+        async with self._lock:
+            return await self._fetch(now)
+
+    async def _renew(self, now: datetime) -> T:
+        kept = self._kept
+        usable = kept is not None and now < kept.fresh_until + _STALE
+        try:
+            if self._failed_at is not None and now < self._failed_at + _PAUSE:
+                raise UpstreamDown("the provider failed a moment ago", code="provider.pause")
+            return await self._fetch(now)
+        except UpstreamDown:
+            if kept is None or not usable:
+                raise
+            return kept.value
+
+    async def _fetch(self, now: datetime) -> T:
+        try:
+            fetched = await self._load(now)
+            value = self._parse(fetched)
+        except UpstreamDown:
+            self._failed_at = now
+            raise
+        self._failed_at = None
+        self._kept = _Kept(value, now + lifetime(fetched.headers))
+        return value
+
+
+class Provider:
+    """
+    Metadata and keys of the provider with this *issuer*; one object per issuer and process.
+
+    Times are passed in, aware UTC.
+    """
+
+    def __init__(self, issuer: str, fetcher: Fetcher) -> None:
+        self._issuer = issuer
+        self._fetcher = fetcher
+        self._metadata = _Cached(self._load_metadata, self._parse_metadata)
+        self._keys = _Cached(self._load_keys, _parse_keys)
+        self._refetched_at: datetime | None = None
+        self._rotation = asyncio.Lock()
+
+    async def metadata(self, now: datetime) -> ProviderMetadata:
+        """The checked discovery document. Raises: UpstreamDown."""
+        return await self._metadata.get(now)
+
+    async def keys(self, now: datetime) -> KeySet:
+        """The provider's signing keys. Raises: UpstreamDown."""
+        return await self._keys.get(now)
+
+    async def keys_after_rotation(self, now: datetime, *, unknown_in: KeySet) -> KeySet:
+        """
+        A newer key set than *unknown_in*, in which a key was missing.
+
+        Raises:
+            UnknownKey: somebody asked for a newer one less than a minute ago.
+            UpstreamDown: it could not be fetched.
+        """
+        async with self._rotation:
+            current = await self.keys(now)
+            if current is not unknown_in:
+                return current
+            if self._refetched_at is not None and now < self._refetched_at + _REFETCH:
+                raise UnknownKey("unknown key, and the key set was fetched less than a minute ago")
+            self._refetched_at = now
+            return await self._keys.renewed(now)
+
+    async def _load_metadata(self, now: datetime) -> Fetched:
+        return _expect_ok(await self._fetcher.get_json(discovery_url(self._issuer)), "discovery")
+
+    def _parse_metadata(self, fetched: Fetched) -> ProviderMetadata:
+        return parse_metadata(fetched.json, expected_issuer=self._issuer)
+
+    async def _load_keys(self, now: datetime) -> Fetched:
+        metadata = await self.metadata(now)
+        return _expect_ok(await self._fetcher.get_json(metadata.jwks_uri), "key set")
+
+
+def _parse_keys(fetched: Fetched) -> KeySet:
+    try:
+        return parse_key_set(fetched.json)
+    except ValueError as error:
+        raise UpstreamDown(f"key set: {error}", code="provider.keys") from error
+
+
+def _expect_ok(fetched: Fetched, name: str) -> Fetched:
+    if fetched.status != 200:
+        raise UpstreamDown(f"{name}: status {fetched.status}", status=fetched.status)
+    return fetched
