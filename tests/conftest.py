@@ -12,9 +12,7 @@ GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--renew-golden", action="store_true", help="write the golden files instead of comparing"
-    )
+    parser.addoption("--renew-golden", action="store_true", help="write the golden files instead of comparing")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -340,9 +340,7 @@ def _unprivileged_account() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise ServerMissing(
-        f"PostgreSQL needs one of the accounts {', '.join(UNPRIVILEGED_ACCOUNTS)} when run by root"
-    )
+    raise ServerMissing(f"PostgreSQL needs one of the accounts {', '.join(UNPRIVILEGED_ACCOUNTS)} when run by root")
 
 
 def _await(answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
