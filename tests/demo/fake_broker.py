@@ -62,6 +62,8 @@ class Client:
     secret: str
     origin: str
     partner: str
+    callback: str = "/login/callback"
+    goodbye: str = "/logged-out"
     key: ECKey | None = None
 
 
@@ -153,7 +155,7 @@ class FakeBroker:
     async def _authorize(self, request: Request) -> Response:
         asked = dict(request.query_params)
         client = self.clients[asked["client_id"]]
-        assert asked["redirect_uri"] == f"{client.origin}/login/callback"
+        assert asked["redirect_uri"] == client.origin + client.callback
         assert asked["code_challenge_method"] == "S256"
         assert asked["state"]
         assert asked["nonce"]
@@ -218,7 +220,7 @@ class FakeBroker:
     async def _logout(self, request: Request) -> Response:
         hint = jwt.decode(request.query_params["id_token_hint"], self._key, algorithms=["ES256"]).claims
         client = self.clients[str(hint["aud"])]
-        assert request.query_params["post_logout_redirect_uri"] == f"{client.origin}/logged-out"
+        assert request.query_params["post_logout_redirect_uri"] == client.origin + client.goodbye
         state = request.query_params.get("state", "")
         return _to(request.query_params["post_logout_redirect_uri"], {"state": state})
 
