@@ -216,14 +216,6 @@ def decline(handoff: Handoff, *, now: datetime) -> Handoff:
     return replace(handoff, state=State.DECLINED, decided_at=now)
 
 
-def reconsider(handoff: Handoff, *, now: datetime) -> Handoff:
-    """Back from declined to the beginning, as long as nothing went out."""
-    _still_open(handoff, now)
-    if handoff.state is not State.DECLINED or handoff.guest_taken:
-        raise Spent("only an untouched refusal can be reconsidered", state=handoff.state.value)
-    return replace(handoff, state=State.OPENED, bound_to=None, decided_at=None)
-
-
 def start(handoff: Handoff, *, now: datetime) -> Handoff:
     """The customer is on the way to the recipient; repeating it changes nothing until it is redeemed."""
     _still_open(handoff, now)

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from broker.core import handoff as handoffs
+from broker.core.assurance import Assurance
 from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
 from broker.core.policy import Agreement, Policy
@@ -77,8 +78,9 @@ class Ending(StrEnum):
 class Journey:
     """
     ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the
-    customer is heading. Exactly one of ``ask`` (a partner's login) and ``handoff`` (its id) is set; ``notice``: a message key
-    to show on the next page (why the last attempt failed). ``opened_at`` of the ask is ``created_at``.
+    customer is heading, empty for the broker's own pages; then neither ``ask`` (a partner's login, asked at
+    ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``notice``: a message key to show on the next page
+    (why the last attempt failed).
     """
 
     id: str
@@ -178,7 +180,12 @@ class Late:
     """The journey ran out of time; offer a fresh start."""
 
 
-Step = Welcome | Login | Wait | WrongCustomer | AskConsent | Answer | Deliver | HandoffOver | Ended | Late
+@dataclass(frozen=True, slots=True)
+class OwnPage:
+    """The customer logged in for the broker's own pages ("What I share")."""
+
+
+Step = OwnPage | Welcome | Login | Wait | WrongCustomer | AskConsent | Answer | Deliver | HandoffOver | Ended | Late
 
 
 def next_step(
@@ -277,7 +284,7 @@ def _login_step(
 ) -> Step:
     ask = journey.ask
     if ask is None:
-        return Late()
+        return _own_step(journey, session, policy, available)
     need = need_of_ask(ask, handoff, policy, journey.created_at)
     lacking = shortfall(session, need)
     if session is None or lacking is not None:
@@ -287,6 +294,12 @@ def _login_step(
             return WrongCustomer(handoff)
         return Answer(session, None)
     return _login_consent(ask, session, consents, policy, now, asked_anew="consent" in ask.prompt)
+
+
+def _own_step(journey: Journey, session: Session | None, policy: Policy, available: frozenset[str]) -> Step:
+    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=tuple(policy.config.upstreams))
+    lacking = shortfall(session, need)
+    return OwnPage() if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
 
 
 def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: datetime) -> Need:

@@ -19,6 +19,8 @@ from broker.flows.values import Visitor
 from broker.stores.ports import ConsentRecord, Put, Transfer
 from broker.stores.shelf import Held
 
+__all__ = ["ConsentRecord", "Consents", "Sharing", "Transfer", "digest_of_release", "withdrawn_key"]
+
 _WITHDRAWN_S = 30 * 24 * 3600.0
 """Longer than any token or payload that could rest on a consent."""
 

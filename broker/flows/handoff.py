@@ -10,12 +10,12 @@ from typing import Any
 from broker.core import handoff as core
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff, Offer, Result, admit
+from broker.core.naming import name_of
 from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of
 from broker.stores.ports import Count, Op, Transfer
-from broker.stores.sealing import name_of
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 600
@@ -114,6 +114,10 @@ class Handoffs:
             raise Spent("handle does not fit its handoff", code="handoff.foreign")
         return held.value if held else None
 
+    def link(self, handoff: Handoff) -> str:
+        """The customer's link to *handoff*."""
+        return f"{self._c.policy().issuer}/h/{self._handle(handoff)}"
+
     def reference(self, handoff: Handoff) -> str:
         """The opaque ``login_hint`` for the recipient; worth nothing without the customer's own session."""
         expires_at = self._c.now() + self._c.policy().broker.lifetimes.handoff_reference
@@ -186,10 +190,6 @@ class Handoffs:
         self._note("handoff.declined", declined, None)
         expires_at = self._c.now() + self._c.policy().broker.lifetimes.guest_reference
         return declined, self._c.tokens.seal("guest", declined.id, declined.recipient, expires_at=expires_at)
-
-    async def reconsider(self, handoff: str) -> Handoff:
-        """The customer changes her mind about a refusal."""
-        return await self._change(handoff, lambda old, now: core.reconsider(old, now=now))
 
     async def redeem(self, held: Held[Handoff] | None, recipient: str) -> Handoff:
         """

@@ -27,6 +27,7 @@ from broker.core.journey import (
     need_of_ask,
     next_step,
 )
+from broker.core.naming import name_of
 from broker.core.session import Need, Session, is_alive, open_session
 from broker.errors import (
     BadAsk,
@@ -41,10 +42,9 @@ from broker.errors import (
 from broker.flows.context import Context, consent_of
 from broker.flows.values import Visitor
 from broker.stores.ports import Count, Customer, LinkedIdentity, Op, ProofRecord, PutNew
-from broker.stores.sealing import name_of
 from broker.stores.shelf import Held
 
-_JOURNEY_KEPT_S = 24 * 3600.0
+JOURNEY_KEPT_S = 24 * 3600.0
 """Longer than a journey lives, so that an expired one still knows where a fresh start is."""
 
 _BUSY = timedelta(seconds=15)
@@ -62,6 +62,7 @@ class Turn:
     Where a journey stands. ``session``: the live session, ``browser_session`` its cookie value.
 
     ``handoff``: as stored now, None when the journey has none. ``token`` and ``browser``: new cookie values the answer must set.
+    ``held``: the journey as stored, None while it is not.
     """
 
     journey: Journey
@@ -71,6 +72,7 @@ class Turn:
     token: str | None = None
     browser: str | None = None
     browser_session: str | None = None
+    held: Held[Journey] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ class Logins:
 
     def __init__(self, context: Context) -> None:
         self._c = context
+
+    def now(self) -> datetime:
+        """The time, aware UTC."""
+        return self._c.now()
 
     async def begin(self, ask: Ask, visitor: Visitor) -> Turn:
         """
@@ -113,6 +119,11 @@ class Logins:
         journey = self._new_journey(recipient, visitor, now, handoff=handoff)
         return await self._store_new(await self._turn(journey, visitor, now), visitor)
 
+    async def begin_own(self, visitor: Visitor) -> Turn:
+        """A customer wants to see the broker's own pages."""
+        now = self._c.now()
+        return await self._store_new(await self._turn(self._new_journey("", visitor, now), visitor, now), visitor)
+
     async def look(self, journey: str, visitor: Visitor) -> Turn:
         """
         The step that is due on an existing journey.
@@ -127,8 +138,9 @@ class Logins:
         """Apply *change* to the stored journey (compare-and-set) and look at the step that is then due."""
         for _ in range(_TRIES):
             turn, held = await self.load(journey, visitor)
-            if await self._swap(held, change(turn.journey)):
-                return await self._again(turn, change(turn.journey))
+            stored = await self._swap(held, change(turn.journey))
+            if stored is not None:
+                return await self._again(turn, stored)
         raise StoreDown("journey kept changing under us")
 
     async def welcome(self, journey: str, visitor: Visitor) -> Turn:
@@ -139,7 +151,7 @@ class Logins:
         """Leave the running session on this browser so that somebody else can log in."""
         turn, held = await self.load(journey, visitor)
         changed = replace(turn.journey, welcomed=True, attempt=None)
-        ops: list[Op] = [self._c.shelves.journeys.swap(changed.id, held, changed, _JOURNEY_KEPT_S)]
+        ops: list[Op] = [self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)]
         if visitor.session is not None:
             ops.append(self._c.shelves.sessions.drop(name_of(visitor.session)))
         await self._c.state.run(*ops)
@@ -195,7 +207,7 @@ class Logins:
         journey_id, dot, _ = token.partition(".")
         if not dot or len(token) > 200:
             raise Spent("callback state is not one of ours")
-        used: Op = PutNew(f"used:{name_of(token)}", b"1", _JOURNEY_KEPT_S)
+        used: Op = PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S)
         raw, first = await self._c.state.run(self._c.shelves.journeys.get(journey_id), used)
         held = self._c.shelves.journeys.read(journey_id, raw)
         if held is None:
@@ -226,7 +238,7 @@ class Logins:
         if attempt is None or turn.journey.ended is not None or (attempt.busy_until and now < attempt.busy_until):
             return None
         leased = replace(turn.journey, attempt=replace(attempt, busy_until=now + _BUSY))
-        return (leased, attempt.state) if await self._swap(held, leased) else None
+        return (leased, attempt.state) if await self._swap(held, leased) is not None else None
 
     async def pending(self, journey: str, visitor: Visitor, *, token: str, state: bytes) -> Turn:
         """The provider is not done: keep the connector's new *state* and give the lease back."""
@@ -269,10 +281,8 @@ class Logins:
         cookie = self._c.tokens.random()
         changed = replace(turn.journey, attempt=None, notice=None)
         sessions = self._c.shelves.sessions
-        ops: list[Op] = [
-            self._c.shelves.journeys.swap(changed.id, held, changed, _JOURNEY_KEPT_S),
-            sessions.put(name_of(cookie), session, self._session_ttl_s()),
-        ]
+        save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
+        ops: list[Op] = [save, sessions.put(name_of(cookie), session, self._session_ttl_s())]
         if visitor.session is not None:
             ops.append(sessions.drop(name_of(visitor.session)))
         swapped, *_ = await self._c.state.run(*ops)
@@ -288,7 +298,7 @@ class Logins:
             journey=changed.id,
         )
         fresh = await self._turn(changed, replace(visitor, session=cookie), self._c.now())
-        return replace(fresh, token=cookie)
+        return replace(fresh, token=cookie, held=Held(changed, save.new))
 
     async def _customer_of(self, identity: Identity, language: str, now: datetime) -> str:
         new = self._c.tokens.id()
@@ -343,9 +353,7 @@ class Logins:
         browser = visitor.browser or self._c.tokens.random()
         journey = replace(turn.journey, browser=name_of(browser))
         limit = Count(f"rate:journeys:{self._c.lookup.digest('address', visitor.address)[:32]}", 60)
-        _, count = await self._c.state.run(
-            self._c.shelves.journeys.put_new(journey.id, journey, _JOURNEY_KEPT_S), limit
-        )
+        _, count = await self._c.state.run(self._c.shelves.journeys.put_new(journey.id, journey, JOURNEY_KEPT_S), limit)
         if count > _JOURNEYS_PER_MINUTE:
             raise TooMany("journeys per address", retry_after_s=60, code="rate.journeys")
         return replace(turn, journey=journey, browser=browser)
@@ -365,7 +373,7 @@ class Logins:
         session = self._live(visitor, rest[0] if rest else None, now)
         seen = replace(held.value, attempt=None) if ignore_attempt else held.value
         turn = await self._turn_with(seen, session, now)
-        return replace(turn, browser_session=visitor.session), held
+        return replace(turn, browser_session=visitor.session, held=held), held
 
     async def _turn(self, journey: Journey, visitor: Visitor, now: datetime) -> Turn:
         """Where a journey that is not stored (or just was) stands; session and handoff in one round trip."""
@@ -405,7 +413,7 @@ class Logins:
             return handoff
         bound = handoffs.bind(handoff.value, session)
         shelf = self._c.shelves.handoffs
-        ttl_s = max(60.0, (bound.expires_at - now).total_seconds() + _JOURNEY_KEPT_S)
+        ttl_s = max(60.0, (bound.expires_at - now).total_seconds() + JOURNEY_KEPT_S)
         op = shelf.swap(bound.id, handoff, bound, ttl_s)
         (swapped,) = await self._c.state.run(op)
         if swapped:
@@ -431,13 +439,15 @@ class Logins:
             now=now,
         )
 
-    async def _again(self, turn: Turn, journey: Journey) -> Turn:
-        again = await self._decide(journey, turn.session, turn.handoff, self._c.now())
-        return replace(again, browser_session=turn.browser_session)
+    async def _again(self, turn: Turn, held: Held[Journey]) -> Turn:
+        again = await self._decide(held.value, turn.session, turn.handoff, self._c.now())
+        return replace(again, browser_session=turn.browser_session, held=held)
 
-    async def _swap(self, held: Held[Journey], changed: Journey) -> bool:
-        (swapped,) = await self._c.state.run(self._c.shelves.journeys.swap(changed.id, held, changed, _JOURNEY_KEPT_S))
-        return bool(swapped)
+    async def _swap(self, held: Held[Journey], changed: Journey) -> Held[Journey] | None:
+        """Save *changed* in place of *held*; None when somebody else was faster."""
+        op = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
+        (swapped,) = await self._c.state.run(op)
+        return Held(changed, op.new) if swapped else None
 
     def _live(self, visitor: Visitor, raw: Any, now: datetime) -> Held[Session] | None:
         if visitor.session is None:
@@ -455,7 +465,9 @@ class Logins:
     def _check_browser(journey: Journey, visitor: Visitor) -> None:
         """security: a journey goes on only in the browser that began it (login CSRF, session fixation; RFC 9700 section 4.7)."""
         if visitor.browser is None or name_of(visitor.browser) != journey.browser:
-            raise WrongBrowser("journey belongs to another browser" if visitor.browser else "browser sent no cookie")
+            if visitor.browser is None:
+                raise WrongBrowser("browser sent no cookie", code="browser.no_cookie", partner=journey.partner)
+            raise WrongBrowser("journey belongs to another browser", partner=journey.partner)
 
     @staticmethod
     def _check_hint(ask: Ask, turn: Turn) -> Turn:

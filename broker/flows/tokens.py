@@ -14,7 +14,8 @@ from typing import Any
 
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
-from broker.core.journey import Ask
+from broker.core.journey import Ask, Ending
+from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Session, with_sid, with_subject
@@ -22,10 +23,9 @@ from broker.errors import Denied, Gone, Spent
 from broker.flows.consent import withdrawn_key
 from broker.flows.context import Context
 from broker.flows.handoff import Handoffs, Reading
-from broker.flows.login import Turn
+from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.values import Grant
 from broker.stores.ports import Get, Op, PutNew, Take
-from broker.stores.sealing import name_of
 from broker.stores.shelf import TOMBSTONE, Held
 
 HANDOFF_SCOPE = "handoff:read"
@@ -74,7 +74,13 @@ class TokenFlow:
             touched = replace(session, seen_at=now)
             left = (session.created_at + times.session - now).total_seconds()
             ops.append(shelves.sessions.swap(name_of(turn.browser_session), turn.session, touched, max(1.0, left)))
-        await self._c.state.run(*ops)
+        if turn.held is not None:
+            ended = replace(turn.held.value, ended=Ending.ANSWERED, attempt=None)
+            ops.append(shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S))
+        results = await self._c.state.run(*ops)
+        if turn.held is not None and not results[-1]:
+            # security: of two tabs that finish one journey at once, one answers; the other code is never given out
+            raise Spent("the journey went on in another tab", code="journey.went_on")
         self._c.audit.note(
             "login.answered",
             customer=session.customer,
@@ -123,6 +129,15 @@ class TokenFlow:
             await self._handoffs.redeem(held, partner)
         token = self._c.tokens.seal("access", grant_id, consent, handoff_id, expires_at=grant.value.expires_at)
         return Redeemed(grant.value, token, int((grant.value.expires_at - now).total_seconds()))
+
+    async def first_use(self, one_time: str) -> bool:
+        """
+        Whether *one_time* (a client assertion's ``jti``, say) was never seen before; exactly one of many gets True.
+
+        Raises: StoreDown; then nothing was accepted (security checklist A10: fail closed).
+        """
+        (first,) = await self._c.state.run(PutNew(f"seen:{name_of(one_time)}", b"1", _REUSE_KNOWN_S))
+        return bool(first)
 
     async def userinfo(self, access_token: str) -> Grant:
         """The live grant behind *access_token*. Raises Spent (unknown, expired, ended), Gone (consent withdrawn)."""

@@ -183,7 +183,7 @@ class Pages:
             ValueError: an origin is none, or a link's scheme is not http, https or the app's.
         """
         kind = _KINDS[type(view)]
-        words = self._words(language)
+        words = self.words(language)
         html = self._templates[type(view)].render(
             view=view,
             t=words,
@@ -219,19 +219,20 @@ class Pages:
 
     def message(self, key: str, *, language: str) -> str:
         """The text of *key* as plain text; a key without text (a provider's new code) gives the general one."""
-        words = self._words(language)
+        words = self.words(language)
         return words.plain(key if key in words else "wait.unknown")
 
     def claim_label(self, claim: str, *, language: str) -> str:
         """What customers call a claim of their profile ("E-mail address"); its own name when it is none of ours."""
-        words = self._words(language)
+        words = self.words(language)
         return words.plain(f"claim.{claim}") if f"claim.{claim}" in words else claim
 
     def routes(self) -> list[Route]:
         """The routes of the static files."""
         return self._static.routes()
 
-    def _words(self, language: str) -> Catalogue:
+    def words(self, language: str) -> Catalogue:
+        """The catalogue of *language*, or of the default one."""
         offered = language if language in self._languages else self._default_language
         return self._catalogues[offered]
 

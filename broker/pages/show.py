@@ -10,10 +10,11 @@ from broker.core.journey import AskConsent
 from broker.core.policy import Policy
 from broker.core.release import Item
 from broker.core.session import Session
-from broker.flows.consent import Sharing, digest_of_release
+from broker.flows.consent import ConsentRecord, Sharing, digest_of_release
 from broker.pages.catalogue import Catalogue
 from broker.pages.logo import Logos
 from broker.pages.views import (
+    Cell,
     ConsentField,
     ConsentPage,
     Form,
@@ -26,7 +27,6 @@ from broker.pages.views import (
     Value,
     mask_name,
 )
-from broker.stores.ports import ConsentRecord
 
 _TRANSFER_STATES: Mapping[str, TransferState] = {
     "started": TransferState.AGREED,
@@ -151,7 +151,7 @@ class Show:
         labels = schema.get("x-label")
         return self._policy.text(labels, self._language) if labels else name.replace("_", " ")
 
-    def _cell(self, value: Any, schema: Mapping[str, Any]) -> Any:
+    def _cell(self, value: Any, schema: Mapping[str, Any]) -> Cell:
         """One value; a word of a fixed list in the customer's language where the schema has it (``x-values``)."""
         named = schema.get("x-values", {}).get(value) if isinstance(value, str) else None
         if named:

@@ -210,8 +210,8 @@ class ConsentPage:
     Optional fields start unticked: a box ticked beforehand is no consent (GDPR article 4(11) and recital 32, CJEU
     C-673/17 Planet49) and the default must be the least data (article 25(2)). "Tick all" keeps it usable.
 
-    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``:
-    when the consent ends, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
+    ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: end
+    of the consent, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
     """
 
     form: Form
@@ -391,7 +391,7 @@ class LogoutConfirmPage:
 
 @dataclass(frozen=True, slots=True)
 class LoggedOutPage:
-    """Logged out here. ``ways``: where to go, may be empty."""
+    """Logged out here. ``ways``: where to go; when empty, to the first page."""
 
     ways: tuple[Way, ...] = ()
 

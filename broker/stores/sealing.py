@@ -2,11 +2,11 @@
 Encryption of what is remembered, and keyed digests to look things up by.
 
 One secret gives a separate key per use by HKDF-SHA256 (RFC 5869). Sealed values are AES-256-GCM-SIV (RFC 8452) with a
-random 96-bit nonce: keys live for years and seal many values, so a repeated nonce must not break anything; the place they belong to is authenticated with them, so a value moved or changed by somebody
-with access to the store does not open.
+random 96-bit nonce: keys live for years and seal many values, so a repeated nonce must not break anything. The place a
+value belongs to is authenticated with it, so a value moved or changed by somebody with access to the store does not
+open.
 """
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -76,11 +76,6 @@ class Digester:
         """Hex digest of *parts*, kept apart from each other."""
         message = b"".join(len(raw := part.encode()).to_bytes(4, "big") + raw for part in parts)
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()
-
-
-def name_of(token: str) -> str:
-    """The name a secret *token* is stored under: 192 bits of its SHA-256, so that a reader of the store cannot use it."""
-    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()[:24]).decode()
 
 
 def _derive(secret: bytes, label: str) -> bytes:

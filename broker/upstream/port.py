@@ -6,13 +6,14 @@ server-side journey, so any worker can go on. It sees `UpstreamAsk` and `Reply`,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from broker.core.assurance import Assurance
 from broker.core.identity import Evidence
+from broker.core.waiting import Poll
 
 
 class Device(StrEnum):
@@ -88,26 +89,22 @@ class Redirect:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """
-    Stay on our page and ask again after ``again_after_s`` seconds.
-
-    ``phase``: which picture the page shows: ``choose_device``, ``qr``, ``launch``, ``working``, ``failed``.
-    ``message_key``: customer text, a key of the page catalogue such as ``bankid.RFA1``.
-    ``qr_text``: what the drawn code says right now; the page gets only the image. ``launch_url``: opens the app here.
-    ``actions``: what the customer may do now: of ``same``, ``other``, ``retry``, ``cancel``.
-    """
-
-    phase: str
-    message_key: str
-    qr_text: str | None = None
-    launch_url: str | None = None
-    actions: tuple[str, ...] = ("cancel",)
-    again_after_s: float = 1.0
-
-
 Prompt = Redirect | Poll
+
+__all__ = [
+    "Begun",
+    "Connector",
+    "Device",
+    "Done",
+    "Pending",
+    "Poll",
+    "PollingConnector",
+    "Prompt",
+    "Redirect",
+    "Reply",
+    "ReplyKind",
+    "UpstreamAsk",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +128,6 @@ class Done:
     """The provider proved who came."""
 
     evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Describe:
-    """How the choice page shows a connector; ``titles`` and ``hints`` by language, ``icon`` a shipped icon's name."""
-
-    titles: Mapping[str, str]
-    hints: Mapping[str, str] = field(default_factory=dict)
-    icon: str = "generic"
 
 
 class Connector(Protocol):

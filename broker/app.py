@@ -1,0 +1,244 @@
+"""
+The composition root: builds every object and the routes, and nothing else.
+
+`build` takes the checked config and what tests want to replace (clock, stores, connectors); `serve` in the command line
+gives it the real ones.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from broker import __version__
+from broker.config.load import Loaded
+from broker.core.policy import Policy
+from broker.desk.health import Health
+from broker.downstream.clients import Clients
+from broker.downstream.handoff.offer import OfferApi
+from broker.downstream.handoff.redeem import RedeemApi
+from broker.downstream.oidc.authorize import Authorize
+from broker.downstream.oidc.discovery import Discovery
+from broker.downstream.oidc.logout import Logout
+from broker.downstream.oidc.token import Token
+from broker.downstream.oidc.userinfo import Userinfo
+from broker.downstream.partners import PartnerExits
+from broker.errors import ConfigError, StafettError
+from broker.flows.audit import AuditTrail
+from broker.flows.consent import Consents
+from broker.flows.context import Clock, Context, Shelves, Tokens
+from broker.flows.handoff import Handoffs
+from broker.flows.login import Logins
+from broker.flows.logout import Logouts
+from broker.flows.tokens import TokenFlow
+from broker.flows.values import Visitor
+from broker.observe.logging import current_reference, log
+from broker.pages.account import AccountPages
+from broker.pages.faults import Faults
+from broker.pages.logo import BadLogo, Logo, Logos, read_logo
+from broker.pages.render import Pages
+from broker.pages.routes import JourneyPages
+from broker.pages.views import ContinuePage
+from broker.stores.ports import Records, StateStore
+from broker.stores.sealing import Digester, Sealer
+from broker.upstream.port import Connector
+from broker.upstream.registry import KINDS
+from broker.upstream.routes import UpstreamEdge, UpstreamRoutes
+from broker.web.hub import Hub
+from broker.web.middleware import RequestMiddleware
+from broker.wire.http import Fetcher
+from broker.wire.jose import Keyring
+from broker.wire.own_keys import own_keys
+
+
+def utc_now() -> datetime:
+    """The time, aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """``signing``: PEM private keys. ``secrets``: the current one first."""
+
+    signing: tuple[bytes, ...]
+    secrets: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> "KeyMaterial":
+        """The config's keys; what it does not name is made once in the data folder (check-config refuses that in production)."""
+        given = loaded.secrets
+        if given.signing and given.secret is not None:
+            return cls(given.signing, (given.secret, *given.previous_secrets))
+        made = own_keys(loaded.data_dir / "keys")
+        return cls(given.signing or made.signing, (given.secret or made.secret, *given.previous_secrets))
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server."""
+
+    app: ASGIApp
+    context: Context
+    connectors: Mapping[str, Connector]
+
+
+def build_context(
+    loaded: Loaded,
+    keys: KeyMaterial,
+    *,
+    state: StateStore,
+    records: Records,
+    available: frozenset[str],
+    clock: Clock = utc_now,
+) -> Context:
+    """What the flows work with."""
+    return Context(
+        state=state,
+        records=records,
+        shelves=Shelves.of(Sealer(keys.secrets, "state")),
+        policy=lambda: loaded.policy,
+        available=lambda: available,
+        clock=clock,
+        tokens=Tokens(Sealer(keys.secrets, "tokens")),
+        sealer=Sealer(keys.secrets, "records"),
+        lookup=Digester(keys.secrets[-1], "lookup"),
+        audit=AuditTrail(records, clock, current_reference),
+    )
+
+
+def build_connectors(loaded: Loaded, fetcher: Fetcher) -> tuple[dict[str, Connector], dict[str, str]]:
+    """The connectors that can be started, and why the others cannot; those stay listed as unavailable."""
+    connectors: dict[str, Connector] = {}
+    failed: dict[str, str] = {}
+    for name, connect in loaded.connectors.items():
+        kind = KINDS[loaded.policy.config.upstreams[name].kind]
+        try:
+            connectors[name] = kind.build(name, connect, loaded.references, fetcher)
+        except (StafettError, OSError, ValueError) as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+            log("upstream.unavailable", "error", upstream=name, detail=failed[name])
+    return connectors, failed
+
+
+def build(
+    loaded: Loaded,
+    *,
+    state: StateStore,
+    records: Records,
+    keys: KeyMaterial | None = None,
+    clock: Clock = utc_now,
+    connectors: Mapping[str, Connector] | None = None,
+) -> Broker:
+    """
+    The whole broker.
+
+    Args:
+        connectors: in place of the config's (tests).
+    Raises:
+        ConfigError: a logo or key that cannot be used.
+    """
+    material = keys or KeyMaterial.of(loaded)
+    keyring = Keyring(material.signing)
+    fetcher = Fetcher(allow_private_networks=loaded.policy.broker.outbound.allow_private_networks)
+    failed: dict[str, str] = {}
+    if connectors is None:
+        connectors, failed = build_connectors(loaded, fetcher)
+    context = build_context(
+        loaded, material, state=state, records=records, available=frozenset(connectors), clock=clock
+    )
+    logins = Logins(context)
+    handoffs = Handoffs(context)
+    consents = Consents(context, logins, handoffs)
+    tokens = TokenFlow(context, handoffs)
+    logouts = Logouts(context)
+    policy = context.policy
+
+    pages = _pages(loaded.policy)
+    logos = Logos(_logos(loaded))
+    exits = PartnerExits(policy, tokens, consents, handoffs)
+
+    def continue_page(url: str, visitor: Visitor) -> Response:
+        return pages.render(ContinuePage(url), language=visitor.language, reference=current_reference(), here=None)
+
+    hub = Hub(exits, continue_page)
+    upstreams = UpstreamEdge(policy, logins, connectors, clock)
+    clients = Clients(policy, tokens, clock)
+    faults = Faults(policy, pages, exits)
+    health = Health(
+        version=__version__,
+        config_version=lambda: policy().version,
+        checks={"state": state.ping, "records": records.ping},
+        unavailable=lambda: sorted(failed),
+        accepted_risks=[risk.risk.value for risk in loaded.accepted_risks],
+    )
+    routes = [
+        *Discovery(policy, keyring).routes(),
+        *Authorize(policy, logins, handoffs, keyring, hub).routes(),
+        *Token(policy, clients, tokens, keyring, clock).routes(),
+        *Userinfo(tokens).routes(),
+        *OfferApi(policy, clients, handoffs, clock).routes(),
+        *RedeemApi(clients, tokens, handoffs).routes(),
+        *JourneyPages(policy, logins, consents, handoffs, upstreams, exits, hub, pages, logos).routes(),
+        *UpstreamRoutes(policy, upstreams, hub).routes(),
+        *Logout(policy, logouts, keyring).routes(),
+        *AccountPages(policy, logins, logouts, consents, hub, pages, logos).routes(),
+        *health.routes(),
+        *pages.routes(),
+        *logos.routes(),
+    ]
+
+    async def fault(request: Request, error: Exception) -> Response:
+        return await faults.unexpected(request, error)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        context.audit.start()
+        try:
+            yield
+        finally:
+            await context.audit.stop()
+            for connector in connectors.values():
+                await connector.close()
+            await fetcher.close()
+            await state.close()
+            await records.close()
+
+    starlette = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={StafettError: faults.expected, HTTPException: faults.http, Exception: fault},
+    )
+    starlette.router.redirect_slashes = False
+    app = RequestMiddleware(starlette, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
+    return Broker(app, context, connectors)
+
+
+def _pages(policy: Policy) -> Pages:
+    broker = policy.broker
+    return Pages(
+        broker_name=broker.name,
+        languages=broker.languages,
+        default_language=broker.default_language,
+        support_uri=broker.support_uri,
+    )
+
+
+def _logos(loaded: Loaded) -> dict[str, Logo]:
+    found: dict[str, Logo] = {}
+    problems: list[str] = []
+    for name, partner in loaded.policy.config.partners.items():
+        if partner.logo is None:
+            continue
+        try:
+            found[name] = read_logo(loaded.references.path(partner.logo))
+        except BadLogo as error:
+            problems.append(f"{loaded.path}: partners.{name}.logo: {error}")
+    if problems:
+        raise ConfigError(tuple(problems))
+    return found

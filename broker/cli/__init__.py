@@ -1,0 +1,118 @@
+"""
+The program ``stafett``: one module per command.
+
+Exit codes: 0 done, 1 the config or the work has problems, 2 wrong usage, 3 something the broker needs is not reachable.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker import __version__
+from broker.errors import ConfigError, StafettError, StoreDown
+
+app = typer.Typer(
+    name="stafett",
+    help="Stafett, a federation broker for partner single sign-on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The trust config. Default: $STAFETT_CONFIG, else stafett.yaml.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"stafett {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Shared by all commands."""
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the broker."""
+    from broker.cli.serve import run
+
+    run(config)
+
+
+@app.command("check-config")
+def check_config(file: Annotated[Path, typer.Argument(help="The YAML file to check.")]) -> None:
+    """Check a trust config and say what is wrong: file, line, key, what to do."""
+    from broker.cli.check_config import run
+
+    raise typer.Exit(run(file))
+
+
+@app.command()
+def migrate(config: ConfigOption = None) -> None:
+    """Bring the database to this version's schema."""
+    from broker.cli.maintain import migrate
+
+    migrate(config)
+
+
+@app.command()
+def sweep(config: ConfigOption = None) -> None:
+    """Erase what is past its retention. Run it daily."""
+    from broker.cli.maintain import sweep
+
+    sweep(config)
+
+
+@app.command()
+def demo(
+    broker_port: Annotated[int, typer.Option(help="The broker, on localhost.")] = 8700,
+    shop_port: Annotated[int, typer.Option(help="The tyre shop, on 127.0.0.1 as all others.")] = 8701,
+    garage_port: Annotated[int, typer.Option(help="The garage.")] = 8702,
+    google_port: Annotated[int, typer.Option(help="The simulated Google.")] = 8703,
+    bankid_port: Annotated[int, typer.Option(help="The simulated BankID API.")] = 8704,
+    phone_port: Annotated[int, typer.Option(help="The simulated BankID app.")] = 8705,
+    check: Annotated[bool, typer.Option("--check", help="Play the whole story without a person, then stop.")] = False,
+    screenshots: Annotated[Path | None, typer.Option(help="With --check: where to save pictures.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its config and data.")] = Path("build/demo"),
+) -> None:
+    """Run the story on this machine: broker, simulated providers, tyre shop and garage."""
+    try:
+        from broker.cli.demo import run
+    except ImportError as missing:
+        print(
+            f"stafett: the demo needs the extra 'demo' ({missing.name} is missing): pip install 'stafett[demo]'",
+            file=sys.stderr,
+        )
+        raise typer.Exit(2) from None
+    from broker.config.render import Ports
+
+    ports = Ports(broker_port, shop_port, garage_port, google_port, bankid_port, phone_port)
+    raise typer.Exit(run(ports, folder, check=check, screenshots=screenshots))
+
+
+def main() -> None:
+    """Run the program; mistakes of users are sentences, not stack traces."""
+    try:
+        app()
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        raise SystemExit(1) from None
+    except StoreDown as error:
+        print(f"stafett: {error.detail}", file=sys.stderr)
+        raise SystemExit(3) from None
+    except StafettError as error:
+        print(f"stafett: {error.detail}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,87 @@
+"""
+From a config file to open stores: what every command that works with data begins with.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.config.load import Loaded, load
+from broker.config.settings import Settings, read_settings
+from broker.core.policy import Mode
+from broker.errors import ConfigError
+from broker.observe.logging import configure, log
+from broker.stores.embedded import start_embedded
+from broker.stores.memory import MemoryState
+from broker.stores.migrate import head_revision, migrate
+from broker.stores.ports import Records, StateStore
+from broker.stores.redis import RedisState
+from broker.stores.sql import SqlRecords
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """``state_kind``: what serves short-lived state, for people."""
+
+    state: StateStore
+    records: Records
+    state_kind: str
+
+
+def read(config: Path | None) -> tuple[Loaded, Settings]:
+    """
+    The checked config, with logging set up.
+
+    Raises: ConfigError with every problem.
+    """
+    settings = read_settings()
+    configure(settings.log_level, json_lines=settings.log_format == "json")
+    loaded = load(config or settings.config, data_dir=settings.data_dir)
+    for warning in loaded.warnings:
+        log("config.warning", "warning", detail=warning)
+    for risk in loaded.accepted_risks:
+        log("config.accepted_risk", "warning", risk=risk.risk.value, key=risk.key)
+    return loaded, settings
+
+
+def records_url(loaded: Loaded) -> str:
+    """The database's address: the configured one, else SQLite in the data folder."""
+    if loaded.secrets.records_url is not None:
+        return loaded.secrets.records_url
+    loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite+aiosqlite:///{loaded.data_dir / 'stafett.db'}"
+
+
+def open_state(loaded: Loaded) -> tuple[StateStore, str, Callable[[], None]]:
+    """Redis as configured, else an embedded server. Returns: the store, what it is, and how to stop it."""
+    if loaded.secrets.state_url is not None:
+        return RedisState(loaded.secrets.state_url), "redis", lambda: None
+    if loaded.policy.broker.state.embedded == "memory":
+        return MemoryState(), "memory, as configured", lambda: None
+    embedded = start_embedded(loaded.data_dir)
+    log(
+        "state.embedded", "info" if embedded.kind == "valkey" else "warning", kind=embedded.kind, detail=embedded.reason
+    )
+    return embedded.open(), embedded.reason, embedded.stop
+
+
+@contextlib.asynccontextmanager
+async def open_records(loaded: Loaded) -> AsyncIterator[Records]:
+    """
+    The database at this version's schema: development migrates by itself.
+
+    Raises: ConfigError in production when the schema is not this version's.
+    """
+    url = records_url(loaded)
+    if loaded.policy.config.mode is Mode.DEVELOPMENT:
+        await migrate(url)
+    records = SqlRecords(url)
+    try:
+        if await records.schema_version() != head_revision():
+            raise ConfigError(
+                ("broker.records: the database has another schema than this version needs; run: stafett migrate",)
+            )
+        yield records
+    finally:
+        await records.close()

@@ -1,0 +1,76 @@
+"""``stafett serve``."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from broker.app import Broker, build
+from broker.cli.opening import Stores, open_records, open_state, read
+from broker.config.load import Loaded
+from broker.errors import ConfigError
+from broker.observe.logging import log
+
+_BACKLOG = 2048
+
+
+def run(config: Path | None) -> None:
+    """Serve until told to stop."""
+    loaded, _ = read(config)
+    asyncio.run(_serve(loaded))
+
+
+async def _serve(loaded: Loaded) -> None:
+    listen = loaded.policy.broker.listen
+    listening = bind(listen.host, listen.port, "broker.listen.port")
+    state, kind, stop = open_state(loaded)
+    try:
+        async with open_records(loaded) as records:
+            broker = assemble(loaded, Stores(state, records, kind))
+            log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
+            await server(broker).serve(sockets=[listening])
+    finally:
+        stop()
+
+
+def assemble(loaded: Loaded, stores: Stores) -> Broker:
+    """The broker on open stores."""
+    return build(loaded, state=stores.state, records=stores.records)
+
+
+def server(broker: Broker) -> uvicorn.Server:
+    """uvicorn as the broker wants it: our own log line and proxy handling, no server header."""
+    config = uvicorn.Config(
+        broker.app,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    return uvicorn.Server(config)
+
+
+def bind(host: str, port: int, key: str) -> socket.socket:
+    """
+    A listening socket.
+
+    Raises: ConfigError naming *key* when the port is taken or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            (f"{key}: cannot listen on {host} port {port} ({error.strerror}); stop what uses it, or choose another",)
+        ) from None
+    listening.setblocking(False)
+    return listening

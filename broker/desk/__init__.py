@@ -1,0 +1,3 @@
+"""
+Towards operators: is it alive, is it ready, and what it was told to put up with.
+"""

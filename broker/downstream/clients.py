@@ -1,0 +1,132 @@
+"""
+Who is calling: client authentication for the token endpoint and the handoff API (OpenID Connect Core section 9).
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+
+from starlette.requests import Request
+
+from broker.core.policy import ClientAuth, Partner, Policy
+from broker.errors import BadClient
+from broker.flows.context import Clock
+from broker.flows.tokens import TokenFlow
+from broker.wire.jose import BadToken, KeySet, import_jwks, unverified_client, verify_client_assertion
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An authenticated partner."""
+
+    id: str
+    partner: Partner
+
+
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    method: ClientAuth
+    client_id: str
+    secret: str
+
+
+class Clients:
+    """Authenticates partners against the current policy."""
+
+    def __init__(self, policy: Callable[[], Policy], tokens: TokenFlow, clock: Clock) -> None:
+        self._policy = policy
+        self._tokens = tokens
+        self._clock = clock
+        self._keys: dict[tuple[str, str], KeySet] = {}
+
+    async def authenticate(self, request: Request, form: Mapping[str, str]) -> Client:
+        """
+        The partner that proves itself by exactly the method it is registered with.
+
+        Raises:
+            BadClient: one error for unknown client, wrong method and wrong secret; the detail tells the operator which.
+            StoreDown: assertions cannot be checked for replay; nothing was accepted.
+        """
+        given = _credentials(request, form)
+        policy = self._policy()
+        partner_id = policy.partner_of_client(given.client_id)
+        partner = policy.partner(partner_id) if partner_id else None
+        if partner_id is None or partner is None:
+            raise BadClient("unknown client", code="client.unknown")
+        if given.method is not partner.oidc.auth:
+            raise BadClient(f"{partner_id} is registered for {partner.oidc.auth.value}", code="client.method")
+        if given.method is ClientAuth.PRIVATE_KEY_JWT:
+            await self._check_assertion(given, partner_id, policy)
+        elif not self._secret_fits(given, partner_id, policy):
+            raise BadClient(f"wrong secret for {partner_id}", code="client.secret")
+        return Client(partner_id, partner)
+
+    @staticmethod
+    def _secret_fits(given: _Credentials, partner: str, policy: Policy) -> bool:
+        expected = policy.client_secrets.get(partner)
+        return expected is not None and hmac.compare_digest(given.secret.encode(), expected.encode())
+
+    async def _check_assertion(self, given: _Credentials, partner: str, policy: Policy) -> None:
+        assertion = verify_client_assertion(
+            given.secret,
+            keys=self._keys_of(partner, policy),
+            client_id=given.client_id,
+            issuer=policy.issuer,
+            now=self._clock(),
+        )
+        if not await self._tokens.first_use(f"jti:{given.client_id}:{assertion.jti}"):
+            raise BadClient("client assertion was used before", code="client.replay")
+
+    def _keys_of(self, partner: str, policy: Policy) -> KeySet:
+        """The partner's keys, parsed once per config version."""
+        key = (policy.version, partner)
+        if key not in self._keys:
+            jwks = policy.client_jwks.get(partner)
+            if jwks is None:
+                raise BadClient(f"{partner} has no keys", code="client.keys")
+            self._keys[key] = import_jwks(jwks)
+        return self._keys[key]
+
+
+def _credentials(request: Request, form: Mapping[str, str]) -> _Credentials:
+    """What the request carries; more than one method at once is refused (RFC 6749 section 2.3)."""
+    header = request.headers.get("authorization", "")
+    scheme, _, value = header.partition(" ")
+    found: list[_Credentials] = []
+    if scheme.lower() == "basic":
+        found.append(_basic(value.strip()))
+    if scheme.lower() == "bearer":
+        found.append(_assertion(value.strip(), form))
+    if "client_assertion" in form:
+        if form.get("client_assertion_type") != _ASSERTION_TYPE:
+            raise BadClient("client_assertion_type is missing or unknown", code="client.method")
+        found.append(_assertion(form["client_assertion"], form))
+    if "client_secret" in form:
+        found.append(_Credentials(ClientAuth.SECRET_POST, form.get("client_id", ""), form["client_secret"]))
+    if len(found) != 1:
+        raise BadClient("no client authentication, or more than one", code="client.method")
+    if form.get("client_id", found[0].client_id) != found[0].client_id:
+        raise BadClient("client_id differs from the authenticated client", code="client.mismatch")
+    return found[0]
+
+
+def _basic(value: str) -> _Credentials:
+    try:
+        client_id, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise BadClient("malformed Basic credentials", code="client.method") from error
+    if not colon:
+        raise BadClient("malformed Basic credentials", code="client.method")
+    return _Credentials(ClientAuth.SECRET_BASIC, unquote_plus(client_id), unquote_plus(secret))
+
+
+def _assertion(token: str, form: Mapping[str, str]) -> _Credentials:
+    try:
+        return _Credentials(ClientAuth.PRIVATE_KEY_JWT, unverified_client(token), token)
+    except BadToken as error:
+        raise BadClient(f"client assertion: {error}", code="client.method") from error

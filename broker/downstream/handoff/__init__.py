@@ -1,0 +1,3 @@
+"""
+The handoff API: what sources create and recipients fetch (docs/handoff.md).
+"""

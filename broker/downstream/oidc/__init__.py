@@ -1,0 +1,3 @@
+"""
+OpenID Connect towards websites: discovery, authorization, token, userinfo, logout. Each endpoint lists its checks in order.
+"""

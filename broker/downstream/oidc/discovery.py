@@ -1,0 +1,96 @@
+"""
+What client libraries configure themselves by (OpenID Connect Discovery 1.0 section 3, RFC 8414).
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker.core.assurance import acr_values
+from broker.core.policy import ClientAuth, IdTokenAlg, Policy
+from broker.core.release import SCOPE_OF_CLAIM
+from broker.wire.jose import Keyring
+
+_CACHE = "public, max-age=900"
+_ASSERTION_ALGS = ["RS256", "PS256", "ES256", "EdDSA"]
+
+
+def document(policy: Policy) -> dict[str, Any]:
+    """The metadata document."""
+    issuer = policy.issuer
+    handed = sorted({name for agreement in policy.config.agreements for name in agreement.types if agreement.enabled})
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "userinfo_endpoint": f"{issuer}/userinfo",
+        "jwks_uri": f"{issuer}/jwks",
+        "end_session_endpoint": f"{issuer}/logout",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": [alg.value for alg in IdTokenAlg],
+        "token_endpoint_auth_methods_supported": [method.value for method in ClientAuth],
+        "token_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGS,
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": ["openid", *dict.fromkeys(SCOPE_OF_CLAIM.values()), "handoff:read"],
+        "claims_supported": [
+            "sub",
+            "iss",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "nonce",
+            "acr",
+            "amr",
+            "sid",
+            *SCOPE_OF_CLAIM,
+        ],
+        "acr_values_supported": list(acr_values()),
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "ui_locales_supported": list(policy.broker.languages),
+        "authorization_response_iss_parameter_supported": True,
+        "authorization_details_types_supported": [f"{issuer}/handoff/{name}" for name in handed],
+        "claims_parameter_supported": False,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+    }
+
+
+class Discovery:
+    """The two public documents; each is rendered once per config version."""
+
+    def __init__(self, policy: Callable[[], Policy], keyring: Keyring) -> None:
+        self._policy = policy
+        self._keyring = keyring
+        self._rendered: tuple[str, bytes] = ("", b"")
+
+    async def configuration(self, request: Request) -> Response:
+        """``/.well-known/openid-configuration``."""
+        policy = self._policy()
+        if self._rendered[0] != policy.version:
+            self._rendered = (policy.version, json.dumps(document(policy), separators=(",", ":")).encode())
+        return _public(self._rendered[1], "application/json")
+
+    async def jwks(self, request: Request) -> Response:
+        """The public keys (RFC 7517 section 5)."""
+        return _public(self._keyring.jwks(), "application/jwk-set+json")
+
+    def routes(self) -> list[Route]:
+        """Both documents, and the OAuth name of the first (RFC 8414 section 3)."""
+        return [
+            Route("/.well-known/openid-configuration", self.configuration),
+            Route("/.well-known/oauth-authorization-server", self.configuration),
+            Route("/jwks", self.jwks),
+        ]
+
+
+def _public(body: bytes, media_type: str) -> Response:
+    headers = {"Cache-Control": _CACHE, "Access-Control-Allow-Origin": "*"}
+    return Response(body, media_type=media_type, headers=headers)

@@ -1,0 +1,93 @@
+"""
+The token endpoint (OpenID Connect Core section 3.1.3, RFC 6749 section 4.1.3).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker.core.policy import Policy
+from broker.downstream.clients import Client, Clients
+from broker.downstream.replies import json_reply, partner_endpoint
+from broker.errors import BadAsk
+from broker.flows.context import Clock
+from broker.flows.tokens import Redeemed, TokenFlow
+from broker.flows.values import Grant
+from broker.web import params
+from broker.wire.jose import Keyring, at_hash
+
+
+class Token:
+    """``/token``."""
+
+    def __init__(
+        self, policy: Callable[[], Policy], clients: Clients, tokens: TokenFlow, keyring: Keyring, clock: Clock
+    ) -> None:
+        self._policy = policy
+        self._clients = clients
+        self._tokens = tokens
+        self._keyring = keyring
+        self._clock = clock
+
+    @partner_endpoint
+    async def post(self, request: Request) -> Response:
+        """Exchange a code."""
+        form = await params.form(request)
+        client = await self._clients.authenticate(request, form)
+        if form.get("grant_type") != "authorization_code":
+            raise BadAsk("only grant_type=authorization_code", oauth_error="unsupported_grant_type")
+        if "code" not in form:
+            raise BadAsk("code is missing", code="token.code")
+        redeemed = await self._tokens.redeem(
+            form["code"],
+            partner=client.id,
+            redirect_uri=form.get("redirect_uri"),
+            code_verifier=form.get("code_verifier"),
+        )
+        return json_reply(self._answer(redeemed, client))
+
+    def routes(self) -> list[Route]:
+        """POST only."""
+        return [Route("/token", self.post, methods=["POST"])]
+
+    def _answer(self, redeemed: Redeemed, client: Client) -> dict[str, Any]:
+        policy, grant = self._policy(), redeemed.grant
+        claims = id_token_claims(
+            grant, policy=policy, client_id=client.partner.oidc.client_id, now_s=int(self._clock().timestamp())
+        )
+        claims["at_hash"] = at_hash(redeemed.access_token)
+        answer: dict[str, Any] = {
+            "access_token": redeemed.access_token,
+            "token_type": "Bearer",
+            "expires_in": redeemed.expires_in,
+            "scope": " ".join(grant.scopes),
+            "id_token": self._keyring.sign(claims, alg=client.partner.oidc.id_token_alg.value),
+        }
+        if grant.handoff is not None:
+            kind = f"{policy.issuer}/handoff/{grant.handoff_claim['type']}"
+            answer["authorization_details"] = [{"type": kind, "handoff": grant.handoff}]
+        return answer
+
+
+def id_token_claims(grant: Grant, *, policy: Policy, client_id: str, now_s: int) -> dict[str, Any]:
+    """Claims of the ID token (Core section 2): who and how, and for a handoff its reference; never the data."""
+    claims: dict[str, Any] = {
+        "iss": policy.issuer,
+        "sub": grant.subject,
+        "aud": client_id,
+        "iat": now_s,
+        "exp": now_s + int(policy.broker.lifetimes.id_token.total_seconds()),
+        "auth_time": grant.auth_time,
+        "acr": grant.acr,
+        "sid": grant.sid,
+    }
+    if grant.amr:
+        claims["amr"] = list(grant.amr)
+    if grant.nonce is not None:
+        claims["nonce"] = grant.nonce
+    if grant.handoff_claim:
+        claims["handoff"] = dict(grant.handoff_claim)
+    return claims

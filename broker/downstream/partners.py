@@ -1,0 +1,86 @@
+"""
+Where the browser goes when a journey leaves the broker: answers, handoff starts, guests, cancellations.
+"""
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode, urlsplit
+
+from broker.core.journey import Answer, Deliver
+from broker.core.policy import Policy
+from broker.errors import Denied, Spent
+from broker.flows.consent import Consents
+from broker.flows.handoff import Handoffs
+from broker.flows.login import Turn
+from broker.flows.tokens import TokenFlow
+
+
+class PartnerExits:
+    """`broker.web.hub.Partners`, for OpenID Connect partners. Every address comes from the trust config."""
+
+    def __init__(self, policy: Callable[[], Policy], tokens: TokenFlow, consents: Consents, handoffs: Handoffs) -> None:
+        self._policy = policy
+        self._tokens = tokens
+        self._consents = consents
+        self._handoffs = handoffs
+
+    async def answer(self, turn: Turn) -> str:
+        """The authorization response with its code (RFC 6749 section 4.1.2, RFC 9207)."""
+        ask, step = turn.journey.ask, turn.step
+        if ask is None or not isinstance(step, Answer):
+            raise Spent("no request to answer", code="journey.went_on")
+        code = await self._tokens.issue(ask, turn, step.consent)
+        return authorization_response(ask.redirect_uri, {"code": code}, ask.state, self._policy().issuer)
+
+    async def deliver(self, turn: Turn) -> str:
+        """Third-party-initiated login at the recipient (OpenID Connect Core section 4)."""
+        if not isinstance(turn.step, Deliver):
+            raise Spent("nothing to deliver", code="journey.went_on")
+        handoff = await self._consents.deliver(turn)
+        partner = self._policy().partner(handoff.recipient)
+        if partner is None or partner.oidc.initiate_login_uri is None:
+            raise Denied("recipient has no initiate_login_uri", code="partner.no_start")
+        query = {"iss": self._policy().issuer, "login_hint": self._handoffs.reference(handoff)}
+        if partner.oidc.target_link_uri is not None:
+            query["target_link_uri"] = partner.oidc.target_link_uri
+        return with_query(partner.oidc.initiate_login_uri, query)
+
+    async def guest(self, turn: Turn) -> str:
+        """The recipient's guest page with a one-time reference; nothing about the customer goes along."""
+        if turn.handoff is None:
+            raise Spent("no handoff on this journey", code="journey.went_on")
+        partner = self._policy().partner(turn.handoff.value.recipient)
+        if partner is None or partner.guest_uri is None:
+            raise Denied("recipient has no guest_uri", code="partner.no_guest")
+        _, reference = await self._handoffs.decline(turn.handoff.value.id)
+        return with_query(partner.guest_uri, {"ref": reference})
+
+    def leave(self, turn: Turn) -> str:
+        """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""
+        ask = turn.journey.ask
+        if ask is not None:
+            answer = {"error": "access_denied", "error_description": "the customer cancelled"}
+            return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
+        if turn.handoff is not None:
+            return with_query(turn.handoff.value.return_uri, {"handoff": "cancelled"})
+        return self.start_again(turn.journey.partner) or "/"
+
+    def start_again(self, partner: str) -> str | None:
+        """The partner's own login start if it has one, so that the customer arrives logged in; else its front page."""
+        known = self._policy().partner(partner)
+        if known is None:
+            return None
+        if known.login is not None and known.oidc.initiate_login_uri is not None:
+            return with_query(known.oidc.initiate_login_uri, {"iss": self._policy().issuer})
+        return known.home_uri
+
+
+def authorization_response(redirect_uri: str, answer: Mapping[str, str], state: str | None, issuer: str) -> str:
+    """*redirect_uri* with the answer's members, the unchanged ``state`` and ``iss``; its own query is kept."""
+    members = {**answer, **({"state": state} if state is not None else {}), "iss": issuer}
+    return with_query(redirect_uri, members)
+
+
+def with_query(uri: str, members: Mapping[str, str]) -> str:
+    """*uri* with *members* added to its query."""
+    joint = "&" if urlsplit(uri).query else "?"
+    return f"{uri}{joint}{urlencode(members)}"

@@ -1,0 +1,127 @@
+"""
+Errors as a partner's software reads them: JSON with a registered code, a sentence, and the reference id.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from broker.errors import (
+    BadAsk,
+    BadClient,
+    Denied,
+    Gone,
+    NeedsCustomer,
+    Spent,
+    StafettError,
+    Stopped,
+    StoreDown,
+    TooMany,
+    TooWeak,
+    UpstreamDown,
+    WrongCustomer,
+)
+from broker.observe.logging import current_reference, log
+
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+def oauth_error(error: StafettError) -> tuple[str, str]:
+    """The error code (RFC 6749 sections 4.1.2.1 and 5.2, Core section 3.1.2.6) and a sentence for the developer."""
+    match error:
+        case BadAsk():
+            return error.oauth_error, error.detail
+        case NeedsCustomer():
+            return error.oauth_error, "the request needs the customer"
+        case BadClient():
+            return "invalid_client", "client authentication failed"
+        case Spent():
+            return "invalid_grant", "unknown, used, expired, or issued to somebody else"
+        case Gone():
+            return "invalid_grant", "withdrawn or expired"
+        case Denied():
+            return "unauthorized_client", "not allowed by the trust config"
+        case Stopped():
+            return "access_denied", "the customer said no"
+        case WrongCustomer():
+            return "access_denied", "another customer is logged in"
+        case TooWeak():
+            return "unmet_authentication_requirements", "the assurance asked for is out of reach"
+        case StoreDown() | TooMany() | UpstreamDown():
+            return "temporarily_unavailable", "try again in a moment"
+        case _:
+            return "server_error", "something went wrong on our side"
+
+
+def _status(error: StafettError) -> int:
+    match error:
+        case BadClient():
+            return 401
+        case Denied():
+            return 403
+        case TooMany():
+            return 429
+        case StoreDown() | UpstreamDown():
+            return 503
+        case BadAsk() | Spent() | Gone() | NeedsCustomer() | Stopped() | WrongCustomer() | TooWeak():
+            return 400
+        case _:
+            return 500
+
+
+def error_reply(error: StafettError, *, status: int | None = None, challenge: str | None = None) -> Response:
+    """The JSON answer to *error*; its detail goes to the log only, under the same reference."""
+    code, sentence = oauth_error(error)
+    answered = status or _status(error)
+    note_refusal(error, answered)
+    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    if challenge is not None:
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif answered == 503:
+        headers["Retry-After"] = "2"
+    return JSONResponse(body_of(code, sentence), status_code=answered, headers=headers)
+
+
+def body_of(code: str, sentence: str) -> dict[str, str]:
+    """An error body; the description keeps to the characters RFC 6749 section 5.2 allows."""
+    clean = "".join(char for char in sentence if char in _ALLOWED)
+    return {
+        "error": code,
+        "error_description": f"{clean} (reference {current_reference()})",
+        "reference": current_reference(),
+    }
+
+
+_ALLOWED = {chr(code) for code in (*range(0x20, 0x22), *range(0x23, 0x5C), *range(0x5D, 0x7F))}
+
+
+def note_refusal(error: StafettError, status: int) -> None:
+    """Log *error* for the operator."""
+    facts: Mapping[str, Any] = {key: value for key, value in error.facts.items() if value is not None}
+    level = "warning" if status >= 500 else "info"
+    log("refused", level, code=error.code, kind=type(error).__name__, detail=error.detail, status=status, **facts)
+
+
+def partner_endpoint(endpoint: Endpoint) -> Endpoint:
+    """*endpoint* answering every `StafettError` as JSON."""
+
+    @wraps(endpoint)
+    async def guarded(self: Any, request: Request) -> Response:
+        try:
+            return await endpoint(self, request)
+        except BadClient as error:
+            return error_reply(error, challenge='Basic realm="stafett"')
+        except StafettError as error:
+            return error_reply(error)
+
+    return guarded
+
+
+def json_reply(content: Mapping[str, Any], status: int = 200) -> Response:
+    """A JSON answer that nobody may keep."""
+    return JSONResponse(dict(content), status_code=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

@@ -1,0 +1,69 @@
+"""
+One JSON line per event, each with the reference id that the customer's page and the partner's error show.
+
+What may be logged is an allow-list: event names, ids, rule names, figures. `redact` is the net below, not the plan.
+"""
+
+import logging
+import secrets
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+
+from broker.observe.redact import redact
+
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+_reference: ContextVar[str] = ContextVar("reference", default="-")
+
+
+def new_reference() -> str:
+    """A short id that can be read out on the phone: 8 characters, 40 bits, no look-alikes."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
+def set_reference(reference: str) -> None:
+    """Use *reference* for everything logged in this request."""
+    _reference.set(reference)
+
+
+def current_reference() -> str:
+    """The running request's reference, ``-`` outside one."""
+    return _reference.get()
+
+
+def configure(level: str = "info", *, json_lines: bool = True) -> None:
+    """Send all logs to standard error, ours and the libraries'; the libraries' only from warning up."""
+    numeric = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    renderer: Any = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_reference,
+            _redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
+
+
+def log(event: str, level: str = "info", **facts: Any) -> None:
+    """Log *event* (a name of docs/events.md) with *facts*: ids, rule names and figures, never personal data."""
+    getattr(structlog.get_logger(), level)(event, **facts)
+
+
+def _add_reference(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    event["reference"] = _reference.get()
+    return event
+
+
+def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {key: redact(value) for key, value in event.items()}

@@ -1,0 +1,411 @@
+"""
+The customer's side of a journey: each page at ``/j/{journey}``, each form with its own small handler.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from broker.core.journey import (
+    AskConsent,
+    Ended,
+    Ending,
+    HandoffOver,
+    Late,
+    Login,
+    Wait,
+    Welcome,
+    WrongCustomer,
+)
+from broker.core.policy import Policy
+from broker.core.waiting import Poll
+from broker.errors import BadAsk, Expired, Spent
+from broker.flows.consent import Consents
+from broker.flows.handoff import Handoffs
+from broker.flows.login import Logins, Turn
+from broker.flows.values import Visitor
+from broker.observe.logging import current_reference
+from broker.pages.logo import Logos
+from broker.pages.qr import qr_svg
+from broker.pages.render import Pages
+from broker.pages.show import Show
+from broker.pages.views import (
+    Action,
+    ChoosePage,
+    Form,
+    HandoffStatus,
+    HandoffStatusPage,
+    Method,
+    Page,
+    Phase,
+    Reason,
+    WaitPage,
+    Way,
+    WelcomePage,
+    WrongCustomerPage,
+    mask_name,
+)
+from broker.web import csrf, params
+from broker.web.hub import Hub, Partners, Upstreams, with_cookies
+from broker.web.visitor import visitor_of
+
+Changed = Awaitable[Response]
+
+_REASONS: Mapping[str, Reason] = {
+    "no_session": Reason.CONTINUE,
+    "login_asked": Reason.AGAIN,
+    "too_old": Reason.AGAIN,
+    "too_weak": Reason.STRONGER,
+    "other_upstream": Reason.CONTINUE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A checked form post: who, from which journey, with what."""
+
+    visitor: Visitor
+    turn: Turn
+    fields: Mapping[str, str]
+    pairs: tuple[tuple[str, str], ...]
+
+
+class JourneyPages:
+    """All journey pages. Their forms change things by POST only; a GET shows what is due."""
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        logins: Logins,
+        consents: Consents,
+        handoffs: Handoffs,
+        upstreams: Upstreams,
+        partners: Partners,
+        hub: Hub,
+        pages: Pages,
+        logos: Logos,
+    ) -> None:
+        self._policy = policy
+        self._logins = logins
+        self._consents = consents
+        self._handoffs = handoffs
+        self._upstreams = upstreams
+        self._partners = partners
+        self._hub = hub
+        self._pages = pages
+        self._logos = logos
+
+    def routes(self) -> list[Route]:
+        """Pages, their forms, and what the waiting page fetches."""
+        return [
+            Route("/h/{handle}", self.follow_link, methods=["GET"]),
+            Route("/j/{journey}", self.show, methods=["GET"]),
+            Route("/j/{journey}/poll", self.poll, methods=["GET"]),
+            Route("/j/{journey}/qr", self.qr, methods=["GET"]),
+            Route("/j/{journey}/guest", self.guest_again, methods=["GET"]),
+            Route("/j/{journey}/welcome", self.welcome, methods=["POST"]),
+            Route("/j/{journey}/choose", self.choose, methods=["POST"]),
+            Route("/j/{journey}/wait", self.wait, methods=["POST"]),
+            Route("/j/{journey}/consent", self.consent, methods=["POST"]),
+        ]
+
+    async def follow_link(self, request: Request) -> Response:
+        """
+        A handoff link. It shows where it leads and changes nothing; the address with the handle is left at once.
+
+        With the right customer's session and a remembered consent it goes straight through.
+        """
+        visitor = self._visitor(request)
+        handoff = await self._handoffs.open(request.path_params["handle"])
+        if handoff is None:
+            raise Expired("handoff record is gone")
+        known = (
+            visitor
+            if request.headers.get("accept-language")
+            else replace(visitor, language=self._language(handoff.language, visitor))
+        )
+        turn = await self._logins.begin_handoff(handoff.id, handoff.recipient, known)
+        if isinstance(turn.step, HandoffOver) and turn.step.why == "already":
+            return with_cookies(self._already(handoff.recipient), turn, self._policy())
+        return await self._hub.go(request, visitor, turn, self._policy())
+
+    async def show(self, request: Request) -> Response:
+        """The page that is due; where none is, the browser is sent on."""
+        visitor = self._visitor(request)
+        turn = await self._logins.look(request.path_params["journey"], visitor)
+        if request.query_params.get("lang") in self._policy().broker.languages:
+            turn = await self._logins.act(turn.journey.id, visitor, lambda old: replace(old, language=visitor.language))
+        if isinstance(turn.step, Wait):
+            turn = await self._upstreams.poll(turn, visitor)
+        return await self._respond(request, visitor, turn)
+
+    async def poll(self, request: Request) -> Response:
+        """How the waiting page's script asks how it goes."""
+        visitor = self._visitor(request)
+        turn = await self._upstreams.poll(await self._logins.look(request.path_params["journey"], visitor), visitor)
+        seen = self._upstreams.waiting(turn)
+        if seen is None:
+            return with_cookies(self._pages.poll_over(f"/j/{turn.journey.id}"), turn, self._policy())
+        return self._pages.poll_answer(self._wait_page(turn, seen), language=turn.journey.language)
+
+    async def qr(self, request: Request) -> Response:
+        """The code as it is drawn right now; its text never leaves the server as text."""
+        turn = await self._logins.look(request.path_params["journey"], self._visitor(request))
+        seen = self._upstreams.waiting(turn)
+        if seen is None or seen.qr_text is None:
+            return Response(status_code=404)
+        return Response(qr_svg(seen.qr_text), media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+
+    async def welcome(self, request: Request) -> Response:
+        """The interstitial of a handoff, and the page that says it belongs to somebody else."""
+        posted = await self._posted(request)
+        journey, visitor = posted.turn.journey.id, posted.visitor
+        match posted.fields.get("answer"):
+            case "continue":
+                turn = await self._logins.welcome(journey, visitor)
+            case "not_me" | "switch":
+                turn = await self._logins.switch_customer(journey, visitor)
+                response = await self._hub.go(request, visitor, turn, self._policy())
+                response.delete_cookie("__Host-stafett-session", path="/", secure=True, httponly=True)
+                return response
+            case "guest":
+                return await self._as_guest(request, posted)
+            case "back":
+                return await self._leave(request, posted)
+            case _:
+                raise BadAsk("unknown answer", code="form.answer")
+        return await self._hub.go(request, visitor, turn, self._policy())
+
+    async def choose(self, request: Request) -> Response:
+        """How to log in."""
+        posted = await self._posted(request)
+        if posted.fields.get("answer") == "cancel":
+            return await self._leave(request, posted)
+        if not isinstance(posted.turn.step, Login | Wait):
+            return await self._hub.go(request, posted.visitor, posted.turn, self._policy())
+        gone = await self._upstreams.open(posted.turn.journey.id, posted.visitor, posted.fields.get("method", ""))
+        if isinstance(gone, str):
+            return self._hub.leave_for(request, posted.visitor, gone)
+        return await self._hub.go(request, posted.visitor, gone, self._policy())
+
+    async def wait(self, request: Request) -> Response:
+        """A button of the waiting page."""
+        posted = await self._posted(request)
+        turn = posted.turn
+        if isinstance(turn.step, Wait):
+            turn = await self._upstreams.act(turn, posted.visitor, posted.fields)
+        return await self._hub.go(request, posted.visitor, turn, self._policy())
+
+    async def consent(self, request: Request) -> Response:
+        """May it be shared?"""
+        posted = await self._posted(request)
+        match posted.fields.get("answer"):
+            case "share":
+                return await self._share(request, posted)
+            case "guest":
+                return await self._as_guest(request, posted)
+            case "cancel":
+                return await self._leave(request, posted)
+            case _:
+                raise BadAsk("unknown answer", code="form.answer")
+
+    async def guest_again(self, request: Request) -> Response:
+        """A customer who went on without sharing comes back before the recipient took the product data."""
+        visitor = self._visitor(request)
+        turn = await self._logins.look(request.path_params["journey"], visitor)
+        if not (isinstance(turn.step, HandoffOver) and turn.step.why == "declined"):
+            return await self._respond(request, visitor, turn)
+        return self._hub.leave_for(request, visitor, await self._partners.guest(turn))
+
+    async def _share(self, request: Request, posted: Posted) -> Response:
+        try:
+            turn = await self._consents.agree(
+                posted.turn.journey.id,
+                posted.visitor,
+                kept=frozenset(value for name, value in posted.pairs if name == "field"),
+                remember=posted.fields.get("remember") == "yes",
+                digest=posted.fields.get("digest", ""),
+            )
+        except (BadAsk, Spent) as error:
+            if error.code not in {"consent.changed", "journey.went_on"}:
+                raise
+            return RedirectResponse(f"/j/{posted.turn.journey.id}", status_code=303)
+        return await self._hub.go(request, posted.visitor, turn, self._policy())
+
+    async def _as_guest(self, request: Request, posted: Posted) -> Response:
+        """Product data only; nothing about the customer, no subject, no session effect."""
+        if posted.turn.handoff is None:
+            raise BadAsk("this journey has no handoff", code="form.answer")
+        if isinstance(posted.turn.step, HandoffOver) and posted.turn.step.why != "declined":
+            return RedirectResponse(f"/j/{posted.turn.journey.id}", status_code=303)
+        return self._hub.leave_for(request, posted.visitor, await self._partners.guest(posted.turn))
+
+    async def _leave(self, request: Request, posted: Posted) -> Response:
+        turn = posted.turn
+        if turn.journey.ended is None and not isinstance(turn.step, Late):
+            await self._logins.end(turn.journey.id, posted.visitor, Ending.CANCELLED)
+            return self._hub.leave_for(request, posted.visitor, self._partners.leave(turn))
+        return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
+
+    async def _respond(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
+        """Render the step's page, or send the browser on."""
+        policy = self._policy()
+        match turn.step:
+            case Late():
+                return self._late(turn)
+            case Ended():
+                return RedirectResponse(self._partners.start_again(turn.journey.partner) or "/", status_code=303)
+            case HandoffOver(why="already"):
+                return self._already(turn.journey.partner)
+            case Welcome() | Login() | WrongCustomer() | AskConsent() | HandoffOver():
+                view = self._view(turn)
+            case Wait():
+                seen = self._upstreams.waiting(turn)
+                if seen is None:
+                    raise Spent("nobody waits on this journey", code="journey.went_on")
+                view = self._wait_page(turn, seen)
+            case _:
+                return await self._hub.go(request, visitor, turn, policy)
+        rendered = self._pages.render(view, language=turn.journey.language, reference=current_reference())
+        return with_cookies(rendered, turn, policy)
+
+    def _late(self, turn: Turn) -> Response:
+        """An expired journey: a fresh start at the same handoff or partner."""
+        if turn.handoff is not None:
+            return RedirectResponse(self._handoffs.link(turn.handoff.value), status_code=303)
+        raise Expired("journey expired", partner=turn.journey.partner or None)
+
+    def _already(self, recipient: str) -> Response:
+        """Already transferred: on to the recipient's ordinary page."""
+        partner = self._policy().partner(recipient)
+        if partner is None:
+            raise Expired("recipient is gone")
+        joint = "&" if "?" in partner.home_uri else "?"
+        return RedirectResponse(f"{partner.home_uri}{joint}handoff=already", status_code=303)
+
+    def _view(self, turn: Turn) -> Page:
+        step, show = turn.step, self._show(turn)
+        match step:
+            case Welcome(handoff=handoff):
+                return WelcomePage(
+                    form=self._form(turn, "welcome"),
+                    source=show.party(handoff.source),
+                    recipient=show.party(handoff.recipient),
+                    title=show.type_title(handoff),
+                    customer=self._masked(turn),
+                    may_continue_as_guest=self._has_guest_page(handoff.recipient),
+                )
+            case WrongCustomer(handoff=handoff):
+                return WrongCustomerPage(
+                    form=self._form(turn, "welcome"),
+                    source=show.party(handoff.source),
+                    recipient=show.party(handoff.recipient),
+                    customer=self._masked(turn),
+                    may_continue_as_guest=self._has_guest_page(handoff.recipient),
+                )
+            case Login():
+                return self._choose_page(turn, step, show)
+            case AskConsent() if turn.session is not None:
+                offered = turn.handoff.value if turn.handoff else None
+                return show.consent(step, offered, turn.session.value, self._form(turn, "consent"))
+            case HandoffOver():
+                return self._over_page(turn, step, show)
+            case _:
+                raise Spent("no page for this step", code="journey.went_on")
+
+    def _choose_page(self, turn: Turn, step: Login, show: Show) -> ChoosePage:
+        policy, language = self._policy(), turn.journey.language
+        methods = []
+        for choice in step.choices.may:
+            upstream = policy.config.upstreams[choice.upstream]
+            hint = policy.text(upstream.hints, language) if upstream.hints else ""
+            methods.append(Method(choice.upstream, policy.text(upstream.titles, language), hint, upstream.icon))
+        handoff = turn.handoff.value if turn.handoff else None
+        reason = _REASONS.get(step.reason, Reason.CONTINUE)
+        if not turn.journey.partner:
+            reason = Reason.SHARED
+        elif handoff is not None and reason is Reason.CONTINUE:
+            reason = Reason.HANDOFF
+        return ChoosePage(
+            form=self._form(turn, "choose"),
+            partner=show.party(turn.journey.partner) if turn.journey.partner else None,
+            methods=tuple(methods),
+            reason=reason,
+            source=show.party(handoff.source) if handoff else None,
+            notice_key=turn.journey.notice,
+        )
+
+    def _wait_page(self, turn: Turn, seen: Poll) -> WaitPage:
+        policy, journey = self._policy(), turn.journey
+        upstream = policy.config.upstreams[journey.attempt.upstream] if journey.attempt else None
+        stamp = int(self._now_s())
+        return WaitPage(
+            form=self._form(turn, "wait"),
+            partner=self._show(turn).party(journey.partner) if journey.partner else None,
+            method=policy.text(upstream.titles, journey.language) if upstream else "",
+            phase=Phase(seen.phase),
+            message_key=seen.message_key,
+            poll_url=f"/j/{journey.id}/poll",
+            qr_src=f"/j/{journey.id}/qr?t={stamp}" if seen.qr_text is not None else None,
+            launch_url=seen.launch_url,
+            actions=seen.actions,
+            again_after_s=seen.again_after_s,
+        )
+
+    def _over_page(self, turn: Turn, step: HandoffOver, show: Show) -> Page:
+        handoff = step.handoff
+        if handoff is None:
+            raise Expired("handoff record is gone", partner=turn.journey.partner or None)
+        source, recipient = show.party(handoff.source), show.party(handoff.recipient)
+        back = Way("back-to-shop", _with(handoff.return_uri, step.why), Action.BACK_TO, source.name)
+        known = self._policy().partner(handoff.recipient)
+        on = Way("to-recipient", known.home_uri, Action.GO_TO, recipient.name) if known else None
+        if step.why == "declined" and not handoff.guest_taken and self._has_guest_page(handoff.recipient):
+            on = Way("continue-guest", f"/j/{turn.journey.id}/guest", Action.GO_TO, recipient.name)
+        status = {"declined": HandoffStatus.DECLINED, "expired": HandoffStatus.EXPIRED}.get(
+            step.why, HandoffStatus.WITHDRAWN
+        )
+        ways = (back, on) if status is HandoffStatus.EXPIRED else (on, back)
+        return HandoffStatusPage(status, source, recipient, tuple(way for way in ways if way is not None))
+
+    async def _posted(self, request: Request) -> Posted:
+        """A form of one of our pages: token, origin, and the journey it belongs to."""
+        pairs = tuple(await params.form_pairs(request))
+        fields = params.single((name, value) for name, value in pairs if name != "field")
+        visitor = self._visitor(request)
+        turn = await self._logins.look(request.path_params["journey"], visitor)
+        csrf.check(request, fields, turn.journey.csrf, self._policy().issuer)
+        return Posted(visitor, turn, fields, pairs)
+
+    def _form(self, turn: Turn, name: str) -> Form:
+        return Form(f"/j/{turn.journey.id}/{name}", turn.journey.csrf)
+
+    def _show(self, turn: Turn) -> Show:
+        language = turn.journey.language
+        return Show(self._policy(), self._logos, self._pages.words(language), language)
+
+    def _masked(self, turn: Turn) -> str | None:
+        name = turn.session.value.profile.name if turn.session else None
+        return mask_name(name) if name else None
+
+    def _has_guest_page(self, recipient: str) -> bool:
+        partner = self._policy().partner(recipient)
+        return bool(partner and partner.guest_uri)
+
+    def _language(self, wished: str | None, visitor: Visitor) -> str:
+        return wished if wished in self._policy().broker.languages else visitor.language
+
+    def _visitor(self, request: Request) -> Visitor:
+        broker = self._policy().broker
+        return visitor_of(request, languages=broker.languages, default=broker.default_language)
+
+    def _now_s(self) -> float:
+        return self._logins.now().timestamp()
+
+
+def _with(uri: str, why: str) -> str:
+    joint = "&" if "?" in uri else "?"
+    return f"{uri}{joint}handoff={why}"

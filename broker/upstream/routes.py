@@ -1,0 +1,226 @@
+"""
+Logins at identity providers: open one, wait for one, take the answer.
+
+`UpstreamEdge` is what the other edges see of the connectors (`broker.web.hub.Upstreams`); its routes are where providers
+and apps send the browser back to.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker.core.journey import Journey, Wait
+from broker.core.naming import name_of
+from broker.core.policy import Policy
+from broker.core.waiting import Poll
+from broker.errors import BadAsk, Stopped, UpstreamDown, UpstreamRefused
+from broker.flows.context import Clock
+from broker.flows.login import Logins, Opening, Turn
+from broker.flows.values import Visitor
+from broker.observe.logging import log
+from broker.upstream.port import (
+    Connector,
+    Done,
+    Pending,
+    PollingConnector,
+    Redirect,
+    Reply,
+    ReplyKind,
+    UpstreamAsk,
+)
+from broker.web import params
+from broker.web.hub import Hub
+from broker.web.visitor import visitor_of
+
+
+class UpstreamEdge:
+    """
+    One per process.
+
+    Args:
+        connectors: by id; only those that could be started.
+    """
+
+    def __init__(
+        self, policy: Callable[[], Policy], logins: Logins, connectors: Mapping[str, Connector], clock: Clock
+    ) -> None:
+        self._policy = policy
+        self._logins = logins
+        self._connectors = connectors
+        self._clock = clock
+
+    async def open(self, journey: str, visitor: Visitor, upstream: str) -> Turn | str:
+        """
+        Open a login at *upstream*.
+
+        Returns: the turn when the customer waits on our page or must choose again; else the address to go to.
+        """
+        opening = await self._logins.open(journey, visitor, upstream)
+        connector = self._connectors[upstream]
+        await self._cancel_running(opening.journey)
+        try:
+            begun = await connector.begin(self._ask(opening, visitor, upstream))
+        except (UpstreamDown, UpstreamRefused) as error:
+            return await self._failed(journey, visitor, upstream, error)
+        turn = await self._logins.attempted(
+            journey,
+            visitor,
+            upstream=upstream,
+            state=begun.state,
+            token=opening.token,
+            waits=isinstance(begun.prompt, Poll),
+        )
+        return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
+
+    async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
+        """The customer pressed a button on the waiting page; ``cancel`` gives up this way of logging in."""
+        if data.get("do") == "cancel":
+            await self._cancel_running(turn.journey)
+            return await self._logins.attempt_failed(turn.journey.id, visitor, None)
+        return await self._advance(turn, visitor, ReplyKind.ACT, {"do": data.get("do", "")})
+
+    async def poll(self, turn: Turn, visitor: Visitor) -> Turn:
+        """Ask the provider if it is time to and nobody else is asking; else the turn as it is."""
+        attempt = turn.journey.attempt
+        connector = self._connectors.get(attempt.upstream) if attempt else None
+        if attempt is None or not isinstance(connector, PollingConnector):
+            return turn
+        if not connector.is_due(attempt.state, self._clock()):
+            return turn
+        return await self._advance(turn, visitor, ReplyKind.POLL, {})
+
+    def waiting(self, turn: Turn) -> Poll | None:
+        """What the waiting page shows right now, without asking the provider."""
+        if not isinstance(turn.step, Wait):
+            return None
+        connector = self._connectors.get(turn.step.upstream)
+        if not isinstance(connector, PollingConnector):
+            return None
+        return connector.view(turn.step.attempt.state, self._clock())
+
+    async def called_back(self, upstream: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
+        """
+        A provider redirected the browser to us.
+
+        Raises: Spent, Expired, WrongBrowser: see `Logins.claim_callback`; the provider is not asked anything then.
+        """
+        connector = self._connectors.get(upstream)
+        if connector is None or "state" not in data:
+            raise BadAsk("callback without state, or of an unknown provider", code="callback.malformed")
+        journey, state = await self._logins.claim_callback(upstream, data["state"], visitor)
+        reply = Reply(ReplyKind.CALLBACK, data, self._clock(), visitor.address)
+        return await self._resume(connector, journey, state, reply, visitor)
+
+    async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
+        """An app opened the return address in a browser: only the one that began the journey goes on."""
+        turn = await self._logins.look(journey, visitor)
+        if not isinstance(turn.step, Wait):
+            return turn
+        return await self._advance(turn, visitor, ReplyKind.RETURN, data)
+
+    async def _advance(self, turn: Turn, visitor: Visitor, kind: ReplyKind, data: Mapping[str, str]) -> Turn:
+        """Let the connector go on, one worker at a time; the others see what is stored."""
+        leased = await self._logins.lease(turn.journey.id, visitor)
+        if leased is None:
+            return await self._logins.look(turn.journey.id, visitor)
+        journey, state = leased
+        connector = self._connectors.get(journey.attempt.upstream if journey.attempt else "")
+        if connector is None:
+            return await self._logins.attempt_failed(journey.id, visitor, "notice.upstream_down")
+        reply = Reply(kind, data, self._clock(), visitor.address)
+        return await self._resume(connector, journey, state, reply, visitor)
+
+    async def _resume(
+        self, connector: Connector, journey: Journey, state: bytes, reply: Reply, visitor: Visitor
+    ) -> Turn:
+        token = journey.attempt.token if journey.attempt else ""
+        try:
+            outcome = await connector.resume(state, reply)
+        except Stopped as error:
+            log("upstream.stopped", upstream=connector.id, detail=error.detail)
+            return await self._logins.attempt_failed(journey.id, visitor, "notice.cancelled")
+        except (UpstreamDown, UpstreamRefused) as error:
+            return await self._failed(journey.id, visitor, connector.id, error)
+        match outcome:
+            case Done(evidence=evidence):
+                if evidence.signals:
+                    log("upstream.signals", upstream=connector.id, signals=list(evidence.signals))
+                return await self._logins.prove(journey.id, visitor, token=token, evidence=evidence)
+            case Pending(state=changed):
+                return await self._logins.pending(journey.id, visitor, token=token, state=changed)
+
+    async def _failed(
+        self, journey: str, visitor: Visitor, upstream: str, error: UpstreamDown | UpstreamRefused
+    ) -> Turn:
+        """Nothing is lost: the customer may choose again and reads why."""
+        log("upstream.failed", "warning", upstream=upstream, code=error.code, detail=error.detail, **error.facts)
+        special = error.message_key if isinstance(error, UpstreamRefused) else None
+        general = "notice.upstream_down" if isinstance(error, UpstreamDown) else "notice.upstream_refused"
+        return await self._logins.attempt_failed(journey, visitor, special or general)
+
+    async def _cancel_running(self, journey: Journey) -> None:
+        """One running order per journey: a new one withdraws the old one at the provider."""
+        attempt = journey.attempt
+        connector = self._connectors.get(attempt.upstream) if attempt else None
+        if attempt is not None and isinstance(connector, PollingConnector):
+            await connector.cancel(attempt.state)
+
+    def _ask(self, opening: Opening, visitor: Visitor, upstream: str) -> UpstreamAsk:
+        policy, journey = self._policy(), opening.journey
+        broker = policy.broker
+        name = policy.partner_name(journey.partner, journey.language) if journey.partner else broker.name
+        return UpstreamAsk(
+            callback_url=f"{broker.issuer}/up/{upstream}/callback",
+            return_url=f"{broker.issuer}/j/{journey.id}/return",
+            state=opening.token,
+            language=journey.language,
+            partner_name=name,
+            broker_name=broker.name,
+            minimum=opening.need.minimum,
+            end_user_ip=visitor.address,
+            user_agent=visitor.user_agent,
+            mobile=visitor.mobile,
+            now=self._clock(),
+            fresh=opening.fresh,
+            max_age_s=opening.max_age_s,
+            device_id=name_of(visitor.browser) if visitor.browser else None,
+        )
+
+
+class UpstreamRoutes:
+    """Where providers and apps send the browser back to."""
+
+    def __init__(self, policy: Callable[[], Policy], edge: UpstreamEdge, hub: Hub) -> None:
+        self._policy = policy
+        self._edge = edge
+        self._hub = hub
+
+    async def callback(self, request: Request) -> Response:
+        """``/up/{upstream}/callback``, one address per provider (mix-up defence, RFC 9700 section 4.4.2.1)."""
+        visitor = self._visitor(request)
+        turn = await self._edge.called_back(request.path_params["upstream"], params.query(request), visitor)
+        return await self._go(request, visitor, turn)
+
+    async def app_return(self, request: Request) -> Response:
+        """``/j/{journey}/return``, where an app sends the customer after a same-device login."""
+        visitor = self._visitor(request)
+        turn = await self._edge.returned(request.path_params["journey"], params.query(request), visitor)
+        return await self._go(request, visitor, turn)
+
+    def routes(self) -> list[Route]:
+        """Both, GET only."""
+        return [
+            Route("/up/{upstream}/callback", self.callback, methods=["GET"]),
+            Route("/j/{journey}/return", self.app_return, methods=["GET"]),
+        ]
+
+    async def _go(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
+        known = replace(visitor, session=turn.token or visitor.session)
+        return await self._hub.go(request, known, turn, self._policy())
+
+    def _visitor(self, request: Request) -> Visitor:
+        broker = self._policy().broker
+        return visitor_of(request, languages=broker.languages, default=broker.default_language)

@@ -1,0 +1,112 @@
+"""
+The hub: after every part of a journey it looks at the step that is due and sends the browser there.
+
+It is a function, not a stop: the edge that just did its part answers with the next step's own redirect. ``/j/{id}`` is for
+what needs a page, and for reload, back and resumption. Edges know each other only by the two protocols here.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from broker.core.journey import Answer, Deliver, OwnPage
+from broker.core.policy import Policy
+from broker.core.waiting import Poll
+from broker.flows.login import Turn
+from broker.flows.values import Visitor
+from broker.web import cookies
+
+SHARED_PATH = "/shared"
+
+
+class Upstreams(Protocol):
+    """What the upstream edge does for the others."""
+
+    async def open(self, journey: str, visitor: Visitor, upstream: str) -> Turn | str:
+        """Open a login; the turn when the customer stays here, the address to send the browser to otherwise."""
+        ...
+
+    async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
+        """The customer pressed a button on the waiting page."""
+        ...
+
+    async def poll(self, turn: Turn, visitor: Visitor) -> Turn:
+        """Ask the provider if it is time to."""
+        ...
+
+    def waiting(self, turn: Turn) -> Poll | None:
+        """What the waiting page shows now; None when nobody waits."""
+        ...
+
+
+class Partners(Protocol):
+    """What the downstream edge does for the others: addresses to send the browser to."""
+
+    async def answer(self, turn: Turn) -> str:
+        """Answer the partner's request (step `Answer`)."""
+        ...
+
+    async def deliver(self, turn: Turn) -> str:
+        """Start the handoff at the recipient (step `Deliver`)."""
+        ...
+
+    async def guest(self, turn: Turn) -> str:
+        """The customer goes on without sharing: the recipient's guest page."""
+        ...
+
+    def leave(self, turn: Turn) -> str:
+        """The customer cancelled: back to where the journey came from."""
+        ...
+
+    def start_again(self, partner: str) -> str | None:
+        """Where a fresh login at *partner* begins; None when the partner is unknown."""
+        ...
+
+
+class Continue(Protocol):
+    """A page that sends the browser on to *url* by itself and shows a link besides."""
+
+    def __call__(self, url: str, visitor: Visitor) -> Response: ...
+
+
+class Hub:
+    """One per process."""
+
+    def __init__(self, partners: Partners, continue_page: Continue) -> None:
+        self._partners = partners
+        self._continue = continue_page
+
+    async def go(self, request: Request, visitor: Visitor, turn: Turn, policy: Policy) -> Response:
+        """Send the browser to the turn's step, with the cookies the turn made."""
+        match turn.step:
+            case Answer():
+                response = self.leave_for(request, visitor, await self._partners.answer(turn))
+            case Deliver():
+                response = self.leave_for(request, visitor, await self._partners.deliver(turn))
+            case OwnPage():
+                response = RedirectResponse(SHARED_PATH, status_code=303)
+            case _:
+                response = RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
+        return with_cookies(response, turn, policy)
+
+    def leave_for(self, request: Request, visitor: Visitor, url: str) -> Response:
+        """
+        Send the browser to another site.
+
+        Chromium applies a form's ``form-action`` to every redirect after its POST, over hops nobody can list beforehand, and
+        blocks after we have acted: a POST is answered by a page of ours that goes on by itself, everything else by 303.
+        """
+        if request.method == "POST":
+            return self._continue(url, visitor)
+        return RedirectResponse(url, status_code=303)
+
+
+def with_cookies(response: Response, turn: Turn, policy: Policy) -> Response:
+    """*response* setting the cookies that *turn* made."""
+    if turn.browser is not None:
+        cookies.set_browser(response, turn.browser)
+    if turn.token is not None:
+        cookies.set_session(response, turn.token, policy.broker.lifetimes.session)
+    return response

@@ -1,0 +1,125 @@
+"""
+What happens to every request: a reference id, the caller's address, limits on size, one log line. Pure ASGI.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.observe.logging import log, new_reference, set_reference
+from broker.web.visitor import client_address
+
+_MAX_BODY = 64 * 1024
+_MAX_URL = 8 * 1024
+_QUIET = frozenset({"/healthz", "/readyz"})
+
+
+class TooLarge(Exception):
+    """The body is larger than any of ours may be."""
+
+
+class RequestMiddleware:
+    """
+    Wraps the whole application.
+
+    Args:
+        issuer: its host is the only one served, besides the probes (security checklist E2).
+        trusted: networks of our own proxies.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, issuer: Callable[[], str], trusted: Callable[[], Sequence[IPv4Network | IPv6Network]]
+    ) -> None:
+        self._app = app
+        self._issuer = issuer
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reference = new_reference()
+        set_reference(reference)
+        headers = dict(scope["headers"])
+        state = scope.setdefault("state", {})
+        state["reference"] = reference
+        state["address"] = self._address(scope, headers)
+        answer = _Answer(send, reference, scope)
+        started = time.perf_counter()
+        refusal = self._refusal(scope, headers)
+        try:
+            if refusal is not None:
+                await refusal(scope, receive, answer)
+            else:
+                await self._app(scope, _limited(receive), answer)
+        except TooLarge:
+            await PlainTextResponse("The request is too large.\n", status_code=413)(scope, receive, answer)
+        finally:
+            if scope["path"] not in _QUIET:
+                took_ms = round((time.perf_counter() - started) * 1000, 1)
+                log("request", method=scope["method"], route=_route(scope), status=answer.status, ms=took_ms)
+
+    def _address(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        peer = scope["client"][0] if scope.get("client") else None
+        forwarded = headers.get(b"x-forwarded-for")
+        return client_address(peer, forwarded.decode("latin-1") if forwarded else None, self._trusted())
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp | None:
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _MAX_URL:
+            return PlainTextResponse("The address is too long.\n", status_code=414)
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > _MAX_BODY:
+            return PlainTextResponse("The request is too large.\n", status_code=413)
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if scope["path"] not in _QUIET and host != urlsplit(self._issuer()).netloc.lower():
+            return PlainTextResponse("This server does not serve that host name.\n", status_code=421)
+        return None
+
+
+class _Answer:
+    """Sends on, and remembers the status; adds what every answer carries."""
+
+    def __init__(self, send: Send, reference: str, scope: Scope) -> None:
+        self._send = send
+        self._reference = reference
+        self._scope = scope
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("x-content-type-options", "nosniff")
+            headers.setdefault("referrer-policy", "no-referrer")
+            headers.setdefault("x-frame-options", "DENY")
+            headers.setdefault("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+            headers.setdefault("cache-control", "no-store")
+            headers["x-reference"] = self._reference
+        await self._send(message)
+
+
+def _limited(receive: Receive) -> Receive:
+    """*receive* that stops reading a body that is too large, whatever its Content-Length says."""
+    total = 0
+
+    async def limited() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > _MAX_BODY:
+            raise TooLarge
+        return message
+
+    return limited
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, never the path or query, which may hold ids and codes."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"

@@ -1,0 +1,89 @@
+"""
+From a web request to a `Visitor`: cookies, language, address.
+"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from starlette.requests import HTTPConnection
+
+from broker.flows.values import Visitor
+from broker.web import cookies
+
+_MOBILE = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet", re.IGNORECASE)
+_MAX_USER_AGENT = 256
+_MAX_ACCEPT = 500
+
+
+def visitor_of(connection: HTTPConnection, *, languages: Sequence[str], default: str) -> Visitor:
+    """Who is at the other end. ``?lang=`` beats ``ui_locales`` beats ``Accept-Language``."""
+    agent = connection.headers.get("user-agent", "")[:_MAX_USER_AGENT]
+    return Visitor(
+        browser=cookies.read(connection, cookies.BROWSER),
+        session=cookies.read(connection, cookies.SESSION),
+        language=_language(connection, languages, default),
+        address=str(connection.scope.get("state", {}).get("address", "")),
+        user_agent=agent,
+        mobile=bool(_MOBILE.search(agent)),
+    )
+
+
+def client_address(peer: str | None, forwarded_for: str | None, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """
+    The customer's address: the nearest hop of ``X-Forwarded-For`` that is not a proxy of ours.
+
+    security: the header counts only when the direct peer is a trusted proxy (security checklist E3).
+    """
+    address = peer or ""
+    if not forwarded_for or not _is_in(address, trusted):
+        return address
+    for hop in reversed(forwarded_for.split(",")):
+        address = hop.strip()
+        if not _is_in(address, trusted):
+            break
+    return address if _is_address(address) else (peer or "")
+
+
+def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in networks)
+
+
+def _is_address(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _language(connection: HTTPConnection, languages: Sequence[str], default: str) -> str:
+    asked = connection.query_params.get("lang")
+    if asked in languages:
+        return asked or default
+    for wish in connection.query_params.get("ui_locales", "")[:_MAX_ACCEPT].split():
+        if (primary := wish.split("-")[0].lower()) in languages:
+            return primary
+    return _accepted(connection.headers.get("accept-language", "")[:_MAX_ACCEPT], languages) or default
+
+
+def _accepted(header: str, languages: Sequence[str]) -> str | None:
+    """The best of *languages* for an ``Accept-Language`` header (RFC 9110 section 12.5.4)."""
+    best: tuple[float, str] | None = None
+    for part in header.split(","):
+        tag, _, parameter = part.strip().partition(";")
+        primary = tag.strip().split("-")[0].lower()
+        quality = _quality(parameter)
+        if primary in languages and quality > 0 and (best is None or quality > best[0]):
+            best = (quality, primary)
+    return best[1] if best else None
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return min(1.0, max(0.0, float(value)))
+    except ValueError:
+        return 0.0
