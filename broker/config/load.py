@@ -344,7 +344,10 @@ class _Load:
         return self.config.mode is Mode.PRODUCTION
 
     def _problem(self, path: KeyPath, advice: str) -> None:
-        self.problems.append(self.document.problem(path, advice))
+        problem = self.document.problem(path, advice)
+        # What the reader refused is as good as not there, and need not be told a second time.
+        if problem.key not in {refused.key for refused in self.document.problems}:
+            self.problems.append(problem)
 
     def _mild(self, path: KeyPath, advice: str) -> None:
         self._warn(self.document, path, advice)

@@ -135,8 +135,8 @@ def test_empty_values_are_refused(nothing: str) -> None:
         (
             "a:\n  b: 1\n c: 2",
             [
-                "a.yaml:3: not valid YAML (did not find expected key); check the indentation: keys of one block start in"
-                " the same column"
+                "a.yaml:3: not valid YAML (did not find expected key); check the indentation: keys of one block start"
+                " in the same column"
             ],
         ),
     ],

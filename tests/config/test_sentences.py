@@ -63,7 +63,12 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             id="quoted-number",
         ),
         pytest.param(
-            "    port: 8700", "    port: 87000", "port:", "broker.listen.port", "must be at most 65535", id="port-too-high"
+            "    port: 8700",
+            "    port: 87000",
+            "port:",
+            "broker.listen.port",
+            "must be at most 65535",
+            id="port-too-high",
         ),
         pytest.param(
             "    enabled: true",
@@ -98,7 +103,12 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             id="list-for-text",
         ),
         pytest.param(
-            "  name: Stafett", '  name: ""', '  name: ""', "broker.name", "must have at least 1 characters", id="empty-text"
+            "  name: Stafett",
+            '  name: ""',
+            '  name: ""',
+            "broker.name",
+            "must have at least 1 characters",
+            id="empty-text",
         ),
         pytest.param(
             "    return_uris:\n      - http://127.0.0.1:8701/booking-return\n",
@@ -362,7 +372,7 @@ def test_a_file_that_is_no_config(bench: Bench) -> None:
 def test_a_missing_file_is_a_sentence(bench: Bench) -> None:
     """No stack trace for a wrong path."""
     with pytest.raises(ConfigError) as caught:
-        load(bench.folder / "nowhere.yaml")
+        load(path := bench.folder / "nowhere.yaml")
     assert caught.value.problems == (
-        f"{bench.folder / 'nowhere.yaml'}: cannot be read (No such file or directory); give the path of the config file",
+        f"{path}: cannot be read (No such file or directory); give the path of the config file",
     )
