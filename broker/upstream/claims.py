@@ -210,7 +210,7 @@ class _Reader:
                 return _is_authoritative(email, self.claims)
 
     def birthdate(self) -> date | None:
-        value = self.text("birthdate")
+        path, value = self._found("birthdate")
         if value is None:
             return None
         try:
@@ -219,22 +219,24 @@ class _Reader:
             born = None
         if born is None:
             # A year alone (0000-04-01, 1980) is legal in Core section 5.1, but no birth date to us.
-            self._note("birthdate")
+            self._note(path)
         return born
 
     def personal_number(self) -> str | None:
-        value = self.text("personal_number")
+        path, value = self._found("personal_number")
         if value is None:
             return None
         try:
             return parse_personal_number(value, today=self.now.date()).digits
         except ValueError:
-            self._note("personal_number")
+            self._note(path)
             return None
 
     def language(self) -> str | None:
-        value = self.text("language")
+        path, value = self._found("language")
         found = _LANGUAGE.fullmatch(value) if value else None
+        if value is not None and found is None:
+            self._note(path)
         return found[1].lower() + found[2].replace("_", "-") if found else None
 
     def _note(self, name: str) -> None:

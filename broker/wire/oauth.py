@@ -24,8 +24,10 @@ from authlib.oidc.discovery import (  # type: ignore[import-untyped]
     OpenIDProviderMetadata,
     get_well_known_url,
 )
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from broker.core.policy import ClientAuth
@@ -224,17 +226,20 @@ def parse_client_key(pem: str) -> ClientKey:
     Raises:
         ValueError: unreadable, or another kind of key. The text never quotes it.
     """
-    for kind, alg in ((RSAKey, "RS256"), (ECKey, "ES256")):
-        try:
-            key = kind.import_key(pem)
-            if not key.is_private or (isinstance(key, ECKey) and key.curve_name != "P-256"):
-                continue
-            if isinstance(key, RSAKey) and key.public_key.key_size < 2048:
-                continue
-            return ClientKey(key, alg, key.thumbprint())
-        except (JoseError, ValueError, TypeError):
-            continue
-    raise ValueError("not a PEM private key of RSA (2048 bits or more) or EC P-256")
+    problem = "not a PEM private key of RSA (2048 bits or more) or EC P-256"
+    try:
+        private = serialization.load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(problem) from error
+    key: RSAKey | ECKey
+    match private:
+        case rsa.RSAPrivateKey() if private.key_size >= 2048:
+            key, alg = RSAKey.import_key(private), "RS256"
+        case ec.EllipticCurvePrivateKey() if isinstance(private.curve, ec.SECP256R1):
+            key, alg = ECKey.import_key(private), "ES256"
+        case _:
+            raise ValueError(problem)
+    return ClientKey(key, alg, key.thumbprint())
 
 
 def authenticate_with_key(key: ClientKey, *, client_id: str, audience: str, jti: str, now: datetime) -> Authentication:
