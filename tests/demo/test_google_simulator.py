@@ -68,9 +68,7 @@ def form_of(page: str) -> str:
 
 def query_of(response: httpx2.Response) -> dict[str, str]:
     assert response.status_code == 303
-    return {
-        name: values[0] for name, values in parse_qs(urlsplit(response.headers["location"]).query).items()
-    }
+    return {name: values[0] for name, values in parse_qs(urlsplit(response.headers["location"]).query).items()}
 
 
 async def choose(browser: httpx2.AsyncClient, account: str = "maja", **changes: str) -> httpx2.Response:
@@ -177,9 +175,7 @@ async def test_prompt_none_works_for_the_account_used_before_and_no_other(browse
     assert "code" in query_of(await browser.get("/o/oauth2/v2/auth", params=silent))
     more = await browser.get("/o/oauth2/v2/auth", params=silent | {"scope": "openid profile"})
     assert query_of(more)["error"] == "consent_required"
-    other = await browser.get(
-        "/o/oauth2/v2/auth", params=silent | {"login_hint": "aino.korhonen@posti.example"}
-    )
+    other = await browser.get("/o/oauth2/v2/auth", params=silent | {"login_hint": "aino.korhonen@posti.example"})
     assert query_of(other)["error"] == "login_required"
 
 
@@ -308,9 +304,7 @@ async def test_published_keys_hold_no_private_part(browser):
 
 async def test_switches_are_set_over_http(browser):
     """The demo turns lies on and off without touching the process."""
-    await browser.post(
-        "/simulator/faults", data={"fault": ["expired", "wrong_nonce"], "issuer_mode": "bare_host"}
-    )
+    await browser.post("/simulator/faults", data={"fault": ["expired", "wrong_nonce"], "issuer_mode": "bare_host"})
     assert simulator_of(browser).faults == {Fault.EXPIRED, Fault.WRONG_NONCE}
     assert simulator_of(browser).issuer_mode is IssuerMode.BARE_HOST
     assert (await claims_of(browser))["iss"] == "127.0.0.1:8703"

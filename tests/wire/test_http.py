@@ -40,9 +40,7 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         yield server.sockets[0].getsockname()[1]
 
 
-def answering(
-    *head: str, body: bytes = b"{}", status: str = "200 OK", seen: list[bytes] | None = None
-) -> Handler:
+def answering(*head: str, body: bytes = b"{}", status: str = "200 OK", seen: list[bytes] | None = None) -> Handler:
     """A handler that reads one request and sends a fixed answer."""
     lines = [f"HTTP/1.1 {status}", *(head or ("Content-Type: application/json",)), "Connection: close"]
     lines.append(f"Content-Length: {len(body)}")
@@ -94,9 +92,7 @@ async def fetching(**options) -> AsyncIterator[Fetcher]:
 async def test_get_and_post_give_status_headers_and_object():
     """A JSON object comes back whole, header names in lower case; forms and Basic go out as asked."""
     seen: list[bytes] = []
-    handler = answering(
-        "Content-Type: application/json; charset=utf-8", "X-Thing: a", body=b'{"a":1}', seen=seen
-    )
+    handler = answering("Content-Type: application/json; charset=utf-8", "X-Thing: a", body=b'{"a":1}', seen=seen)
     async with serving(handler) as port, fetching() as fetcher:
         got = await fetcher.get_json(f"http://127.0.0.1:{port}/x?q=1")
         assert (got.status, got.json, got.headers["x-thing"]) == (200, {"a": 1}, "a")
@@ -200,9 +196,7 @@ async def test_plain_http_needs_a_listed_network():
             await fetcher.get_json("http://shop.example/")
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fd00:ec2::254"]
-)
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fd00:ec2::254"])
 async def test_a_name_that_leads_into_a_private_network_is_blocked(address):
     """The name looks public, its address is not."""
     async with fetching(allow_private_networks=(), resolver=Names([address])) as fetcher:
@@ -256,9 +250,7 @@ async def test_a_huge_body_is_cut_off(announced):
         nonlocal sent
         await reader.readuntil(b"\r\n\r\n")
         length = b"Content-Length: 10000000000\r\n" if announced else b""
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n" + length + b"\r\n"
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n" + length + b"\r\n")
         while sent < 50_000_000:
             writer.write(b" " * 65536)
             sent += 65536
