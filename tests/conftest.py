@@ -1,12 +1,15 @@
 """What all tests share: real servers, each started when first asked for, and the golden files."""
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
-from tests import servers
+from tests import servers, stage
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
@@ -100,3 +103,25 @@ def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
 def chromium_path() -> Path:
     """The browser to drive, as playwright's ``executable_path``; as root it also wants ``--no-sandbox``."""
     return servers.chromium_path()
+
+
+@pytest.fixture(scope="session")
+def prepared_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files a staged broker's config refers to, made once."""
+    return stage.prepare(tmp_path_factory.mktemp("stage") / "prepared")
+
+
+@pytest.fixture
+def stage_folder(prepared_stage: Path) -> Iterator[Path]:
+    """A folder of one's own with those files, beside the keys that all share."""
+    folder = Path(tempfile.mkdtemp(dir=prepared_stage.parent))
+    shutil.copytree(prepared_stage, folder, dirs_exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture
+async def staged(stage_folder: Path) -> AsyncIterator[stage.Stage]:
+    """A whole broker in-process on the shipped example, with played providers."""
+    async with stage.open_stage(stage_folder) as opened:
+        yield opened

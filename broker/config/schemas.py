@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -48,20 +49,25 @@ class Schema:
     fields: tuple[PayloadField, ...]
 
 
-def read_schema(data: bytes, file: str, default_language: str) -> tuple[Schema | None, list[Problem]]:
-    """Check one schema file; *file* is how problems name it."""
+@lru_cache(maxsize=256)
+def read_schema(data: bytes, file: str, default_language: str) -> tuple[Schema | None, tuple[Problem, ...]]:
+    """
+    Check one schema file; *file* is how problems name it.
+
+    Remembered: a reload does not check again what has not changed.
+    """
     document, content = _parse(data, file)
     if document.problems:
-        return None, list(document.problems)
+        return None, document.problems
     if problem := _invalid(document, content):
-        return None, [problem]
+        return None, (problem,)
     walk = _Walk(document, default_language)
     fields = tuple(walk.root(content))
     if not fields and not walk.problems:
         walk.problems.append(document.problem((), "has no fields; name at least one under properties"))
     if len(fields) > MAX_FIELDS:
         walk.problems.append(document.problem((), f"has more than {MAX_FIELDS} fields; no customer reads that"))
-    return (None if walk.problems else Schema(content, fields)), walk.problems
+    return (None if walk.problems else Schema(content, fields)), tuple(walk.problems)
 
 
 def _parse(data: bytes, file: str) -> tuple[Document, Any]:

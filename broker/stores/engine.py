@@ -34,7 +34,9 @@ _DRIVERS = {
 }
 
 _REFUSED = ("22", "23")
-"""SQLSTATE classes that blame the values and not the server: data exception, integrity constraint violation."""
+"""
+SQLSTATE classes that blame the values and not the server: data exception, integrity constraint violation.
+"""
 
 
 class Database:
@@ -58,9 +60,12 @@ class Database:
         self._where = address.database if self.dialect == "sqlite" else f"{address.host}:{address.port or 5432}"
         self._timeout_s = timeout_s
         self._engine = _engine(address, timeout_s, pool_size, pgbouncer)
-        self._transactional = self._engine.execution_options(
+        transactional = self._engine.execution_options(
             isolation_level="SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
         )
+        # A pooler may give preparing and executing to two servers unless a transaction holds them together.
+        self._single = transactional if pgbouncer else self._engine
+        self._transactional = transactional
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -68,7 +73,7 @@ class Database:
         A connection on which each statement is a transaction of its own. Raises StoreDown, also from
         inside.
         """
-        async with self._bounded(), self._engine.connect() as connection:
+        async with self._bounded(), self._single.begin() as connection:
             yield connection
 
     @asynccontextmanager
@@ -130,7 +135,12 @@ def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> 
     sqlite = address.get_backend_name() == "sqlite"
     connect_args: dict[str, Any] = {"timeout": timeout_s}
     if pgbouncer and not sqlite:
-        connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        connect_args |= {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            # A name would stay in the pooler's connection and meet the same name of another process there.
+            "prepared_statement_name_func": str,
+        }
     options: dict[str, Any] = {
         "isolation_level": "AUTOCOMMIT",
         "pool_reset_on_return": None,

@@ -15,7 +15,7 @@ _WAIT_S = 60.0
 _LOCK = 0x5374_6166  # any number that nothing else in the database locks
 
 
-async def migrate(url: str) -> None:
+async def migrate(url: str, *, pgbouncer: bool = False) -> None:
     """
     Upgrade to `head_revision`, from empty or any earlier version; nothing happens when it is there already.
 
@@ -23,12 +23,12 @@ async def migrate(url: str) -> None:
     nothing is carried out.
 
     Args:
-        url: as `Database` takes it.
+        url, pgbouncer: as `Database` takes them.
     Raises:
         ConfigError: the database was made by a later version.
         StoreDown: not reachable, or no turn within a minute.
     """
-    database = Database(url, timeout_s=_WAIT_S)
+    database = Database(url, timeout_s=_WAIT_S, pgbouncer=pgbouncer)
     try:
         async with database.alone(_LOCK) as connection:
             await connection.run_sync(_upgrade)
@@ -49,9 +49,7 @@ def _upgrade(connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        problem = (
-            f"The database was made by a later version ({error}): run that version, or restore a backup."
-        )
+        problem = f"The database was made by a later version ({error}): run that version, or restore a backup."
         raise ConfigError((problem,)) from None
 
 

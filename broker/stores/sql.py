@@ -32,9 +32,7 @@ CONSENTS_KEPT = timedelta(days=365)
 class SqlRecords:
     """`Records` in SQL. Arguments as `Database` describes them."""
 
-    def __init__(
-        self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False
-    ) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
 
     async def find_or_create_customer(
@@ -149,9 +147,7 @@ class SqlRecords:
         table = tables.transfers
         async with self._database.connection() as connection:
             return (
-                await _changed(
-                    connection, update(table).where(table.c.id == transfer).values(state=state, **changes)
-                )
+                await _changed(connection, update(table).where(table.c.id == transfer).values(state=state, **changes))
                 > 0
             )
 
@@ -223,9 +219,10 @@ class SqlRecords:
 
     async def ping(self) -> None:
         """Return if the database answers and takes writes (a standby does not). Raises StoreDown."""
-        standby = "SELECT pg_is_in_recovery()" if self._database.dialect == "postgresql" else "SELECT 0"
+        postgres = self._database.dialect == "postgresql"
+        ask = "SELECT current_setting('transaction_read_only')" if postgres else "SELECT 'off'"
         async with self._database.connection() as connection:
-            if (await connection.execute(text(standby))).scalar():
+            if (await connection.execute(text(ask))).scalar() != "off":
                 raise self._database.down("read-only")
 
     async def close(self) -> None:
@@ -264,9 +261,7 @@ class SqlRecords:
         async with self._database.connection() as connection:
             await self._insert_once(connection, table, _columns(value), "id")
 
-    async def _insert_once(
-        self, connection: AsyncConnection, table: Table, row: dict[str, Any], *key: str
-    ) -> bool:
+    async def _insert_once(self, connection: AsyncConnection, table: Table, row: dict[str, Any], *key: str) -> bool:
         """
         Insert unless a row with this key is there; waits for one that is just being written. True if
         inserted.

@@ -22,7 +22,7 @@ from ..website.pages import Pages, SameOriginPosts, own_path
 from ..website.visits import Visits
 from . import diary
 from .accounts import Account, Accounts, Recognition
-from .arrival import Arrival, Gone, Handoffs, NoAccess, handoff_id
+from .arrival import Arrival, Gone, Handoffs, handoff_id
 from .diary import Booking, Diary, Job, Slot
 
 Clock = Callable[[], datetime]
@@ -278,7 +278,8 @@ class Garage:
         """
         Bring `visit.arrival` up to date; the page to show instead when there is nothing to show.
 
-        Data we were already given may be used while the broker is out of reach, but not after it said "gone".
+        Data we were already given may be used while it cannot be read again (broker out of reach, our token run
+        out while she was choosing a time), but not after the broker said no.
         """
         if visit.customer is None:
             return None
@@ -287,7 +288,7 @@ class Garage:
         except Gone:
             visit.arrival, visit.handoff = None, ""
             return self._message(request, "gone", status=410, action="/booking/guest")
-        except (NoAccess, BrokerUnavailable):
+        except BrokerUnavailable:
             if visit.arrival is None:
                 visit.handoff = ""
                 return self._message(request, "data_down", status=503, action="/booking/guest")

@@ -17,10 +17,6 @@ class Gone(Exception):
     """There is no such data for us any more: withdrawn, too old, or the reference has been used."""
 
 
-class NoAccess(Exception):
-    """Our access to the data has run out; a new login renews it."""
-
-
 @dataclass(frozen=True)
 class Item:
     """Tyres that come with the customer, or are sent here."""
@@ -68,16 +64,13 @@ class Handoffs:
         """
         Fetch what *customer* agreed to share.
 
-        Raises: Gone, NoAccess, BrokerUnavailable.
+        Raises: Gone also when our token is refused although it has not run out: then it was taken back.
+            BrokerUnavailable.
         """
         answer = await self._login.call_as_customer("GET", f"/handoffs/{handoff_id}", customer)
-        match answer.status_code:
-            case 200:
-                return arrival_from(answer.json())
-            case 401 | 403:
-                raise NoAccess
-            case _:
-                raise Gone
+        if answer.status_code != 200:
+            raise Gone
+        return arrival_from(answer.json())
 
     async def read_as_guest(self, reference: str) -> Arrival:
         """

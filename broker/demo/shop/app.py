@@ -224,6 +224,8 @@ class Shop:
         except (BrokerUnavailable, LoginRefused) as error:
             return self._login_problem(request, error)
         visit = self._visits.renew(request)
+        if visit.customer and visit.customer.subject != customer.subject:
+            visit.car, visit.orders = None, []
         visit.customer = customer
         account = self._accounts.setdefault(customer.subject, Account())
         visit.contact = _contact(await self._login.userinfo(customer), account.contact)
@@ -318,14 +320,13 @@ def create_app(
     """
     Build the tyre shop.
 
-    Registered at the broker as redirect URI `{base_url}/login/callback`, post-logout URI `{base_url}/logged-
-    out` and return URI for handoffs `{base_url}/booking-return`.
+    Registered at the broker as redirect URI `{base_url}/login/callback`, post-logout URI
+    `{base_url}/logged-out` and return URI for handoffs `{base_url}/booking-return`.
 
     Args:
         issuer: the broker's issuer URL, all that is needed to find its endpoints.
         base_url: this shop's origin, without a slash at the end.
-        partner, partner_name: the garage that fits the tyres: its name in the broker's partner list, and to
-            people.
+        partner, partner_name: the garage that fits the tyres: its name in the broker's list, and to people.
         http_transport: replaces the network, for tests.
         now: the time, aware UTC.
     """

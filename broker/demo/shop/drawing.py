@@ -2,8 +2,8 @@
 Pictures of tyres, drawn by arithmetic: no photographs to license, and each model shows its own tread.
 
 A tyre stands three quarters towards us: two equal ellipses, the far one to the left, joined by the tread. A
-    point of the tread is (angle around the wheel, 0..1 across it), so every groove is a line through such
-    points.
+point of the tread is (angle around the wheel, 0..1 across it), so every groove is a line through such
+points.
 """
 
 from math import cos, pi, sin
@@ -17,12 +17,13 @@ _HOLE = 0.585
 
 def draw_tyre(tyre: Tyre) -> str:
     """An SVG picture of *tyre*, 400 by 400, transparent background."""
+    tread = "".join(_tread(tyre))
     parts = [
         _DEFINITIONS,
         '<ellipse cx="196" cy="376" rx="158" ry="12" fill="#0a1a26" opacity=".25"/>',
         '<g mask="url(#hollow)">',
         f'<path d="{_outline()}" fill="url(#tread)"/>',
-        f'<clipPath id="band"><path d="{_outline()}"/></clipPath><g clip-path="url(#band)">{"".join(_tread(tyre))}</g>',
+        f'<clipPath id="band"><path d="{_outline()}"/></clipPath><g clip-path="url(#band)">{tread}</g>',
         _sidewall(tyre),
         "</g>",
     ]
@@ -147,6 +148,10 @@ def _arc(scale: float, *, over: bool) -> str:
     return f"M{_NEAR_X - rx:.1f} {_Y}A{rx:.1f} {ry:.1f} 0 0 {int(over)} {_NEAR_X + rx:.1f} {_Y}"
 
 
+def _hole(x: float) -> str:
+    return f'<ellipse cx="{x}" cy="{_Y}" rx="{_RX * _HOLE:.1f}" ry="{_RY * _HOLE:.1f}"/>'
+
+
 _DEFINITIONS = f"""<defs>
 <linearGradient id="tread" x1="0" y1="0" x2="1" y2="0">
 <stop offset="0" stop-color="#1a232a"/><stop offset=".3" stop-color="#3a464f"/>
@@ -156,7 +161,6 @@ _DEFINITIONS = f"""<defs>
 <stop offset="1" stop-color="#12181d"/></linearGradient>
 <linearGradient id="inside" x1="0" y1="0" x2="1" y2="0">
 <stop offset="0" stop-color="#0c1115"/><stop offset="1" stop-color="#222c34"/></linearGradient>
-<clipPath id="hole"><ellipse cx="{_NEAR_X}" cy="{_Y}" rx="{_RX * _HOLE:.1f}" ry="{
-    _RY * _HOLE:.1f}"/></clipPath> <mask id="hollow"><rect width="400" height="400" fill="#fff"/> <g clip-
-path="url(#hole)"><ellipse cx="{_FAR_X + 22}" cy="{_Y}" rx="{_RX * _HOLE:.1f}" ry="{_RY * _HOLE:.1f}"/></g>
-</mask></defs>"""
+<clipPath id="hole">{_hole(_NEAR_X)}</clipPath>
+<mask id="hollow"><rect width="400" height="400" fill="#fff"/>
+<g clip-path="url(#hole)">{_hole(_FAR_X + 22)}</g></mask></defs>"""

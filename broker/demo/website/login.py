@@ -165,7 +165,11 @@ class Login:
     async def call_as_customer(
         self, method: str, path: str, signed_in: SignedIn, *, body: Mapping[str, Any] | None = None
     ) -> httpx2.Response:
-        """Call the broker at *path* with the customer's access token. Raises: BrokerUnavailable."""
+        """
+        Call the broker at *path* with the customer's access token.
+
+        Raises: BrokerUnavailable, also when the token has run out by the clock.
+        """
         try:
             answer: httpx2.Response = await self._authlib.request(
                 method, self.issuer + path, token=signed_in.token, json=body

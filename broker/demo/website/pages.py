@@ -87,7 +87,7 @@ class SameOriginPosts:
     Refuses form posts that another site sent, by Fetch Metadata and `Origin`.
 
     security: a SameSite cookie does not help between the demo's sites, since browsers count every port of
-        127.0.0.1 as one site. *open_paths* accept posts from anywhere.
+    127.0.0.1 as one site. *open_paths* accept posts from anywhere.
     """
 
     def __init__(self, app: ASGIApp, *, base_url: str, open_paths: frozenset[str] = frozenset()) -> None:
