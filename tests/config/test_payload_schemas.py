@@ -30,7 +30,7 @@ def text(**more: Any) -> dict[str, Any]:
 def test_fields_are_the_leaves_in_the_order_of_the_schema() -> None:
     """A field is what a customer agrees to: a leaf by its dotted name; a list is one."""
     found, problems = read_schema((example_folder() / "schemas/tyre-fitting-v1.json").read_bytes(), "s.json", "en")
-    assert problems == []
+    assert problems == ()
     assert found is not None
     assert [field.name for field in found.fields][:7] == [
         "vehicle.registration_number",
@@ -58,7 +58,7 @@ def test_what_guests_get_of_the_example_identifies_nobody() -> None:
 def test_every_field_of_the_example_has_a_label_in_every_language(language: str) -> None:
     """Customers agree to what they can read."""
     found, problems = read_schema((example_folder() / "schemas/tyre-fitting-v1.json").read_bytes(), "s.json", language)
-    assert problems == []
+    assert problems == ()
     assert found is not None
     assert all(field.labels[language] for field in found.fields)
 
