@@ -30,11 +30,15 @@ ISSUER = "http://localhost:8700"
 
 
 class Network(httpx2.AsyncBaseTransport):
-    """The sites by origin; those in `down` cannot be reached. Every request made is kept in `seen`."""
+    """
+    The sites by origin. Those in `down` cannot be reached; the answers to paths in `lost` do not arrive. Every request
+    made is kept in `seen`.
+    """
 
     def __init__(self) -> None:
         self._sites: dict[str, httpx2.ASGITransport] = {}
         self.down: set[str] = set()
+        self.lost: set[str] = set()
         self.seen: list[httpx2.Request] = []
 
     def add(self, origin: str, app: ASGIApp) -> None:
@@ -45,7 +49,10 @@ class Network(httpx2.AsyncBaseTransport):
         origin = f"{request.url.scheme}://{request.url.netloc.decode()}"
         if origin in self.down or origin not in self._sites:
             raise httpx2.ConnectError("refused", request=request)
-        return await self._sites[origin].handle_async_request(request)
+        answer = await self._sites[origin].handle_async_request(request)
+        if request.url.path in self.lost:
+            raise httpx2.ReadTimeout("the answer got lost", request=request)
+        return answer
 
     def browser(self, language: str = "sv") -> httpx2.AsyncClient:
         """A customer's browser: keeps cookies, follows redirects."""
@@ -86,6 +93,7 @@ class FakeBroker:
     check of the site is to fail.
     """
 
+    issuer: str = ISSUER
     customer: str = "anna"
     profile: dict[str, Any] = field(default_factory=lambda: {"name": "Anna Lind"})
     decision: str = "share"
@@ -108,7 +116,7 @@ class FakeBroker:
         return list(self.handoffs.values())[-1]
 
     def link(self, handoff: Handoff) -> str:
-        return f"{ISSUER}/h/{handoff.id}"
+        return f"{self.issuer}/h/{handoff.id}"
 
     def forget_tokens(self) -> None:
         """Every access token has expired."""
@@ -136,12 +144,12 @@ class FakeBroker:
     async def _discovery(self, request: Request) -> Response:
         return JSONResponse(
             {
-                "issuer": "https://elsewhere.example" if self.lie == "issuer" else ISSUER,
-                "authorization_endpoint": f"{ISSUER}/authorize",
-                "token_endpoint": f"{ISSUER}/token",
-                "userinfo_endpoint": f"{ISSUER}/userinfo",
-                "jwks_uri": f"{ISSUER}/jwks",
-                "end_session_endpoint": f"{ISSUER}/logout",
+                "issuer": "https://elsewhere.example" if self.lie == "issuer" else self.issuer,
+                "authorization_endpoint": f"{self.issuer}/authorize",
+                "token_endpoint": f"{self.issuer}/token",
+                "userinfo_endpoint": f"{self.issuer}/userinfo",
+                "jwks_uri": f"{self.issuer}/jwks",
+                "end_session_endpoint": f"{self.issuer}/logout",
                 "response_types_supported": ["code"],
                 "id_token_signing_alg_values_supported": ["RS256", "ES256", "HS256"],
                 "code_challenge_methods_supported": ["S256"],
@@ -159,7 +167,7 @@ class FakeBroker:
         assert asked["code_challenge_method"] == "S256"
         assert asked["state"]
         assert asked["nonce"]
-        issuer = "https://elsewhere.example" if self.lie == "response_iss" else ISSUER
+        issuer = "https://elsewhere.example" if self.lie == "response_iss" else self.issuer
         answer = {"state": asked["state"], "iss": issuer}
         if self.lie == "response_without_iss":
             del answer["iss"]
@@ -186,14 +194,14 @@ class FakeBroker:
             handoff.state = "redeemed"
             answer["scope"] = "openid handoff:read"
             answer["authorization_details"] = [
-                {"type": f"{ISSUER}/handoff/{handoff.request['type']}", "handoff": handoff.id}
+                {"type": f"{self.issuer}/handoff/{handoff.request['type']}", "handoff": handoff.id}
             ]
         return JSONResponse(answer)
 
     def _id_token(self, client: Client, grant: Mapping[str, str]) -> str:
         now = int(time.time())
         claims: dict[str, Any] = {
-            "iss": "https://elsewhere.example" if self.lie == "iss" else ISSUER,
+            "iss": "https://elsewhere.example" if self.lie == "iss" else self.issuer,
             "sub": f"{client.partner}-{grant['customer']}",
             "aud": "somebody-else" if self.lie == "aud" else client.client_id,
             "nonce": "another" if self.lie == "nonce" else grant["nonce"],
@@ -256,7 +264,7 @@ class FakeBroker:
         if handoff.state in ("redeemed", "acknowledged"):
             return _to(f"{garage.origin}/", {"handoff": "already"})
         handoff.state = "started"
-        return _to(f"{garage.origin}/login/start", {"iss": ISSUER, "login_hint": self.hint(handoff)})
+        return _to(f"{garage.origin}/login/start", {"iss": self.issuer, "login_hint": self.hint(handoff)})
 
     def guest_reference(self, handoff: Handoff) -> str:
         reference = secrets.token_urlsafe()
@@ -325,23 +333,20 @@ class FakeBroker:
             return client if client and client.secret == secret and client.key is None else None
         assertion = form.get("client_assertion") or (value if scheme == "Bearer" else "")
         for client in self.clients.values():
-            if client.key and _is_assertion(assertion, client):
+            if client.key and self._is_assertion(assertion, client, client.key):
                 return client
         return None
 
-
-def _is_assertion(assertion: str, client: Client) -> bool:
-    if assertion.count(".") != 2:
-        return False
-    assert client.key is not None
-    claims = jwt.decode(assertion, client.key, algorithms=["ES256"]).claims
-    audience = claims["aud"]
-    return bool(
-        claims["iss"] == claims["sub"] == client.client_id
-        and audience in (ISSUER, f"{ISSUER}/token")
-        and claims["exp"] > time.time()
-        and claims["jti"]
-    )
+    def _is_assertion(self, assertion: str, client: Client, key: ECKey) -> bool:
+        if assertion.count(".") != 2:
+            return False
+        claims = jwt.decode(assertion, key, algorithms=["ES256"]).claims
+        return bool(
+            claims["iss"] == claims["sub"] == client.client_id
+            and claims["aud"] in (self.issuer, f"{self.issuer}/token")
+            and claims["exp"] > time.time()
+            and claims["jti"]
+        )
 
 
 def _proves(verifier: str, grant: Mapping[str, str]) -> bool:
