@@ -59,7 +59,11 @@ class Database:
         self.dialect = address.get_backend_name()
         self._where = address.database if self.dialect == "sqlite" else f"{address.host}:{address.port or 5432}"
         self._timeout_s = timeout_s
-        self._engine = _engine(address, timeout_s, pool_size, pgbouncer)
+        size = 1 if self.dialect == "sqlite" else pool_size
+        self._engine = _engine(address, timeout_s, size, pgbouncer)
+        # Callers wait here and not in the engine's pool: there, nobody is woken when the one who was making a
+        # connection fails or is cancelled, and the rest would wait their full time for nothing.
+        self._slots = asyncio.Semaphore(size)
         transactional = self._engine.execution_options(
             isolation_level="SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
         )
@@ -73,13 +77,13 @@ class Database:
         A connection on which each statement is a transaction of its own. Raises StoreDown, also from
         inside.
         """
-        async with self._bounded(), self._single.begin() as connection:
+        async with self._bounded(), self._slots, self._single.begin() as connection:
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction, committed at the end. Raises StoreDown, also from inside."""
-        async with self._bounded(), self._transactional.begin() as connection:
+        async with self._bounded(), self._slots, self._transactional.begin() as connection:
             yield connection
 
     @asynccontextmanager
@@ -148,7 +152,7 @@ def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> 
         "connect_args": connect_args,
     }
     if address.database not in (None, "", ":memory:") or not sqlite:
-        options |= {"pool_size": 1 if sqlite else pool_size, "max_overflow": 0, "pool_timeout": timeout_s}
+        options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": timeout_s}
     engine = create_async_engine(address, **options)
     if sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)

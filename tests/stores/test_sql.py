@@ -1,0 +1,205 @@
+"""
+What `SqlRecords` does when its database is gone, slow, locked or wrong; the rest is in the contract
+suite.
+"""
+
+import asyncio
+import socket
+import sqlite3
+import time
+import traceback
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from broker.errors import StafettError, StoreDown
+from broker.stores.migrate import migrate
+from broker.stores.ports import AuditEvent, Customer, LinkedIdentity
+from broker.stores.sql import SqlRecords
+from tests.servers import PostgresServer, free_port
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def records(migrated_url: str) -> AsyncIterator[SqlRecords]:
+    """Waits half a second at most."""
+    store = SqlRecords(migrated_url, timeout_s=0.5)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def only_postgres(postgres_url: str) -> AsyncIterator[SqlRecords]:
+    await migrate(postgres_url)
+    store = SqlRecords(postgres_url, timeout_s=0.5)
+    yield store
+    await store.close()
+
+
+async def login(records: SqlRecords, name: str = "c1") -> bool:
+    identity = LinkedIdentity(f"lookup-{name}", name, "bankid", b"x", NOW, NOW)
+    return (await records.find_or_create_customer(identity, Customer(name, NOW, None)))[2]
+
+
+async def seconds_until_down(records: SqlRecords) -> float:
+    begun = time.monotonic()
+    with pytest.raises(StoreDown):
+        await login(records)
+    return time.monotonic() - begun
+
+
+async def test_no_database_is_down_at_once(tmp_path: Path) -> None:
+    """A server or a folder that is not there is not waited for."""
+    for url in (f"postgresql://127.0.0.1:{free_port()}/x", f"sqlite:///{tmp_path}/missing/records.sqlite3"):
+        records = SqlRecords(url)
+        assert await seconds_until_down(records) < 1
+        with pytest.raises(StoreDown):
+            await records.ping()
+        with pytest.raises(StoreDown):
+            await records.schema_version()
+        await records.close()
+
+
+async def test_a_database_that_never_answers_is_down_in_time() -> None:
+    """A listener that swallows the handshake costs no more than the time allowed."""
+    with socket.create_server(("127.0.0.1", 0)) as quiet:
+        records = SqlRecords(f"postgresql://u:pw@127.0.0.1:{quiet.getsockname()[1]}/x", timeout_s=0.2)
+        assert await seconds_until_down(records) < 2
+        await records.close()
+
+
+async def test_a_database_without_tables_is_down(empty_url: str) -> None:
+    """Somebody forgot to migrate: an error for the operator, and no miss for the customer."""
+    records = SqlRecords(empty_url)
+    with pytest.raises(StoreDown):
+        await login(records)
+    with pytest.raises(StoreDown):
+        await records.get_customer("c1")
+    await records.close()
+
+
+async def test_a_restarted_server_is_used_again_by_itself(
+    postgres_server: PostgresServer, only_postgres: SqlRecords
+) -> None:
+    """Dead connections are replaced before they are used; what was committed is still there."""
+    assert await login(only_postgres) is True
+    await asyncio.gather(*(only_postgres.ping() for _ in range(10)))
+    postgres_server.execute("CHECKPOINT")
+    postgres_server.stop()
+    await seconds_until_down(only_postgres)
+    postgres_server.start()
+    assert await login(only_postgres) is False
+    await asyncio.gather(*(only_postgres.ping() for _ in range(10)))
+
+
+async def test_a_locked_table_is_down_in_time_and_works_afterwards(
+    postgres_url: str, only_postgres: SqlRecords
+) -> None:
+    """A migration or a backup that holds the table makes logins fail fast, not hang; later ones work."""
+    assert await login(only_postgres) is True
+    other = await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
+    async with other.transaction():
+        await other.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
+        took = await asyncio.gather(*(seconds_until_down(only_postgres) for _ in range(15)))
+        assert max(took) < 4
+    await other.close()
+    assert await login(only_postgres) is False
+
+
+async def test_a_locked_file_is_down_in_time_and_works_afterwards(tmp_path: Path) -> None:
+    """Another process that writes for long makes ours fail in time."""
+    path = tmp_path / "records.sqlite3"
+    await migrate(f"sqlite:///{path}")
+    records = SqlRecords(f"sqlite:///{path}", timeout_s=0.2)
+    assert await login(records) is True
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert await seconds_until_down(records) < 3
+    assert await records.get_customer("c1") is not None, "reading goes on"
+    other.execute("COMMIT")
+    other.close()
+    assert await login(records) is False
+    await records.close()
+
+
+async def test_a_standby_is_down_for_pings_and_writes(postgres_server: PostgresServer, postgres_url: str) -> None:
+    """After a fail-over the broker may still talk to the old primary, which must not look ready."""
+    await migrate(postgres_url)
+    name = postgres_url.rpartition("/")[2]
+    postgres_server.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    records = SqlRecords(postgres_url)
+    with pytest.raises(StoreDown, match="25006"):
+        await login(records)
+    with pytest.raises(StoreDown, match="read-only"):
+        await records.ping()
+    await records.close()
+
+
+async def test_an_interrupted_caller_leaves_nothing_behind(records: SqlRecords) -> None:
+    """A browser that hangs up in the middle of a login costs at most that login."""
+    tasks = [asyncio.create_task(login(records, f"c{n}")) for n in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(result is True for result in results[1::2])
+    for n in range(20):
+        await login(records, f"c{n}")
+    assert await login(records) is False
+
+
+async def test_a_pooler_in_transaction_mode_is_catered_for(only_postgres: SqlRecords, postgres_url: str) -> None:
+    """Everything works without statements that outlive a transaction."""
+    records = SqlRecords(postgres_url, pgbouncer=True)
+    assert await login(records) is True
+    assert await login(records) is False
+    await records.add_audit([AuditEvent(NOW, "login", "ref", "c1", None, "{}")] * 3)
+    assert len(await records.audit_of("c1", 10)) == 3
+    assert await only_postgres.subject_for("c1", "s", "s1", NOW) == await records.subject_for("c1", "s", "s2", NOW)
+    await records.close()
+
+
+async def test_errors_name_the_server_and_no_values(records: SqlRecords) -> None:
+    """The database quotes the row it refuses; the operator's log must not."""
+    personal = "199001" + "012384"
+    with pytest.raises(StafettError) as refused:
+        await records.subject_for(personal, personal, personal, NOW)
+    assert refused.value.code == "records_refused"
+    told = "".join(traceback.format_exception(refused.value))
+    assert personal not in told
+    assert "INSERT" not in told
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://host/x", "host/pa/ss", "redis://:pa/ss@host", "postgresql://u:pa/ss@host:x/db", ""]
+)
+def test_a_url_that_is_not_understood_is_refused_at_start(url: str) -> None:
+    """A mistake in the config is found when the records are built, and the text does not repeat the URL."""
+    with pytest.raises(ValueError, match="not a usable database URL") as refused:
+        SqlRecords(url)
+    assert "pa/ss" not in "".join(traceback.format_exception(refused.value))
+
+
+async def test_a_wrong_password_is_down_and_not_repeated(postgres_server: PostgresServer) -> None:
+    """An operator's problem, told without the password."""
+    url = f"postgresql://nobody:wrong-password@127.0.0.1:{postgres_server.port}/postgres"
+    records = SqlRecords(url)
+    with pytest.raises(StoreDown) as down:
+        await records.ping()
+    assert "wrong-password" not in "".join(traceback.format_exception(down.value))
+    await records.close()
+
+
+async def test_sslmode_is_understood_as_libpq_does(postgres_url: str) -> None:
+    """An operator's URL says sslmode: a server without TLS is refused when TLS is required."""
+    plain = SqlRecords(f"{postgres_url}?sslmode=disable")
+    await plain.ping()
+    await plain.close()
+    strict = SqlRecords(f"{postgres_url}?sslmode=require")
+    with pytest.raises(StoreDown):
+        await strict.ping()
+    await strict.close()
