@@ -200,7 +200,7 @@ def _addresses(connect: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, str
 
 
 def _strings_with_scheme(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
+    if isinstance(value, str) and value.startswith(("http://", "https://")) and _is_address(value):
         yield path, value
     elif isinstance(value, dict):
         for key, item in value.items():
@@ -208,6 +208,14 @@ def _strings_with_scheme(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, s
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _strings_with_scheme(item, (*path, index))
+
+
+def _is_address(text: str) -> bool:
+    """Free text may look like an address without being one."""
+    try:
+        return bool(urlsplit(text).hostname)
+    except ValueError:
+        return False
 
 
 # Upstreams and partners

@@ -113,6 +113,7 @@ class _Load:
             raise self._failed()
         self.document, self.config, kinds = document, config, self.kinds
         schemas = self._schemas()
+        self._logos()
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
         secrets = self._broker_secrets()
         accepted = self._cross_checks(
@@ -210,6 +211,11 @@ class _Load:
             if schema is not None:
                 found[name] = schema
         return found
+
+    def _logos(self) -> None:
+        for name, partner in self.config.partners.items():
+            if partner.logo is not None and not (file := self.references.path(partner.logo)).is_file():
+                self._problem(("partners", name, "logo"), f"the file {file} does not exist; correct the path")
 
     # Secrets and keys
 
