@@ -383,7 +383,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, *, state: StateStore | None = None, edit: Mapping[str, str] | None = None) -> AsyncIterator[Stage]:
+async def open_stage(
+    folder: Path, *, state: StateStore | None = None, edit: Mapping[str, str] | None = None
+) -> AsyncIterator[Stage]:
     """A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML."""
     text = example_text()
     for old, new in (edit or {}).items():

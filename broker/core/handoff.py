@@ -3,7 +3,7 @@ A handoff: data from one partner to another, about one customer, for one purpose
 
     created -> opened -> bound -> consented -> started -> redeemed -> acknowledged
                            |                                 (data may be read while redeemed or acknowledged)
-                           +----> declined  (nothing shared; product data may go along as a guest, once)
+                           +----> declined  (nothing personal is shared; product data may go along with a guest)
     any of them -> expired | revoked
 
 Every change is a pure function here, saved by compare-and-set in the flow, so that of many at once one wins and the
@@ -66,7 +66,7 @@ class Handoff:
     """
     ``customer``: whom the source made it for (internal id), None for a guest order. ``bound_to``: who opened it and was
     found to be that customer. ``payload``: as the source gave it (``payload_sha256`` of it stays), cut down to what the customer
-    agreed to once she decided; ``withheld``: names she or the agreement kept back. ``guest_taken``: the product data went.
+    agreed to once she decided; ``withheld``: names she or the agreement kept back.
     """
 
     id: str
@@ -89,7 +89,6 @@ class Handoff:
     withheld: tuple[str, ...] = ()
     decided_at: datetime | None = None
     redeemed_at: datetime | None = None
-    guest_taken: bool = False
     result: Result | None = None
     reference: str | None = None
 
@@ -240,14 +239,15 @@ def redeem(handoff: Handoff, *, recipient: str, now: datetime) -> Handoff:
     return replace(handoff, state=State.REDEEMED, redeemed_at=now)
 
 
-def take_as_guest(handoff: Handoff, *, recipient: str, now: datetime) -> Handoff:
-    """The recipient fetched the product data of a declined handoff. Raises as `redeem`."""
+def may_go_as_guest(handoff: Handoff, *, recipient: str, now: datetime) -> None:
+    """
+    Return if *recipient* may have the product data now: nobody needs to be known for that, and it changes nothing.
+
+    Raises: Spent for another recipient, Gone when it expired or was revoked.
+    """
     if handoff.recipient != recipient:
         raise Spent("handoff is for another recipient", code="handoff.foreign")
     _still_open(handoff, now)
-    if handoff.state is not State.DECLINED or handoff.guest_taken:
-        raise Spent("no guest transfer is due", state=handoff.state.value)
-    return replace(handoff, guest_taken=True)
 
 
 def may_read(handoff: Handoff, *, recipient: str) -> None:

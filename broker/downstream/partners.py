@@ -5,6 +5,7 @@ Where the browser goes when a journey leaves the broker: answers, handoff starts
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode, urlsplit
 
+from broker.core.handoff import UNDECIDED, belongs_to
 from broker.core.journey import Answer, Deliver
 from broker.core.policy import Policy
 from broker.errors import Denied, Spent
@@ -45,14 +46,22 @@ class PartnerExits:
         return with_query(partner.oidc.initiate_login_uri, query)
 
     async def guest(self, turn: Turn) -> str:
-        """The recipient's guest page with a one-time reference; nothing about the customer goes along."""
+        """
+        The recipient's guest page with a one-time reference; nothing about the customer goes along.
+
+        security: only the right customer's choice is remembered as her refusal; anybody else who holds the link takes
+        the product data along and changes nothing for her.
+        """
         if turn.handoff is None:
             raise Spent("no handoff on this journey", code="journey.went_on")
-        partner = self._policy().partner(turn.handoff.value.recipient)
+        handoff = turn.handoff.value
+        partner = self._policy().partner(handoff.recipient)
         if partner is None or partner.guest_uri is None:
             raise Denied("recipient has no guest_uri", code="partner.no_guest")
-        _, reference = await self._handoffs.decline(turn.handoff.value.id)
-        return with_query(partner.guest_uri, {"ref": reference})
+        is_hers = turn.session is not None and belongs_to(handoff, turn.session.value)
+        if is_hers and handoff.state in UNDECIDED:
+            handoff = await self._handoffs.decline(handoff.id)
+        return with_query(partner.guest_uri, {"ref": self._handoffs.guest_reference(handoff)})
 
     def leave(self, turn: Turn) -> str:
         """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""

@@ -15,7 +15,7 @@ from broker.core.release import GuestTerms, HandoffTerms, Release, decide_releas
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of
-from broker.stores.ports import Count, Op, Transfer
+from broker.stores.ports import Count, Op, PutNew, Transfer
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 600
@@ -180,16 +180,22 @@ class Handoffs:
             await self._swap(held, started, now)
         return started
 
-    async def decline(self, handoff: str) -> tuple[Handoff, str]:
-        """
-        The customer goes on without sharing.
-
-        Returns: the handoff, and the one-time guest reference for the recipient.
-        """
+    async def decline(self, handoff: str) -> Handoff:
+        """The right customer goes on without sharing; repeating it changes nothing."""
         declined = await self._change(handoff, lambda old, now: core.decline(old, now=now))
         self._note("handoff.declined", declined, None)
-        expires_at = self._c.now() + self._c.policy().broker.lifetimes.guest_reference
-        return declined, self._c.tokens.seal("guest", declined.id, declined.recipient, expires_at=expires_at)
+        return declined
+
+    def guest_reference(self, handoff: Handoff) -> str:
+        """
+        A reference by which the recipient fetches the product data, once.
+
+        Raises: as `core.may_go_as_guest`.
+        """
+        now = self._c.now()
+        core.may_go_as_guest(handoff, recipient=handoff.recipient, now=now)
+        expires_at = now + self._c.policy().broker.lifetimes.guest_reference
+        return self._c.tokens.seal("guest", handoff.id, handoff.recipient, self._c.tokens.id(), expires_at=expires_at)
 
     async def redeem(self, held: Held[Handoff] | None, recipient: str) -> Handoff:
         """
@@ -211,27 +217,29 @@ class Handoffs:
 
     async def redeem_guest(self, reference: str, recipient: str) -> Reading:
         """
-        The recipient fetches the product data of a declined handoff: exactly one call succeeds.
+        The recipient fetches the product data behind a guest reference: exactly one call succeeds.
 
-        Raises: Spent.
+        Raises: Spent; Gone when the handoff may not be read any more.
         """
-        handoff_id, owner = self._c.tokens.open("guest", reference, now=self._c.now())
+        now, policy = self._c.now(), self._c.policy()
+        handoff_id, owner, unique = self._c.tokens.open("guest", reference, now=now)
         if owner != recipient:
             raise Spent("guest reference of another recipient", code="handoff.foreign")
-        held = await self._get(handoff_id)
-        if held is None:
-            raise Spent("handoff record is gone")
-        now = self._c.now()
-        taken = core.take_as_guest(held.value, recipient=recipient, now=now)
-        agreement = self._c.policy().agreement(taken.source, taken.recipient, taken.purpose)
+        shelf = self._c.shelves.handoffs
+        once = PutNew(f"guest:{unique}", b"1", 2 * policy.broker.lifetimes.guest_reference.total_seconds())
+        first, raw = await self._c.state.run(once, shelf.get(handoff_id))
+        held = shelf.read(handoff_id, raw)
+        if not first or held is None:
+            raise Spent("guest reference was used before, or its handoff is gone")
+        handoff = held.value
+        core.may_go_as_guest(handoff, recipient=recipient, now=now)
+        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is None:
-            raise Spent("agreement is gone", code="handoff.no_agreement")
-        terms = GuestTerms(agreement, self._c.policy().fields.get(taken.type, ()), taken.payload)
-        release = decide_release(terms, None, policy_version=self._c.policy().version)
-        if not await self._swap(held, taken, now):
-            raise Spent("guest reference was used at the same time", code="handoff.race")
-        self._note("handoff.guest", taken, None, given=release.given)
-        return Reading(taken, release.nested(), ())
+            raise Gone("the agreement was ended", code="handoff.no_agreement")
+        terms = GuestTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload)
+        release = decide_release(terms, None, policy_version=policy.version)
+        self._note("handoff.guest", handoff, None, given=release.given)
+        return Reading(handoff, release.nested(), ())
 
     def reading(self, handoff: Handoff | None, *, recipient: str) -> Reading:
         """

@@ -77,13 +77,18 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A login may be opened at an upstream. ``token``: what its callback must bring; ``fresh``: authenticate anew."""
+    """
+    A login may be opened at an upstream. ``token``: what its callback must bring; ``fresh``: authenticate anew.
+
+    ``login_hint``: the partner's, for the provider to make of what it will.
+    """
 
     journey: Journey
     token: str
     need: Need
     fresh: bool
     max_age_s: int | None
+    login_hint: str | None
 
 
 class Logins:
@@ -171,7 +176,7 @@ class Logins:
         Raises:
             BadAsk: it may not serve this journey. Expired, WrongBrowser.
         """
-        turn, _ = await self.load(journey, visitor, ignore_attempt=True)
+        turn, held = await self.load(journey, visitor, ignore_attempt=True)
         step = turn.step
         if not isinstance(step, Login):
             if isinstance(step, WrongCustomer):
@@ -182,7 +187,8 @@ class Logins:
         ask = turn.journey.ask
         fresh = step.reason in {"login_asked", "too_old"}
         token = f"{turn.journey.id}.{self._c.tokens.random()}"
-        return Opening(turn.journey, token, step.need, fresh, ask.max_age_s if ask else None)
+        hint = ask.login_hint if ask and ask.handoff is None and not (ask.login_hint or "").startswith("ho_") else None
+        return Opening(held.value, token, step.need, fresh, ask.max_age_s if ask else None, hint)
 
     async def attempted(
         self, journey: str, visitor: Visitor, *, upstream: str, state: bytes, token: str, waits: bool
@@ -392,7 +398,7 @@ class Logins:
     async def _turn_with(self, journey: Journey, session: Held[Session] | None, now: datetime) -> Turn:
         handoff_id = _handoff_of(journey)
         handoff: Held[Handoff] | None = None
-        if handoff_id is not None and journey.ended is None:
+        if handoff_id is not None:
             (raw,) = await self._c.state.run(self._c.shelves.handoffs.get(handoff_id))
             handoff = self._c.shelves.handoffs.read(handoff_id, raw)
         return await self._decide(journey, session, handoff, now)

@@ -120,8 +120,12 @@ _MAX_PARTNERS = 6
 
 def _problem(error: StafettError) -> Problem:
     match error:
+        case WrongBrowser(code="browser.returned_elsewhere"):
+            return Problem.RETURN_ELSEWHERE
+        case WrongBrowser(code="browser.no_cookie"):
+            return Problem.COOKIES_DROPPED
         case WrongBrowser():
-            return Problem.COOKIES_DROPPED if error.code == "browser.no_cookie" else Problem.WRONG_BROWSER
+            return Problem.WRONG_BROWSER
         case BadAsk():
             return Problem.OLD_FORM if error.code.startswith("form.") else Problem.UNKNOWN_LINK
         case Expired():

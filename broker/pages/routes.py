@@ -213,7 +213,7 @@ class JourneyPages:
                 raise BadAsk("unknown answer", code="form.answer")
 
     async def guest_again(self, request: Request) -> Response:
-        """A customer who went on without sharing comes back before the recipient took the product data."""
+        """A customer who said no comes back to the link: still welcome at the recipient, as a guest."""
         visitor = self._visitor(request)
         turn = await self._logins.look(request.path_params["journey"], visitor)
         if not (isinstance(turn.step, HandoffOver) and turn.step.why == "declined"):
@@ -256,6 +256,8 @@ class JourneyPages:
         match turn.step:
             case Late():
                 return self._late(turn)
+            case Ended() if turn.handoff is not None:
+                return RedirectResponse(self._handoffs.link(turn.handoff.value), status_code=303)
             case Ended():
                 return RedirectResponse(self._partners.start_again(turn.journey.partner) or "/", status_code=303)
             case HandoffOver(why="already"):
@@ -363,7 +365,7 @@ class JourneyPages:
         back = Way("back-to-shop", _with(handoff.return_uri, step.why), Action.BACK_TO, source.name)
         known = self._policy().partner(handoff.recipient)
         on = Way("to-recipient", known.home_uri, Action.GO_TO, recipient.name) if known else None
-        if step.why == "declined" and not handoff.guest_taken and self._has_guest_page(handoff.recipient):
+        if step.why == "declined" and self._has_guest_page(handoff.recipient):
             on = Way("continue-guest", f"/j/{turn.journey.id}/guest", Action.GO_TO, recipient.name)
         status = {"declined": HandoffStatus.DECLINED, "expired": HandoffStatus.EXPIRED}.get(
             step.why, HandoffStatus.WITHDRAWN

@@ -211,7 +211,8 @@ class ConsentPage:
     C-673/17 Planet49) and the default must be the least data (article 25(2)). "Tick all" keeps it usable.
 
     ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: end
-    of the consent, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again".
+    of the consent, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again", which
+    then holds until ``remembered_until``.
     """
 
     form: Form
@@ -222,6 +223,7 @@ class ConsentPage:
     purpose: str = ""
     until: datetime | None = None
     may_be_remembered: bool = True
+    remembered_until: datetime | None = None
     may_continue_as_guest: bool = True
     customer: str | None = None
 

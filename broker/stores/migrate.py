@@ -39,7 +39,8 @@ async def migrate(url: str, *, pgbouncer: bool = False) -> None:
 def head_revision() -> str:
     """The revision this version of the program needs."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
+    if head is None:
+        raise RuntimeError("the package holds no schema revision")
     return head
 
 

@@ -16,7 +16,7 @@ from broker.core.journey import Journey, Wait
 from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.waiting import Poll
-from broker.errors import BadAsk, Stopped, UpstreamDown, UpstreamRefused
+from broker.errors import BadAsk, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Logins, Opening, Turn
 from broker.flows.values import Visitor
@@ -186,6 +186,7 @@ class UpstreamEdge:
             now=self._clock(),
             fresh=opening.fresh,
             max_age_s=opening.max_age_s,
+            login_hint=opening.login_hint,
             device_id=name_of(visitor.browser) if visitor.browser else None,
         )
 
@@ -207,7 +208,11 @@ class UpstreamRoutes:
     async def app_return(self, request: Request) -> Response:
         """``/j/{journey}/return``, where an app sends the customer after a same-device login."""
         visitor = self._visitor(request)
-        turn = await self._edge.returned(request.path_params["journey"], params.query(request), visitor)
+        try:
+            turn = await self._edge.returned(request.path_params["journey"], params.query(request), visitor)
+        except WrongBrowser as error:
+            # security: an app that opens the return address elsewhere never completes a login there (session fixation)
+            raise WrongBrowser(error.detail, code="browser.returned_elsewhere", **error.facts) from error
         return await self._go(request, visitor, turn)
 
     def routes(self) -> list[Route]:
