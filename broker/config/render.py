@@ -26,7 +26,7 @@ class Ports:
 
 
 def example_folder() -> Path:
-    """Where the example and its schemas are: inside the installed package, else ``config/`` of the checkout."""
+    """Where the example, its schemas and logos are: inside the installed package, else ``config/`` of the checkout."""
     package = Path(str(resources.files("broker.config")))
     installed = package / "example"
     return installed if installed.is_dir() else package.parents[1] / "config"
@@ -59,12 +59,13 @@ def render_example(text: str, ports: Ports, *, data_dir: Path | None = None) -> 
 
 def write_example(folder: Path, ports: Ports, *, data_dir: Path | None = None) -> Path:
     """
-    Render the example into *folder* as ``stafett.yaml``, its schemas beside it; returns the file.
+    Render the example into *folder* as ``stafett.yaml``, its schemas and logos beside it; returns the file.
 
     The secrets it refers to (``secrets/``, ``bankid/``) are the caller's to make.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(example_folder() / "schemas", folder / "schemas", dirs_exist_ok=True)
+    for part in ("schemas", "logos"):
+        shutil.copytree(example_folder() / part, folder / part, dirs_exist_ok=True)
     path = folder / "stafett.yaml"
     path.write_text(render_example(example_text(), ports, data_dir=data_dir), "utf-8")
     return path

@@ -65,7 +65,8 @@ class Bench:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    shutil.copytree(example_folder() / "schemas", folder / "schemas")
+    for part in ("schemas", "logos"):
+        shutil.copytree(example_folder() / part, folder / part)
     (folder / "secrets").mkdir()
     for who in ("tyre-shop", "garage", "google"):
         path = folder / "secrets" / who

@@ -76,7 +76,7 @@ NO_NAME_IN_ENGLISH = (
             id="type-without-default-language",
         ),
         pytest.param(
-            [("      en: to book the fitting of your tyres\n", "")],
+            [("      en: Booking the fitting of your tyres\n", "")],
             "    purpose_texts:",
             "agreements[0].purpose_texts",
             "has no text in the default language; add en: ...",

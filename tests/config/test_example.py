@@ -62,6 +62,18 @@ async def test_the_connectors_of_the_example_can_be_built(bench: Bench) -> None:
     await fetcher.close()
 
 
+def test_a_logo_that_is_missing(bench: Bench) -> None:
+    """Known at start, not when the first customer sees the consent page."""
+    bench.edit(("logo: logos/garage.png", "logo: logos/none.png"))
+    assert bench.problems() == (
+        bench.sentence(
+            "logo: logos/none.png",
+            "partners.garage.logo",
+            f"the file {bench.folder}/logos/none.png does not exist; correct the path",
+        ),
+    )
+
+
 # Rendering
 
 
