@@ -426,8 +426,9 @@ def mask_name(name: str) -> str:
     """
     *name* so that its owner knows it and a stranger learns little: ``Maja Lind`` -> ``M••• L•••``; empty stays empty.
 
-    For pages that appear before the customer has confirmed who is sitting there. The dots do not count the letters.
+    For pages that appear before the customer has confirmed who is sitting there. The dots do not count the letters, and
+    the two words stay on one line.
     """
     words = name.split()
     ends = words[:1] + words[1:][-1:]
-    return " ".join(f"{word[0]}•••" for word in ends)
+    return "\u00a0".join(f"{word[0]}•••" for word in ends)

@@ -154,7 +154,14 @@ def _consent(said: Callable[[str], str], form: Form, shop: Party, garage: Party)
     profile = (ConsentField("email", said("E-mail"), said("maja@example.com"), is_required=True),)
     return {
         "consent": ConsentPage(
-            form, said("d1"), garage, needed + chosen, shop, purpose, until, customer=said("Maja Lind")
+            form,
+            said("d1"),
+            garage,
+            needed + chosen,
+            shop,
+            purpose,
+            remembered_until=until,
+            customer=said("Maja Lind"),
         ),
         "consent-required": ConsentPage(
             form, said("d1"), garage, needed, shop, purpose, may_be_remembered=False, may_continue_as_guest=False

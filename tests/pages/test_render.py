@@ -449,9 +449,9 @@ def test_continue_page_goes_on_by_itself() -> None:
 @pytest.mark.parametrize(
     ("name", "masked"),
     [
-        ("Maja Lind", "M••• L•••"),
+        ("Maja Lind", "M•••\u00a0L•••"),
         ("Maja", "M•••"),
-        ("Anna Maria af Ek", "A••• E•••"),
+        ("Anna Maria af Ek", "A•••\u00a0E•••"),
         ("  ", ""),
         ("", ""),
         ("Åke", "Å•••"),
