@@ -285,13 +285,13 @@ class Garage:
             return None
         try:
             visit.arrival = await self._handoffs.read(visit.customer, visit.handoff)
+            visit.name = visit.arrival.name or visit.name
         except Gone:
             visit.arrival, visit.handoff = None, ""
             return self._message(request, "gone", status=410, action="/booking/guest")
         except BrokerUnavailable:
             if visit.arrival is None:
-                visit.handoff = ""
-                return self._message(request, "data_down", status=503, action="/booking/guest")
+                return self._message(request, "data_down", status=503, action="/booking", action_text="fetch_again")
         return None
 
     def _booking_page(self, request: Request, visit: Visit, *, status: int = 200) -> Response:
