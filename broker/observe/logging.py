@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -34,8 +34,9 @@ def current_reference() -> str:
     return _reference.get()
 
 
-def configure(level: str = "info", *, json_lines: bool = True) -> None:
-    """Send all logs to standard error, ours and the libraries'; the libraries' only from warning up."""
+def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | None = None) -> None:
+    """Send all logs to *stream* (default: standard error), ours and the libraries'; the libraries' only from warning up."""
+    stream = stream or sys.stderr
     numeric = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     renderer: Any = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
@@ -47,11 +48,11 @@ def configure(level: str = "info", *, json_lines: bool = True) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+        level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s", force=True
     )
 
 

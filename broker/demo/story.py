@@ -1,0 +1,485 @@
+"""
+The story of the demo, told once and played twice: over plain HTTP, and in a real Chromium.
+
+A customer buys tyres, lets the shop tell the garage, comes back as a known customer, takes it back, comes as somebody
+else, and shares nothing at all.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.demo.driver import HttpPlayer
+from broker.demo.player import Player, Stuck
+from broker.demo.run import Addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who plays: ``bankid`` and ``google`` are keys of the simulators' people, ``plate`` a car the shop can look up."""
+
+    bankid: str
+    name: str
+    google: str
+    google_name: str
+    plate: str
+    car: str
+    sku: str
+    tyre: str
+    email: str
+    phone: str
+
+
+ANDERS = Customer(
+    bankid="anders",
+    name="Anders Lindqvist",
+    google="maja",
+    google_name="Maja Lindqvist",
+    plate="ABC 12D",
+    car="Volvo V60",
+    sku="firn-stig-18",
+    tyre="235/45 R18",
+    email="anders.lindqvist@example.com",
+    phone="070-174 06 35",
+)
+ELSA = Customer(
+    bankid="elsa",
+    name="Elsa Bergström",
+    google="erik",
+    google_name="Erik Sandell",
+    plate="RST 70E",
+    car="Volkswagen Golf",
+    sku="firn-klo-16",
+    tyre="205/55 R16",
+    email="elsa.bergstrom@example.com",
+    phone="070-174 06 36",
+)
+
+
+OPTIONAL = ("field-vehicle-make", "field-vehicle-model", "field-customer-phone")
+"""What the customer lets the garage know beyond the necessary: ids on the consent page."""
+
+
+class Report:
+    """Says what is being played and how long each step took; remembers what failed."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.failed: str | None = None
+        self._steps = 0
+
+    def chapter(self, title: str) -> None:
+        """A new part begins."""
+        self._say(f"\n  {title}")
+
+    @contextlib.asynccontextmanager
+    async def step(self, what: str, player: Player) -> AsyncIterator[None]:
+        """One step of the story; when it fails, the sentence that names it is said and the story ends."""
+        self._steps += 1
+        begun = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.failed = what
+            self._say(f"  {self._steps:3}  FAILED  {what}")
+            self._say(f"       {_words(error)}")
+            self._say(f"       at {player.address}")
+            if reference := await _reference(player):
+                self._say(f"       the page shows the reference {reference}")
+            raise StoryEnded from error
+        self._say(f"  {self._steps:3}  {(time.perf_counter() - begun) * 1000:6.0f} ms  {what}")
+
+    def verdict(self, seconds: float) -> None:
+        """The last line."""
+        verdict = f"FAILED: {self.failed}" if self.failed else f"All {self._steps} steps passed"
+        self._say(f"\n  {verdict} ({seconds:.1f} s).")
+
+
+class StoryEnded(Exception):
+    """A step failed; the report has said which."""
+
+
+async def play_all(at: Addresses, report: Report, *, pictures: Path | None, browser: bool = True) -> bool:
+    """
+    Play the whole story over HTTP and then, with *browser*, in Chromium.
+
+    Args:
+        pictures: a folder for screenshots; None for none.
+    Returns: whether every step passed.
+    """
+    begun = time.perf_counter()
+    with contextlib.suppress(StoryEnded):
+        await play_over_http(at, report)
+        if browser:
+            await play_in_chromium(at, report, pictures)
+    report.verdict(time.perf_counter() - begun)
+    return report.failed is None
+
+
+async def play_over_http(at: Addresses, report: Report) -> None:
+    """The story as Anders and Maja, without scripts. Raises StoryEnded."""
+    report.chapter("Over HTTP, as a browser without scripts")
+    player = HttpPlayer.started(at.broker)
+    try:
+        await Story(at, player, ANDERS, report).play()
+    finally:
+        await player.close()
+
+
+async def play_in_chromium(at: Addresses, report: Report, pictures: Path | None) -> None:
+    """The story as Elsa and Erik, in a headless Chromium. Raises StoryEnded."""
+    from broker.demo.chromium import Chromium
+
+    report.chapter("In Chromium")
+    browser = Chromium(pictures)
+    stranger = HttpPlayer.started(at.broker)
+    try:
+        async with report.step("Chromium starts", stranger):
+            await browser.__aenter__()
+        await Story(at, await browser.player(), ELSA, report).play()
+    finally:
+        await browser.__aexit__()
+        await stranger.close()
+
+
+class Story:
+    """The story in one browser. Each chapter leaves off where the next begins."""
+
+    def __init__(self, at: Addresses, player: Player, customer: Customer, report: Report) -> None:
+        self._at = at
+        self._player = player
+        self._customer = customer
+        self._report = report
+        self._link = ""
+        self._order = ""
+        self._plate = ""
+
+    async def play(self) -> None:
+        """All chapters."""
+        await self.buys_and_logs_in_with_a_code()
+        await self.shares_for_good()
+        await self.comes_again()
+        await self.takes_it_back()
+        await self.is_asked_again_and_cancels()
+        await self.logs_in_on_the_same_device()
+        await self.comes_with_google()
+        await self.shares_nothing()
+
+    # -- chapters ----------------------------------------------------------------------------------------
+
+    async def buys_and_logs_in_with_a_code(self) -> None:
+        """BankID on another device: the phone reads the code that is drawn on the screen."""
+        player, who = self._player, self._customer
+        async with self._step("the tyre shop shows its tyres"):
+            await player.open(f"{self._at.shop}/")
+            await player.picture("shop-start")
+            await player.picture("shop-start", phone=True)
+        async with self._step("the shop looks up the car by its plate"):
+            await player.fill("plate", who.plate)
+            await player.click("find-car")
+            _must(who.car in await player.source(), f"the shop does not know {who.plate}")
+        async with self._step("four tyres go into the basket"):
+            await player.click(f"buy-{who.sku}")
+            await player.picture("shop-basket")
+        async with self._step("logging in leads to the broker, which offers BankID and Google"):
+            await player.click("login")
+            await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
+            _must(await player.has("method-google"), "Google is not offered")
+            await player.picture("broker-choose")
+            await player.picture("broker-choose", phone=True)
+        async with self._step("BankID on another device shows a code"):
+            await player.click("method-bankid")
+            await player.wait_for(element="device-other")
+            await player.picture("broker-bankid-device")
+            await player.click("device-other")
+            await player.wait_for(element="qr")
+            await player.picture("broker-bankid-code")
+            await player.picture("broker-bankid-code", phone=True)
+        async with self._step("the phone reads the drawn code and approves"):
+            await self._approve_on_phone(await player.read_code("qr"))
+        async with self._step("the customer is logged in at the shop"):
+            await player.wait_for(element="user-name", address=self._at.shop)
+            _equal(await player.text("user-name"), who.name)
+            await player.picture("shop-logged-in")
+
+    async def shares_for_good(self) -> None:
+        """The first handoff: consent with the real values, once, with "do not ask again"."""
+        player, who = self._player, self._customer
+        await self._buys(put_in_basket=False)
+        async with self._step("the link on the receipt leads to the consent page, with the real values"):
+            await self._follow_link()
+            await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+            _must(who.plate in await player.text("field-vehicle-registration_number"), "the plate is not shown")
+            _must(who.name in await player.text("field-customer-name"), "the name is not shown")
+            _must(not await player.is_ticked("remember"), '"do not ask again" is ticked beforehand')
+            for optional in OPTIONAL:
+                _must(not await player.is_ticked(optional), f"{optional} is ticked beforehand")
+            await player.picture("broker-consent")
+            await player.picture("broker-consent", phone=True)
+        async with self._step('the customer ticks "do not ask again" and shares'):
+            await self._tick_optional()
+            await player.tick("remember")
+            await player.picture("broker-consent-ticked")
+            await player.click("share")
+            await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
+        async with self._step("she stands logged in at the garage, car and tyres filled in"):
+            await self._check_arrival()
+            await player.picture("garage-booking")
+            await player.picture("garage-booking", phone=True)
+        async with self._step("she books a time"):
+            await self._book()
+            await player.picture("garage-booked")
+        async with self._step('the used link leads to the garage, which says "already transferred"'):
+            await player.open(self._link)
+            await player.wait_for(address=f"{self._at.garage}/?handoff=already")
+            await player.picture("garage-already")
+        async with self._step("the shop sees that the fitting is booked"):
+            await player.open(f"{self._at.shop}/orders")
+            _must('class="progress booked"' in await player.source(), "the order is not shown as booked")
+            await player.picture("shop-orders")
+
+    async def comes_again(self) -> None:
+        """A remembered consent: from the shop to the garage without a page of the broker."""
+        player = self._player
+        await self._buys()
+        async with self._step("the link leads straight to the garage: no login page, no consent page"):
+            before = len(player.shown)
+            await self._follow_link()
+            await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
+            asked = [page for page in player.shown[before:] if page.startswith(self._at.broker)]
+            _must(not asked, f"the broker showed {asked}")
+            await self._check_arrival()
+            await player.picture("garage-second-time")
+
+    async def takes_it_back(self) -> None:
+        """Withdrawal on "What I share" holds at once."""
+        player = self._player
+        async with self._step('"What I share" lists what the garage may have'):
+            await player.open(f"{self._at.broker}/shared")
+            await player.wait_for(element="customer")
+            _must(bool(await player.elements("withdraw-")), "no live consent is listed")
+            await player.picture("broker-what-i-share")
+            await player.picture("broker-what-i-share", phone=True)
+        async with self._step("one click each withdraws"):
+            while waiting := await player.elements("withdraw-"):
+                await player.click(waiting[0])
+                await player.wait_for(element="customer", address=f"{self._at.broker}/shared?withdrawn=garage")
+            _must(await player.has("nothing-shared"), "something is still shared")
+            await player.picture("broker-withdrawn")
+        async with self._step("the garage gets the data no more"):
+            await player.open(f"{self._at.garage}/booking")
+            source = await player.source()
+            _must(self._customer.plate not in source, "the garage still shows the plate")
+            await player.picture("garage-withdrawn")
+
+    async def is_asked_again_and_cancels(self) -> None:
+        """After withdrawing, consent is asked again; cancelling leads back to the shop."""
+        player = self._player
+        await self._buys()
+        async with self._step("after withdrawing, the consent page is shown again"):
+            await self._follow_link()
+            await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+        async with self._step("cancelling leads back to the shop"):
+            await player.click("cancel")
+            await player.wait_for(element="link-again", address=f"{self._at.shop}/orders/")
+            await player.picture("shop-cancelled")
+        async with self._step("a new link is asked about too; this time she shares once, and less"):
+            await player.click("link-again")
+            await player.wait_for(element="book-fitting")
+            await self._follow_link()
+            await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+            await player.click("share")
+            await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
+            _equal(await player.text("vehicle-model"), "")
+
+    async def logs_in_on_the_same_device(self) -> None:
+        """BankID on this device: the app opens, and comes back in a new tab."""
+        player = self._player
+        await self._logs_out()
+        async with self._step("BankID on this device opens the app in another tab"):
+            await self._starts_login()
+            await player.click("method-bankid")
+            await player.wait_for(element="device-same")
+            await player.click("device-same")
+            await player.wait_for(element="launch")
+            await player.picture("broker-bankid-launch")
+            tab = await player.new_tab()
+            await tab.open(await player.attribute("launch", "href"))
+            await tab.click(f"person-{self._customer.bankid}")
+            await tab.picture("app-approve")
+        async with self._step("the new tab goes on and ends at the shop, logged in"):
+            await tab.click("approve")
+            await tab.wait_for(element="user-name", address=self._at.shop)
+            _equal(await tab.text("user-name"), self._customer.name)
+        async with self._step("the old tab is led on too"):
+            await player.wait_for(address=self._at.shop)
+            await tab.close()
+
+    async def comes_with_google(self) -> None:
+        """Another customer in the same browser, with Google upstream."""
+        player, who = self._player, self._customer
+        await self._logs_out()
+        async with self._step("Google asks which account"):
+            await self._starts_login()
+            await player.click("method-google")
+            await player.wait_for(element=f"account-{who.google}", address=self._at.google)
+            await player.picture("google-choose")
+        async with self._step("the Google customer is logged in at the shop"):
+            await player.click(f"account-{who.google}")
+            if await player.has("allow"):
+                await player.click("allow")
+            await player.wait_for(element="user-name", address=self._at.shop)
+            _equal(await player.text("user-name"), who.google_name)
+        await self._buys(name=who.google_name)
+        async with self._step("she is asked, shares, and stands logged in at the garage"):
+            await self._follow_link()
+            await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+            await player.picture("broker-consent-google")
+            await self._tick_optional()
+            await player.click("share")
+            await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
+            await self._check_arrival(name=who.google_name)
+
+    async def shares_nothing(self) -> None:
+        """Continue without sharing: a guest with product data only."""
+        player, who = self._player, self._customer
+        await self._buys(name=who.google_name)
+        async with self._step("she goes on without sharing"):
+            await self._follow_link()
+            await player.wait_for(element="continue-guest", address=f"{self._at.broker}/j/")
+            await player.click("continue-guest")
+            await player.wait_for(element="guest-form", address=f"{self._at.garage}/booking/guest")
+        async with self._step("the garage knows the tyres, and neither plate, name, address nor order number"):
+            _must(who.tyre in await player.text("tyres"), "the tyres are not shown")
+            source = await player.source()
+            for what, secret in {
+                "the plate": self._plate,
+                "the name": who.google_name,
+                "the mail address": who.email,
+                "the order number": self._order,
+            }.items():
+                _must(secret not in source, f"the guest page shows {what}")
+            for field in ("name", "contact", "registration-number"):
+                _equal(await player.value(field), "")
+            await player.picture("garage-guest")
+            await player.picture("garage-guest", phone=True)
+        async with self._step("the guest books"):
+            await player.fill("name", "Gäst Gästsson")
+            await player.fill("contact", "070-174 06 37")
+            await player.fill("registration-number", "UXN 93B")
+            await self._book()
+
+    # -- what happens more than once ---------------------------------------------------------------------
+
+    async def _buys(self, *, put_in_basket: bool = True, name: str | None = None) -> None:
+        """Buy four tyres and stop at the receipt with its link."""
+        player, who = self._player, self._customer
+        async with self._step("tyres are bought, and the receipt offers to book the fitting"):
+            if put_in_basket:
+                await player.open(f"{self._at.shop}/tyres/{who.sku}")
+                await player.click(f"buy-{who.sku}")
+            await player.open(f"{self._at.shop}/checkout")
+            await self._fill_checkout(name or who.name)
+            if put_in_basket is False:
+                await player.picture("shop-checkout")
+            await player.click("pay")
+            await player.wait_for(element="book-fitting", address=f"{self._at.shop}/orders/")
+            self._order = await player.text("order-reference")
+            self._plate = who.plate
+            if put_in_basket is False:
+                await player.picture("shop-receipt")
+                await player.picture("shop-receipt", phone=True)
+
+    async def _fill_checkout(self, name: str) -> None:
+        player, who = self._player, self._customer
+        _equal(await player.value("name"), name)
+        await player.fill("email", who.email)
+        await player.fill("phone", who.phone)
+        if not await player.elements("car-"):
+            await player.fill("registration-number", who.plate)
+
+    async def _follow_link(self) -> None:
+        self._link = await self._player.attribute("book-fitting", "href")
+        await self._player.click("book-fitting")
+
+    async def _tick_optional(self) -> None:
+        for optional in OPTIONAL:
+            await self._player.tick(optional)
+
+    async def _check_arrival(self, name: str | None = None) -> None:
+        player, who = self._player, self._customer
+        _equal(await player.text("vehicle-registration"), who.plate)
+        _equal(await player.text("vehicle-model"), who.car)
+        _must(who.tyre in await player.text("tyres"), "the tyres are not filled in")
+        _equal(await player.text("order-reference"), self._order)
+        _equal(await player.text("user-name"), name or who.name)
+
+    async def _book(self) -> None:
+        player = self._player
+        await player.tick(await self._free_time())
+        await player.click("book")
+        await player.wait_for(element="booking-reference", address=f"{self._at.garage}/bookings/")
+
+    async def _free_time(self) -> str:
+        times = [each for each in await self._player.elements("slot-") if each != "slot-missing"]
+        if not times:
+            raise Stuck("the garage has no free time")
+        return times[0]
+
+    async def _starts_login(self) -> None:
+        await self._player.open(f"{self._at.shop}/")
+        await self._player.click("login")
+        await self._player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
+
+    async def _logs_out(self) -> None:
+        player = self._player
+        async with self._step("logging out at the shop logs out at the broker too"):
+            await player.open(f"{self._at.shop}/")
+            await player.click("logout")
+            await player.wait_for(address=f"{self._at.shop}/logged-out")
+            await player.open(f"{self._at.broker}/shared")
+            _must(await player.has("log-in"), "the broker still knows the customer")
+            await player.picture("broker-shared-logged-out")
+
+    async def _approve_on_phone(self, code: str) -> None:
+        phone = await self._player.other_device()
+        try:
+            await phone.open(f"{self._at.phone}/")
+            await phone.picture("app-scan")
+            await phone.fill("qr-text", code)
+            await phone.click("scan-submit")
+            await phone.picture("app-people")
+            await phone.click(f"person-{self._customer.bankid}")
+            await phone.picture("app-approve")
+            await phone.click("approve")
+            await phone.wait_for(element="verdict")
+            await phone.picture("app-done")
+        finally:
+            await phone.close()
+
+    def _step(self, what: str) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._report.step(what, self._player)
+
+
+def _must(holds: bool, complaint: str) -> None:
+    if not holds:
+        raise Stuck(complaint)
+
+
+def _equal(found: str, expected: str) -> None:
+    if found != expected:
+        raise Stuck(f"found {found!r} where {expected!r} belongs")
+
+
+def _words(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0] if isinstance(error, Stuck) else f"{type(error).__name__}: {text.splitlines()[0]}"
+
+
+async def _reference(player: Player) -> str:
+    with contextlib.suppress(Exception):
+        if await player.has("reference"):
+            return await player.text("reference")
+    return ""
