@@ -166,8 +166,8 @@ def build(
     def continue_page(url: str, visitor: Visitor) -> Response:
         return pages.render(ContinuePage(url), language=visitor.language, reference=current_reference(), here=None)
 
-    hub = Hub(exits, continue_page)
     upstreams = UpstreamEdge(policy, logins, connectors, clock)
+    hub = Hub(exits, upstreams, continue_page)
     clients = Clients(policy, tokens, clock)
     faults = Faults(policy, pages, exits)
     health = Health(

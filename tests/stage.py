@@ -424,7 +424,8 @@ async def open_stage(
 
 def prepare(folder: Path) -> Path:
     """What the example refers to: schemas, secrets, certificates. Once per run."""
-    shutil.copytree(example_folder() / "schemas", folder / "schemas")
+    for part in ("schemas", "logos"):
+        shutil.copytree(example_folder() / part, folder / part)
     (folder / "secrets").mkdir(parents=True)
     for who in ("tyre-shop", "garage", "google"):
         path = folder / "secrets" / who

@@ -75,6 +75,11 @@ class UpstreamEdge:
         )
         return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
 
+    def sends_away(self, upstream: str) -> bool:
+        """Whether a login there begins by a redirect, not by waiting on our page."""
+        connector = self._connectors.get(upstream)
+        return connector is not None and not isinstance(connector, PollingConnector)
+
     async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
         """The customer pressed a button on the waiting page; ``cancel`` gives up this way of logging in."""
         if data.get("do") == "cancel":

@@ -6,12 +6,13 @@ what needs a page, and for reload, back and resumption. Edges know each other on
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from broker.core.journey import Answer, Deliver, OwnPage
+from broker.core.journey import Answer, Deliver, Login, OwnPage
 from broker.core.policy import Policy
 from broker.core.waiting import Poll
 from broker.flows.login import Turn
@@ -26,6 +27,10 @@ class Upstreams(Protocol):
 
     async def open(self, journey: str, visitor: Visitor, upstream: str) -> Turn | str:
         """Open a login; the turn when the customer stays here, the address to send the browser to otherwise."""
+        ...
+
+    def sends_away(self, upstream: str) -> bool:
+        """Whether a login there begins by a redirect (and costs nothing until the customer acts)."""
         ...
 
     async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
@@ -74,8 +79,9 @@ class Continue(Protocol):
 class Hub:
     """One per process."""
 
-    def __init__(self, partners: Partners, continue_page: Continue) -> None:
+    def __init__(self, partners: Partners, upstreams: Upstreams, continue_page: Continue) -> None:
         self._partners = partners
+        self._upstreams = upstreams
         self._continue = continue_page
 
     async def go(self, request: Request, visitor: Visitor, turn: Turn, policy: Policy) -> Response:
@@ -85,11 +91,27 @@ class Hub:
                 response = self.leave_for(request, visitor, await self._partners.answer(turn))
             case Deliver():
                 response = self.leave_for(request, visitor, await self._partners.deliver(turn))
+            case Login() if self._only_way(turn, turn.step) is not None:
+                response = await self._straight_on(request, visitor, turn, turn.step)
             case OwnPage():
                 response = RedirectResponse(SHARED_PATH, status_code=303)
             case _:
                 response = RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
         return with_cookies(response, turn, policy)
+
+    def _only_way(self, turn: Turn, step: Login) -> str | None:
+        """The one provider a journey that just began can go to, where a page with one button would only cost a press."""
+        if turn.browser is None or turn.journey.notice is not None or len(step.choices.may) != 1:
+            return None
+        only = step.choices.may[0].upstream
+        return only if self._upstreams.sends_away(only) else None
+
+    async def _straight_on(self, request: Request, visitor: Visitor, turn: Turn, step: Login) -> Response:
+        known = replace(visitor, browser=turn.browser)
+        gone = await self._upstreams.open(turn.journey.id, known, step.choices.may[0].upstream)
+        if isinstance(gone, str):
+            return self.leave_for(request, visitor, gone)
+        return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     def leave_for(self, request: Request, visitor: Visitor, url: str) -> Response:
         """

@@ -1,0 +1,1 @@
+"""What a login costs the server: `python -m tests.bench`."""

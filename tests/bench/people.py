@@ -1,0 +1,161 @@
+"""
+A customer's browser and two partners' servers, driven over real HTTP as fast as they go.
+"""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+
+import aiohttp
+
+from tests.bench.world import SECRET, World
+from tests.stage import PAYLOAD
+
+_VERIFIER = "v" * 64
+_CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest()).rstrip(b"=").decode()
+
+
+class Failed(Exception):
+    """A step did not go as it must."""
+
+
+class Person:
+    """One browser with its own cookies; loopback counts as secure, as browsers treat it."""
+
+    def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
+        self._world = world
+        self._http = http
+        self._cookies: dict[tuple[str, str], str] = {}
+        self.hops = 0
+
+    async def log_in(self) -> dict[str, Any]:
+        """A complete brokered login at the shop through Google; the shop's token response."""
+        location, _ = await self._get(self._request("nordhjul-web", f"{self._world.shop}/login/callback"))
+        _, page = await self._get(location)
+        location, page = await self._submit(page, location, {"account": "maja"})
+        if not location.startswith(self._world.issuer):
+            location, page = await self._submit(page, location, {"answer": "allow"})
+        location, _ = await self._get(location)
+        return await self._finish("nordhjul-web", f"{self._world.shop}/login/callback", location)
+
+    async def log_in_again(self) -> dict[str, Any]:
+        """The shop asks again while the session lives."""
+        location, _ = await self._get(self._request("nordhjul-web", f"{self._world.shop}/login/callback"))
+        return await self._finish("nordhjul-web", f"{self._world.shop}/login/callback", location)
+
+    async def hand_over(self, subject: str) -> None:
+        """Create, open (consent is remembered), authorize, token, data."""
+        created = await self._call("POST", "/handoffs", "nordhjul-web", json=self._offer(subject))
+        location, page = await self._get(created["link"])
+        if location.startswith(self._world.issuer):
+            _, page = await self._get(location)
+            location, _ = await self._submit(page, location, {"answer": "share", "remember": "yes"})
+        hint = dict(parse_qsl(urlsplit(location).query))["login_hint"]
+        callback = f"{self._world.garage}/callback"
+        location, _ = await self._get(self._request("verkstan-web", callback, login_hint=hint))
+        tokens = await self._finish("verkstan-web", callback, location, userinfo=False)
+        handoff = tokens["authorization_details"][0]["handoff"]
+        await self._call("GET", f"/handoffs/{handoff}", bearer=tokens["access_token"])
+
+    def _offer(self, subject: str) -> dict[str, Any]:
+        return {
+            "partner": "garage",
+            "purpose": "tyre-fitting",
+            "type": "tyre-fitting/v1",
+            "subject": subject,
+            "payload": PAYLOAD,
+            "return_uri": f"{self._world.shop}/booking-return",
+        }
+
+    def _request(self, client_id: str, redirect_uri: str, **more: str) -> str:
+        members = {
+            "client_id": client_id,
+            "redirect_uri": redirect_uri,
+            "response_type": "code",
+            "scope": "openid profile email",
+            "state": "s" * 32,
+            "nonce": "n" * 32,
+            "code_challenge": _CHALLENGE,
+            "code_challenge_method": "S256",
+            **more,
+        }
+        return f"{self._world.issuer}/authorize?{urlencode(members)}"
+
+    async def _finish(self, client_id: str, redirect_uri: str, location: str, *, userinfo: bool = True) -> dict[str, Any]:
+        code = dict(parse_qsl(urlsplit(location).query)).get("code")
+        if code is None:
+            raise Failed(f"no code: {location[:200]}")
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "code_verifier": _VERIFIER}
+        tokens = await self._call("POST", "/token", client_id, data=form)
+        if userinfo:
+            tokens["userinfo"] = await self._call("GET", "/userinfo", bearer=tokens["access_token"])
+        return tokens
+
+    async def _call(self, method: str, path: str, client_id: str = "", *, bearer: str = "", **content: Any) -> dict[str, Any]:
+        """A partner's server speaks to the broker."""
+        self.hops += 1
+        url = path if path.startswith("http") else f"{self._world.issuer}{path}"
+        auth = aiohttp.BasicAuth(client_id, SECRET) if client_id else None
+        headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
+        async with self._http.request(method, url, auth=auth, headers=headers, **content) as answer:
+            if answer.status >= 300:
+                raise Failed(f"{method} {path}: {answer.status} {(await answer.text())[:200]}")
+            return dict(await answer.json(content_type=None))
+
+    async def _get(self, url: str) -> tuple[str, str]:
+        return await self._browse("GET", url, None)
+
+    async def _submit(self, page: str, url: str, answer: dict[str, str]) -> tuple[str, str]:
+        """Send the page's form that has room for *answer*."""
+        form = _Form.of(page, set(answer))
+        return await self._browse("POST", urljoin(url, form.action), {**form.hidden, **answer})
+
+    async def _browse(self, method: str, url: str, data: dict[str, str] | None) -> tuple[str, str]:
+        """One request as a browser makes it. Returns: where it leads ("" for a page), and the body."""
+        site = urlsplit(url).netloc
+        if url.startswith(self._world.issuer):
+            self.hops += 1
+        cookies = "; ".join(f"{name}={value}" for (where, name), value in self._cookies.items() if where == site)
+        headers = {"cookie": cookies} if cookies else {}
+        async with self._http.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+            body = await answer.text()
+            for name, morsel in answer.cookies.items():
+                self._cookies[site, name] = morsel.value
+            if answer.status >= 400:
+                raise Failed(f"{method} {urlsplit(url).path}: {answer.status} {body[:300]}")
+            location = urljoin(url, answer.headers["location"]) if "location" in answer.headers else ""
+            onward = re.search(r'<a id="continue"[^>]* href="([^"]+)"', body)
+            return location or (onward[1].replace("&amp;", "&") if onward else url), body
+
+
+class _Form(HTMLParser):
+    """The first form on a page that has controls of the wanted names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forms: list[tuple[str, dict[str, str], set[str]]] = []
+
+    @classmethod
+    def of(cls, page: str, wanted: set[str]) -> "_Form":
+        form = cls()
+        form.feed(page)
+        for action, hidden, names in form._forms:
+            if wanted <= names | set(hidden):
+                form.action, form.hidden = action, hidden
+                return form
+        raise Failed(f"no form with {sorted(wanted)}: {page[:300]}")
+
+    action: str
+    hidden: dict[str, str]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._forms.append((values.get("action", ""), {}, set()))
+        elif self._forms and "name" in values:
+            if tag == "input" and values.get("type") == "hidden":
+                self._forms[-1][1][values["name"]] = values.get("value", "")
+            self._forms[-1][2].add(values["name"])
