@@ -21,7 +21,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from broker.demo.providers.bankid import AppRefusal, BankIdSimulator, Script
-from broker.demo.providers.bankid.control import fault, too_many_requests
+from broker.demo.providers.bankid.control import Fault, fault, too_many_requests
 from broker.demo.providers.bankid.markdown import render_markdown, render_plain
 from tests.demo.bankid_server import BankIdServer, HandClock, bankid_server
 
@@ -119,6 +119,16 @@ class TestTransport:
         """The cheap health check: GET proves TLS, CA and client certificate, and creates nothing."""
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=server.tls(), timeout=5)
         assert self._ask(connection) == 405
+        connection.close()
+
+    def test_silence_can_be_scripted(self, server: BankIdServer, simulator: BankIdSimulator) -> None:
+        """A caller with a deadline meets it; the server is free again when the caller hangs up."""
+        simulator.control.fail_next("auth", Fault(silent=True))
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=server.tls(), timeout=0.1)
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/rp/v6.0/auth", b'{"endUserIp":"192.0.2.1"}', headers)
+        with pytest.raises(TimeoutError):
+            connection.getresponse()
         connection.close()
 
     @staticmethod
@@ -275,9 +285,7 @@ class TestLife:
         clock.advance(1)
         assert collect(api, tokens)["hintCode"] == "startFailed"
 
-    def test_an_opened_order_expires(
-        self, api: TestClient, simulator: BankIdSimulator, clock: HandClock
-    ) -> None:
+    def test_an_opened_order_expires(self, api: TestClient, simulator: BankIdSimulator, clock: HandClock) -> None:
         """expiredTransaction when the customer does not approve within three minutes."""
         tokens = start(api)
         simulator.orders.open_by_autostart(tokens["autoStartToken"])
@@ -321,9 +329,7 @@ class TestLife:
         assert (status, answer["errorCode"]) == (400, "alreadyInProgress")
         assert collect(api, first)["hintCode"] == "cancelled"
 
-    def test_another_person_cannot_use_a_bound_order(
-        self, api: TestClient, simulator: BankIdSimulator
-    ) -> None:
+    def test_another_person_cannot_use_a_bound_order(self, api: TestClient, simulator: BankIdSimulator) -> None:
         """A requirement on the personal number makes another person's order fail."""
         tokens = start(api, requirement={"personalNumber": "195704289999"})
         order = simulator.orders.open_by_autostart(tokens["autoStartToken"])
@@ -342,9 +348,7 @@ class TestLife:
 
 
 class TestQr:
-    def test_a_fresh_code_opens_the_order(
-        self, api: TestClient, simulator: BankIdSimulator, clock: HandClock
-    ) -> None:
+    def test_a_fresh_code_opens_the_order(self, api: TestClient, simulator: BankIdSimulator, clock: HandClock) -> None:
         """The code of this second, and of five seconds ago, is accepted."""
         tokens = start(api)
         clock.advance(12)
@@ -407,9 +411,7 @@ class TestScripts:
             "neverHeardOf",
         ],
     )
-    def test_any_failure_can_be_scripted(
-        self, api: TestClient, simulator: BankIdSimulator, hint: str
-    ) -> None:
+    def test_any_failure_can_be_scripted(self, api: TestClient, simulator: BankIdSimulator, hint: str) -> None:
         """A scripted person's approval ends with the scripted hint."""
         simulator.control.script("harald", Script(failure=hint))
         tokens = start(api)
@@ -423,9 +425,7 @@ class TestScripts:
         }
 
     @pytest.mark.parametrize("hint", ["userMrtd", "userCallConfirm", "noClient", "neverHeardOf"])
-    def test_any_pending_hint_can_be_scripted(
-        self, api: TestClient, simulator: BankIdSimulator, hint: str
-    ) -> None:
+    def test_any_pending_hint_can_be_scripted(self, api: TestClient, simulator: BankIdSimulator, hint: str) -> None:
         """While the app waits for the customer, the scripted hint is shown."""
         tokens = start(api)
         order = simulator.orders.open_by_autostart(tokens["autoStartToken"])
@@ -476,9 +476,7 @@ class TestProof:
         completion: dict[str, Any] = collect(api, tokens)["completionData"]
         return completion
 
-    def test_the_signature_covers_what_was_shown(
-        self, completion: dict[str, Any], server: BankIdServer
-    ) -> None:
+    def test_the_signature_covers_what_was_shown(self, completion: dict[str, Any], server: BankIdServer) -> None:
         """
         Digests and signature hold over the canonical form; data and purpose are the order's; the CA issued
         it.
@@ -549,12 +547,8 @@ class TestAppPage:
         assert phone.post(f"{order}/decline").headers["location"] == order
         assert "Not completed" in phone.get(order).text
 
-    @pytest.mark.parametrize(
-        "redirect", ["javascript:alert(1)", "data:text/html,x", "http://[", "//x.example"]
-    )
-    def test_the_app_opens_web_addresses_only(
-        self, api: TestClient, phone: TestClient, redirect: str
-    ) -> None:
+    @pytest.mark.parametrize("redirect", ["javascript:alert(1)", "data:text/html,x", "http://[", "//x.example"])
+    def test_the_app_opens_web_addresses_only(self, api: TestClient, phone: TestClient, redirect: str) -> None:
         """A redirect that is no http(s) address is ignored."""
         order = self.launch(phone, start(api), redirect=redirect)
         assert phone.post(f"{order}/decline").headers["location"] == order
@@ -605,9 +599,7 @@ class TestAppPage:
     def test_qr_by_picture(self, api: TestClient, phone: TestClient) -> None:
         """A screenshot with the code somewhere in it opens the order."""
         tokens = start(api)
-        response = phone.post(
-            "/scan", files={"qr-image": ("shot.png", screenshot(qr_text(tokens, 0)), "image/png")}
-        )
+        response = phone.post("/scan", files={"qr-image": ("shot.png", screenshot(qr_text(tokens, 0)), "image/png")})
         assert response.status_code == 303
         assert collect(api, tokens)["hintCode"] == "started"
 

@@ -88,9 +88,7 @@ class _AppPage:
     async def order(self, request: Request) -> Response:
         order = self._orders.by_handle(request.path_params["handle"])
         if not order.wanted_by_customer():
-            return self._page(
-                "over.html", order=order, good=order.status is not Status.FAILED, back=_way_back(order)
-            )
+            return self._page("over.html", order=order, good=order.status is not Status.FAILED, back=_way_back(order))
         return self._page(
             "approve.html" if order.person else "choose.html",
             order=order,
@@ -136,9 +134,7 @@ def read_qr(picture: bytes) -> str:
         raise AppRefusal("This is not a picture we can read. Use PNG or JPEG.") from error
     found = [
         code.text
-        for code in zxingcpp.read_barcodes(
-            flat, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
-        )
+        for code in zxingcpp.read_barcodes(flat, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
     ]
     ours = [text for text in found if text.startswith("bankid.")]
     if not ours:

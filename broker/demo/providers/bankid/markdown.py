@@ -23,9 +23,7 @@ def render_markdown(text: str) -> Markup:
         block = list(group)
         match kind:
             case "item":
-                html.append(
-                    "<ul>" + "".join(f"<li>{_inline(line[1:].strip())}</li>" for line in block) + "</ul>"
-                )
+                html.append("<ul>" + "".join(f"<li>{_inline(line[1:].strip())}</li>" for line in block) + "</ul>")
             case "text":
                 html.append("<p>" + "<br>".join(_inline(line) for line in block) + "</p>")
             case "heading":
@@ -38,9 +36,7 @@ def render_markdown(text: str) -> Markup:
 def render_plain(text: str) -> Markup:
     """HTML of plain text: paragraphs and line breaks only."""
     paragraphs = re.split(r"(?:\r\n|\r|\n){2,}", text.strip())
-    html = (
-        "<p>" + re.sub(r"\r\n|\r|\n", "<br>", str(escape(paragraph))) + "</p>" for paragraph in paragraphs
-    )
+    html = ("<p>" + re.sub(r"\r\n|\r|\n", "<br>", str(escape(paragraph))) + "</p>" for paragraph in paragraphs)
     return Markup("".join(html))  # noqa: S704 - every piece went through escape()
 
 

@@ -183,9 +183,7 @@ class OrderBook:
 
     # --- the app's side ---
 
-    def open_by_autostart(
-        self, token: str, *, redirect: str | None = None, app_ip: str | None = None
-    ) -> Order:
+    def open_by_autostart(self, token: str, *, redirect: str | None = None, app_ip: str | None = None) -> Order:
         """The app was launched with *token*. Opening again shows the same order. Raises AppRefusal."""
         return self._open(
             self._by(lambda order: secrets.compare_digest(order.auto_start_token.encode(), token.encode())),

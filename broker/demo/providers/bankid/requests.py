@@ -78,13 +78,13 @@ class AuthRequest(_Strict):
     """Body of ``auth``."""
 
     end_user_ip: Annotated[str, AfterValidator(_is_address)]
-    user_visible_data: (
-        Annotated[str, Field(min_length=1, max_length=1_500), AfterValidator(_is_base64_text)] | None
-    ) = None
+    user_visible_data: Annotated[str, Field(min_length=1, max_length=1_500), AfterValidator(_is_base64_text)] | None = (
+        None
+    )
     user_visible_data_format: Literal["simpleMarkdownV1", "plaintext"] | None = None
-    user_non_visible_data: (
-        Annotated[str, Field(min_length=1, max_length=1_500), AfterValidator(_is_base64)] | None
-    ) = None
+    user_non_visible_data: Annotated[str, Field(min_length=1, max_length=1_500), AfterValidator(_is_base64)] | None = (
+        None
+    )
     return_url: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     return_risk: bool = False
     requirement: Requirement | None = None

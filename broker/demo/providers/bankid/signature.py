@@ -114,20 +114,14 @@ class Signer:
 
     def _key_info(self, person: Person, now: datetime) -> str:
         chain = (self.certificate_of(person, now), self._ca)
-        certificates = "".join(
-            f"<X509Certificate>{_der64(certificate)}</X509Certificate>" for certificate in chain
-        )
+        certificates = "".join(f"<X509Certificate>{_der64(certificate)}</X509Certificate>" for certificate in chain)
         return f'<KeyInfo xmlns="{_DSIG}" Id="bidKeyInfo"><X509Data>{certificates}</X509Data></KeyInfo>'
 
 
 def _signed_data(visible: str, non_visible: str, rp_name: str, nonce: str, purpose: str) -> str:
     name = base64.b64encode(f"cn={rp_name}".encode()).decode()
     display = base64.b64encode(rp_name.encode()).decode()
-    shown = (
-        f'<usrVisibleData charset="UTF-8" visible="wysiwys">{escape(visible)}</usrVisibleData>'
-        if visible
-        else ""
-    )
+    shown = f'<usrVisibleData charset="UTF-8" visible="wysiwys">{escape(visible)}</usrVisibleData>' if visible else ""
     hidden = f"<usrNonVisibleData>{escape(non_visible)}</usrNonVisibleData>" if non_visible else ""
     return (
         f'<bankIdSignedData xmlns="{_TYPES}" Id="bidSignedData">{shown}{hidden}'

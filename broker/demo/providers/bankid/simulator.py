@@ -36,8 +36,6 @@ class BankIdSimulator:
     ) -> None:
         self.control = Control()
         rp_name = certificates.rp_name()
-        self.orders = OrderBook(
-            Signer(certificates), self.control, clock, rp_name=rp_name, qr_max_age_s=qr_max_age_s
-        )
+        self.orders = OrderBook(Signer(certificates), self.control, clock, rp_name=rp_name, qr_max_age_s=qr_max_age_s)
         self.rp_api = make_rp_api(self.orders, self.control)
         self.app_page = make_app_page(self.orders, rp_name=rp_name)
