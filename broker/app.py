@@ -169,7 +169,7 @@ def build(
     upstreams = UpstreamEdge(policy, logins, connectors, clock)
     hub = Hub(exits, upstreams, continue_page)
     clients = Clients(policy, tokens, clock)
-    faults = Faults(policy, pages, exits)
+    faults = Faults(policy, pages, exits, logos)
     health = Health(
         version=__version__,
         config_version=lambda: policy().version,

@@ -19,12 +19,14 @@ from broker.flows.values import Visitor
 from broker.stores.ports import ConsentRecord, Put, Transfer
 from broker.stores.shelf import Held
 
-__all__ = ["ConsentRecord", "Consents", "Sharing", "Transfer", "digest_of_release", "withdrawn_key"]
+__all__ = ["LOGIN_CONSENT", "ConsentRecord", "Consents", "Sharing", "Transfer", "digest_of_release", "withdrawn_key"]
 
 _WITHDRAWN_S = 30 * 24 * 3600.0
 """Longer than any token or payload that could rest on a consent."""
 
-_LOGIN_CONSENT = timedelta(days=365)
+LOGIN_CONSENT = timedelta(days=365)
+"""How long a remembered consent to a partner's own login holds."""
+
 _HISTORY = 50
 
 
@@ -131,7 +133,7 @@ class Consents:
     async def _record(self, step: AskConsent, session: Session, kept: frozenset[str], remember: bool) -> Consent:
         now = self._c.now()
         granted, refused = granted_of(step.wish, kept)
-        lifetime = step.agreement.lifetime.consent if step.agreement else _LOGIN_CONSENT
+        lifetime = step.agreement.lifetime.consent if step.agreement else LOGIN_CONSENT
         record = ConsentRecord(
             id=self._c.tokens.id(),
             customer=session.customer,

@@ -26,6 +26,7 @@ from broker.errors import (
     WrongCustomer,
 )
 from broker.observe.logging import current_reference, log
+from broker.pages.logo import Logos
 from broker.pages.render import Pages
 from broker.pages.views import Action, Party, Problem, ProblemPage, Way
 from broker.web.hub import Partners
@@ -35,7 +36,8 @@ from broker.web.visitor import visitor_of
 class Faults:
     """Exception handlers of the application."""
 
-    def __init__(self, policy: Callable[[], Policy], pages: Pages, partners: Partners) -> None:
+    def __init__(self, policy: Callable[[], Policy], pages: Pages, partners: Partners, logos: Logos) -> None:
+        self._logos = logos
         self._policy = policy
         self._pages = pages
         self._partners = partners
@@ -91,11 +93,14 @@ class Faults:
         view = ProblemPage(
             problem=problem,
             ways=self._ways(request, problem, partner, visitor.language),
-            partner=Party(policy.partner_name(partner, visitor.language)) if partner else None,
+            partner=self._party(partner, visitor.language) if partner else None,
             message_key=message_key,
             retry_after_s=retry_after_s,
         )
         return self._pages.render(view, language=visitor.language, reference=current_reference(), here=None)
+
+    def _party(self, partner: str, language: str) -> Party:
+        return Party(self._policy().partner_name(partner, language), self._logos.src(partner))
 
     def _ways(self, request: Request, problem: Problem, partner: str | None, language: str) -> tuple[Way, ...]:
         """A fresh start at the partner where it is known, else all partners' front doors; first of all a retry where it helps."""

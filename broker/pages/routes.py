@@ -28,6 +28,7 @@ from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference
+from broker.pages import qr
 from broker.pages.logo import Logos
 from broker.pages.qr import qr_svg
 from broker.pages.render import Pages
@@ -157,7 +158,7 @@ class JourneyPages:
         seen = self._upstreams.waiting(turn)
         if seen is None or seen.qr_text is None:
             return Response(status_code=404)
-        return Response(qr_svg(seen.qr_text), media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+        return Response(qr_svg(seen.qr_text), media_type=qr.MEDIA_TYPE, headers=qr.HEADERS)
 
     async def welcome(self, request: Request) -> Response:
         """The interstitial of a handoff, and the page that says it belongs to somebody else."""
@@ -312,7 +313,7 @@ class JourneyPages:
                 return self._choose_page(turn, step, show)
             case AskConsent() if turn.session is not None:
                 offered = turn.handoff.value if turn.handoff else None
-                return show.consent(step, offered, turn.session.value, self._form(turn, "consent"))
+                return show.consent(step, offered, turn.session.value, self._form(turn, "consent"), self._logins.now())
             case HandoffOver():
                 return self._over_page(turn, step, show)
             case _:
@@ -368,7 +369,7 @@ class JourneyPages:
         if step.why == "declined" and self._has_guest_page(handoff.recipient):
             on = Way("continue-guest", f"/j/{turn.journey.id}/guest", Action.GO_TO, recipient.name)
         status = {"declined": HandoffStatus.DECLINED, "expired": HandoffStatus.EXPIRED}.get(
-            step.why, HandoffStatus.WITHDRAWN
+            step.why, HandoffStatus.UNAVAILABLE
         )
         ways = (back, on) if status is HandoffStatus.EXPIRED else (on, back)
         return HandoffStatusPage(status, source, recipient, tuple(way for way in ways if way is not None))

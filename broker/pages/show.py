@@ -3,6 +3,7 @@ From what the core decided to what a page needs: views made of steps, releases a
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from broker.core.handoff import Handoff
@@ -10,7 +11,7 @@ from broker.core.journey import AskConsent
 from broker.core.policy import Policy
 from broker.core.release import Item
 from broker.core.session import Session
-from broker.flows.consent import ConsentRecord, Sharing, digest_of_release
+from broker.flows.consent import LOGIN_CONSENT, ConsentRecord, Sharing, digest_of_release
 from broker.pages.catalogue import Catalogue
 from broker.pages.logo import Logos
 from broker.pages.views import (
@@ -49,7 +50,9 @@ class Show:
         """A partner by name and logo."""
         return Party(self._policy.partner_name(partner, self._language), self._logos.src(partner))
 
-    def consent(self, step: AskConsent, handoff: Handoff | None, session: Session, form: Form) -> ConsentPage:
+    def consent(
+        self, step: AskConsent, handoff: Handoff | None, session: Session, form: Form, now: datetime
+    ) -> ConsentPage:
         """Exactly what would be shared, with its values."""
         wish, agreement = step.wish, step.agreement
         recipient = self._policy.partner(wish.recipient)
@@ -60,7 +63,7 @@ class Show:
             fields=tuple(self._field(item, step, handoff) for item in step.release.items if self._is_shown(item)),
             source=self.party(wish.source) if wish.source else None,
             purpose=self._policy.text(agreement.purpose_texts, self._language) if agreement else "",
-            until=None,
+            remembered_until=now + (agreement.lifetime.consent if agreement else LOGIN_CONSENT),
             may_continue_as_guest=bool(agreement and recipient and recipient.guest_uri),
             customer=mask_name(session.profile.name or "") or None,
         )
@@ -156,7 +159,24 @@ class Show:
         named = schema.get("x-values", {}).get(value) if isinstance(value, str) else None
         if named:
             return self._policy.text(named, self._language)
-        return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+        if isinstance(value, str):
+            return _moment_or_text(value, schema.get("format"))
+        return value if isinstance(value, int | float | bool) or value is None else str(value)
+
+
+def _moment_or_text(value: str, form: str | None) -> Cell:
+    """A date or moment as such, so that the page words it in the customer's language; anything else as it is."""
+    try:
+        match form:
+            case "date":
+                return date.fromisoformat(value)
+            case "date-time":
+                moment = datetime.fromisoformat(value)
+                return moment if moment.tzinfo else value
+            case _:
+                return value
+    except ValueError:
+        return value
 
 
 def _schema_at(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
