@@ -135,6 +135,7 @@ class FakeBroker:
                 Route("/handoffs", self._create, methods=["POST"]),
                 Route("/handoffs/guest", self._guest, methods=["POST"]),
                 Route("/handoffs/{id}", self._read),
+                Route("/handoffs/{id}/status", self._status),
                 Route("/handoffs/{id}/acknowledgement", self._acknowledge, methods=["POST"]),
             ]
         )
@@ -288,10 +289,15 @@ class FakeBroker:
         claims["vehicle"] = {"tyre_size_front": payload["vehicle"]["tyre_size_front"]}
         return JSONResponse(self._described(handoff) | {"claims": claims})
 
+    async def _status(self, request: Request) -> Response:
+        handoff = self.handoffs.get(request.path_params["id"])
+        client = self._authenticated(request, {})
+        if handoff is None or client is None or client.partner != handoff.source:
+            return JSONResponse({"error": "not_found"}, 404)
+        return JSONResponse({"handoff_id": handoff.id, "state": handoff.state})
+
     async def _read(self, request: Request) -> Response:
         handoff = self.handoffs.get(request.path_params["id"])
-        if handoff and (client := self._authenticated(request, {})) and client.partner == handoff.source:
-            return JSONResponse({"id": handoff.id, "state": handoff.state})
         grant = self._bearer(request)
         if grant is None:
             return JSONResponse({"error": "invalid_token"}, 401)

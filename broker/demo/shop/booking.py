@@ -55,7 +55,7 @@ class Bookings:
         if order.offer is None or order.offer.state in _ENDED:
             return
         try:
-            answer = await self._login.call_as_site("GET", f"/handoffs/{order.offer.handoff_id}")
+            answer = await self._login.call_as_site("GET", f"/handoffs/{order.offer.handoff_id}/status")
         except BrokerUnavailable:
             return
         if answer.status_code == 200:
