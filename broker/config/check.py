@@ -390,10 +390,10 @@ def _claim(facts: Facts, agreement: Agreement, name: str, path: KeyPath) -> Iter
 def _assurance(facts: Facts) -> Iterator[Finding]:
     for index, agreement in enumerate(facts.config.agreements):
         path: KeyPath = ("agreements", index)
-        upstreams = agreement.upstreams if agreement.upstreams is not None else tuple(facts.config.upstreams)
-        unknown = list(_unknown_upstreams(facts, upstreams, (*path, "upstreams")))
-        yield from unknown
-        if unknown:
+        upstreams = facts.config.upstreams_for(agreement)
+        if unknown := list(_unknown_upstreams(facts, upstreams, (*path, "upstreams"))):
+            # Those of the recipient's own logins are told there.
+            yield from unknown if agreement.upstreams is not None else ()
             continue
         unreachable = list(_unreachable(facts, upstreams, agreement.minimum_assurance, (*path, "minimum_assurance")))
         yield from unreachable or _withheld(facts, agreement, upstreams, (*path, "minimum_assurance"))

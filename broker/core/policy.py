@@ -420,7 +420,7 @@ class Agreement(Strict):
     """
     One edge of trust: *source* may send customers with payloads of *types* to *recipient* for *purpose*.
 
-    ``minimum_assurance``: what the recipient needs. ``upstreams``: which logins count; all, when not given.
+    ``minimum_assurance``: what the recipient needs. ``upstreams``: whose logins count (`TrustConfig.upstreams_for`).
     ``enabled: false`` is the kill switch of this edge.
     """
 
@@ -452,6 +452,13 @@ class TrustConfig(Strict):
     payload_types: Mapping[TypeName, PayloadType] = Field(default_factory=dict)
     agreements: tuple[Agreement, ...] = ()
     accept_risks: tuple[Risk, ...] = ()
+
+    def upstreams_for(self, agreement: Agreement) -> tuple[str, ...]:
+        """Whose logins count for a handoff: those the agreement names, else those of the recipient's logins, else all."""
+        if agreement.upstreams is not None:
+            return agreement.upstreams
+        recipient = self.partners.get(agreement.recipient)
+        return recipient.login.upstreams if recipient and recipient.login else tuple(self.upstreams)
 
 
 class PayloadField(Strict):

@@ -404,6 +404,28 @@ def test_a_partner_without_pkce_is_a_warning(bench: Bench) -> None:
     assert warning.startswith(f"{bench.path}:{bench.line('require_pkce')} partners.tyre-shop.oidc.require_pkce: leaves")
 
 
+def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench: Bench) -> None:
+    """What the recipient does not accept for its own logins does not make a handoff possible."""
+    start = bench.text.index("  garage:")
+    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google]", "upstreams: [google]")
+    bench.edit(("    minimum_assurance: contact", "    minimum_assurance: low"))
+    assert bench.problems() == (
+        bench.sentence(
+            "    minimum_assurance: low",
+            "agreements[0].minimum_assurance",
+            "low is impossible: none of google reaches it (at most contact); lower it or allow a stronger upstream",
+        ),
+    )
+
+
+def test_an_unknown_upstream_of_a_recipient_is_told_once(bench: Bench) -> None:
+    """At the login that names it, not again at every agreement."""
+    start = bench.text.index("  garage:")
+    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google]", "upstreams: [goggle]")
+    (found,) = bench.problems()
+    assert found.endswith(" partners.garage.login.upstreams[0]: there is no upstream 'goggle'; did you mean 'google'?")
+
+
 def test_a_disabled_agreement_is_checked_but_not_found(bench: Bench) -> None:
     """The kill switch stops the edge; switching it on again must not bring a surprise."""
     bench.edit(("    enabled: true", "    enabled: false"))
