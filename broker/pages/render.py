@@ -16,7 +16,8 @@ from urllib.parse import urlencode, urlsplit
 from babel import Locale
 from babel.dates import format_date, format_time, format_timedelta
 from babel.numbers import format_decimal
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -297,8 +298,28 @@ def src(url: str) -> str:
     return href(url)
 
 
+class _Compiled(BytecodeCache):
+    """Templates are compiled once per process, not again for every `Pages` that a reload of the config builds."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Called before a template is compiled."""
+        if (known := self._code.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(known)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Called after."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
+
 def _environment() -> Environment:
     environment = Environment(
+        bytecode_cache=_COMPILED,
         loader=FileSystemLoader(TEMPLATE_DIR),
         autoescape=True,
         undefined=StrictUndefined,
