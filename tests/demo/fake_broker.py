@@ -134,6 +134,7 @@ class FakeBroker:
                 Route("/h/{id}", self._open),
                 Route("/handoffs", self._create, methods=["POST"]),
                 Route("/handoffs/guest", self._guest, methods=["POST"]),
+                Route("/handoffs/{id}/status", self._status),
                 Route("/handoffs/{id}", self._read),
                 Route("/handoffs/{id}/status", self._status),
                 Route("/handoffs/{id}/acknowledgement", self._acknowledge, methods=["POST"]),

@@ -40,6 +40,7 @@ async def test_logged_in_customer_buys_and_gets_a_link_to_book_the_fitting(world
     assert order.text["user-name"] == "Anna Lind"
     assert order.attributes["book-fitting"]["href"] == world.broker.link(handoff)
     assert handoff.request["subject"] == "tyre-shop-anna"
+    assert handoff.request["contact"] is None
     assert handoff.request["partner"] == "garage"
     assert handoff.request["return_uri"] == f"{SHOP}/booking-return"
 
@@ -65,6 +66,7 @@ async def test_guest_buys_too(world: World) -> None:
     order = await world.buy()
     assert "book-fitting" in order
     assert world.broker.latest.request["subject"] is None
+    assert world.broker.latest.request["contact"] == {"email": "anna@example.se", "phone": "+46701234567"}
 
 
 async def test_left_out_phone_and_unknown_car_are_left_out_of_the_payload(world: World) -> None:

@@ -62,11 +62,17 @@ class Bookings:
             update(order, str(answer.json().get("state", order.offer.state)))
 
     def _request(self, order: Order) -> dict[str, Any]:
+        """
+        The offer. A guest has no subject here, so the broker is told how she can be reached: who follows the link
+        must prove that contact there. It is passed on to nobody.
+        """
+        contact = _filled(email=order.contact.email, phone=order.contact.phone)
         return {
             "partner": self._partner,
             "purpose": "tyre-fitting",
             "type": "tyre-fitting/v1",
             "subject": order.subject,
+            "contact": None if order.subject else contact,
             "payload": payload(order),
             "return_uri": self._return_uri,
             "language": order.language,
