@@ -146,7 +146,7 @@ class UpstreamEdge:
             outcome = await connector.resume(state, reply)
         except Stopped as error:
             log("upstream.stopped", upstream=connector.id, detail=error.detail)
-            return await self._logins.attempt_failed(journey.id, visitor, "notice.cancelled")
+            return await self._logins.attempt_failed(journey.id, visitor, _notice(error, "notice.cancelled"))
         except (UpstreamDown, UpstreamRefused) as error:
             return await self._failed(journey.id, visitor, connector.id, error)
         match outcome:
@@ -162,9 +162,8 @@ class UpstreamEdge:
     ) -> Turn:
         """Nothing is lost: the customer may choose again and reads why."""
         log("upstream.failed", "warning", upstream=upstream, code=error.code, detail=error.detail, **error.facts)
-        special = error.message_key if isinstance(error, UpstreamRefused) else None
         general = "notice.upstream_down" if isinstance(error, UpstreamDown) else "notice.upstream_refused"
-        return await self._logins.attempt_failed(journey, visitor, special or general)
+        return await self._logins.attempt_failed(journey, visitor, _notice(error, general))
 
     async def _cancel_running(self, journey: Journey) -> None:
         """One running order per journey: a new one withdraws the old one at the provider."""
@@ -194,6 +193,12 @@ class UpstreamEdge:
             login_hint=opening.login_hint,
             device_id=name_of(visitor.browser) if visitor.browser else None,
         )
+
+
+def _notice(error: Stopped | UpstreamDown | UpstreamRefused, general: str) -> str:
+    """The catalogue key of what the customer reads: the connector's own words where it has some."""
+    special = error.message_key if isinstance(error, UpstreamRefused) else error.facts.get("message_key")
+    return special if isinstance(special, str) else general
 
 
 class UpstreamRoutes:
