@@ -91,6 +91,7 @@ class _Unreadable(Exception):
 _UNSEEN = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
+_UNSEEN_ADVICE = "has an invisible control character; remove it"
 
 
 class _Reader:
@@ -123,7 +124,7 @@ class _Reader:
             ("\t", "has a tab; use spaces (and \\t inside double quotes for a tab in a text)"),
             (
                 match[0] if (match := _UNSEEN.search(text)) else None,
-                "has an invisible control character; remove it",
+                _UNSEEN_ADVICE,
             ),
         ):
             if char is not None and (at := text.find(char)) >= 0:
@@ -199,7 +200,9 @@ class _Reader:
 
     def _scalar(self, event: Any, path: KeyPath) -> Any:
         if event.style:
-            return event.value
+            # Only double quotes have escapes, and so can hold what the text of the file could not.
+            hidden = event.style == '"' and _UNSEEN.search(event.value)
+            return self._add(event, path, _UNSEEN_ADVICE) if hidden else event.value
         value = _plain(event.value)
         return self._add(event, path, value.advice) if isinstance(value, _Odd) else value
 

@@ -111,6 +111,8 @@ def test_empty_values_are_refused(nothing: str) -> None:
             ["a.yaml:2: has a tab; use spaces (and \\t inside double quotes for a tab in a text)"],
         ),
         ("a: x\nb: a\u202eb", ["a.yaml:2: has an invisible control character; remove it"]),
+        ('a: x\nb: "a\\u202eb"', ["a.yaml:2 b: has an invisible control character; remove it"]),
+        ('a: "x\\0"', ["a.yaml:1 a: has an invisible control character; remove it"]),
         ("a: x\x00", ["a.yaml:1: has an invisible control character; remove it"]),
         (
             "a: x: y",
