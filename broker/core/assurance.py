@@ -25,27 +25,27 @@ class Assurance(StrEnum):
         return _RANK[self]
 
     def __lt__(self, other: object) -> bool:
-        if not isinstance(other, Assurance):
-            return NotImplemented
-        return self.rank < other.rank
+        return self.rank < _rank_of(other)
 
     def __gt__(self, other: object) -> bool:
-        if not isinstance(other, Assurance):
-            return NotImplemented
-        return self.rank > other.rank
+        return self.rank > _rank_of(other)
 
     def __le__(self, other: object) -> bool:
-        if not isinstance(other, Assurance):
-            return NotImplemented
-        return self.rank <= other.rank
+        return self.rank <= _rank_of(other)
 
     def __ge__(self, other: object) -> bool:
-        if not isinstance(other, Assurance):
-            return NotImplemented
-        return self.rank >= other.rank
+        return self.rank >= _rank_of(other)
 
 
 _RANK = {level: index for index, level in enumerate(Assurance)}
+
+
+def _rank_of(other: object) -> int:
+    if not isinstance(other, Assurance):
+        # security: NotImplemented would let Python compare the words as text, where "high" < "low"
+        raise TypeError("a level of assurance is compared with another one only")
+    return other.rank
+
 
 _ACR = {
     Assurance.SOFT: "soft",

@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from broker.core.identity import normal_email
+from broker.core.identity import same_mailbox
 from broker.core.policy import Agreement, Policy
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, WrongCustomer
@@ -169,10 +169,7 @@ def belongs_to(handoff: Handoff, session: Session) -> bool:
         return handoff.customer == session.customer
     profile, contact = session.profile, handoff.contact
     same_email = bool(
-        contact.email
-        and profile.email
-        and profile.email_verified
-        and normal_email(contact.email).casefold() == normal_email(profile.email).casefold()
+        contact.email and profile.email and profile.email_verified and same_mailbox(contact.email, profile.email)
     )
     same_phone = bool(contact.phone and profile.phone_number_verified and contact.phone == profile.phone_number)
     return same_email or same_phone

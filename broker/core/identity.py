@@ -126,16 +126,36 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
     )
 
 
+_NOT_MAPPED = frozenset("ßς\u200c\u200d")
+"""Letters that IDNA 2003, all the standard library knows, turns into others; registries give them names of their own (RFC 5894)."""
+
+
 def normal_email(address: str) -> str:
     """NFC, domain in lower case and IDNA; the local part is kept as typed, since some servers heed case."""
     local, at, domain = unicodedata.normalize("NFC", address.strip()).rpartition("@")
     if not at:
         return domain
+    domain = domain.lower()
     try:
-        domain = domain.encode("idna").decode("ascii")
+        return f"{local}@{'.'.join(_ascii_label(label) for label in domain.split('.'))}"
     except UnicodeError:
-        domain = domain.casefold()
-    return f"{local}@{domain.lower()}"
+        return f"{local}@{domain}"
+
+
+def same_mailbox(one: str, other: str) -> bool:
+    """
+    Whether two e-mail addresses are one, upper and lower case of the local part not told apart.
+
+    security: lower case and not case folding, which makes one of letters that are two to a mail server (``ß``, ``ſ``).
+    """
+    return normal_email(one).lower() == normal_email(other).lower()
+
+
+def _ascii_label(label: str) -> str:
+    if _NOT_MAPPED.isdisjoint(label):
+        return label.encode("idna").decode("ascii")
+    # security: straße.de and strasse.de have different owners
+    return "xn--" + label.encode("punycode").decode("ascii")
 
 
 def _contact(evidence: Evidence, kind: ContactKind) -> Contact | None:

@@ -158,14 +158,14 @@ def _handoff_assurance(agreement: Agreement, session: Session) -> tuple[str, tup
     acr and amr that may travel with a handoff.
 
     A login whose method may not bootstrap others (BankID's agreement forbids it) does not vouch for the customer at the
-    recipient: the level falls to the proven contact, or to ``federated``, and the method stays unnamed, unless the
-    operator wrote down why it may be told.
+    recipient: the level falls to the proven contact (never above the login's own), or to ``federated``, and the method
+    stays unnamed, unless the operator wrote down why it may be told.
     """
     if session.may_bootstrap:
         return acr_of(session.assurance), session.amr, Reason.PROVEN
     if isinstance(agreement.release_upstream_assurance, ReleaseUpstreamAssurance):
         return acr_of(session.assurance), session.amr, Reason.UPSTREAM_RELEASE_AGREED
-    acr = acr_of(Assurance.CONTACT) if session.contact_proven else ACR_FEDERATED
+    acr = acr_of(min(session.assurance, Assurance.CONTACT)) if session.contact_proven else ACR_FEDERATED
     return acr, (), Reason.UPSTREAM_MAY_NOT_VOUCH
 
 
