@@ -1,0 +1,21 @@
+"""Names under which secrets are remembered."""
+
+from broker.core.naming import name_of
+
+
+def test_a_name_does_not_hold_its_secret() -> None:
+    """Whoever reads a store key cannot use it, and two secrets never share one."""
+    tokens = [f"token-{number}" for number in range(1000)]
+    names = {name_of(token) for token in tokens}
+    assert len(names) == len(tokens)
+    assert not any("token" in name for name in names)
+    assert name_of("token-1") == name_of("token-1")
+
+
+def test_a_name_fits_a_store_key() -> None:
+    """ASCII and short, whatever the token."""
+    for token in ("", "å", "x" * 5000, "a:b/c"):
+        name = name_of(token)
+        assert name.isascii()
+        assert len(name) == 32
+        assert ":" not in name
