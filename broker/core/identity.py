@@ -127,7 +127,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
 
 
 _NOT_MAPPED = frozenset("ßς\u200c\u200d")
-"""Letters that IDNA 2003, all the standard library knows, turns into others; registries give them names of their own (RFC 5894)."""
+"""Letters that IDNA 2003 (all the standard library knows) turns into others, and registries do not (RFC 5894)."""
 
 
 def normal_email(address: str) -> str:
