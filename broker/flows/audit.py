@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from broker.errors import StoreDown
+from broker.errors import StafettError, StoreDown
 from broker.stores.ports import AuditEvent, Records
 
 _MAX_WAITING = 10_000
@@ -78,13 +78,22 @@ class AuditTrail:
     async def flush(self) -> None:
         """Write what waits now. Raises StoreDown; then what was not written still waits."""
         while self._later:
-            await self._later[0]()
+            await self._tried(self._later[0])
             del self._later[0]
         if not self._waiting:
             return
         batch = self._waiting[:]
-        await self._records.add_audit(batch)
+        await self._tried(lambda: self._records.add_audit(batch))
         del self._waiting[: len(batch)]
+
+    async def _tried(self, write: Callable[[], Awaitable[object]]) -> None:
+        """One write; what the database will never take is dropped and counted, so that it does not stop all others."""
+        try:
+            await write()
+        except StoreDown:
+            raise
+        except StafettError:
+            self.dropped += 1
 
     async def _run(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from broker.core.consent import Consent, Wish, granted_of
-from broker.core.handoff import UNDERWAY, Handoff, revoke
+from broker.core.handoff import UNDERWAY, Handoff
 from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver
 from broker.core.release import Release
 from broker.core.session import Session
@@ -17,7 +17,6 @@ from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.values import Visitor
 from broker.stores.ports import ConsentRecord, Put, Transfer
-from broker.stores.shelf import Held
 
 __all__ = ["LOGIN_CONSENT", "ConsentRecord", "Consents", "Sharing", "Transfer", "digest_of_release", "withdrawn_key"]
 
@@ -28,6 +27,7 @@ LOGIN_CONSENT = timedelta(days=365)
 """How long a remembered consent to a partner's own login holds."""
 
 _HISTORY = 50
+_ALL = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class Consents:
             raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
         if digest != digest_of_release(step.wish, step.release):
             raise BadAsk("the customer answered to something else than is due", code="consent.changed")
-        consent = await self._record(step, turn.session.value, kept, remember)
+        about = turn.handoff.value.id if turn.handoff else turn.journey.id
+        consent = await self._record(about, step, turn.session.value, kept, remember)
         if step.agreement is None or turn.handoff is None:
             return replace(turn, step=Answer(turn.session.value, consent))
         return replace(turn, step=Deliver(turn.handoff.value, step.agreement, step.wish, consent))
@@ -96,7 +97,11 @@ class Consents:
             return await self._handoffs.start_again(turn.handoff)
         if step.consent is None:
             raise Spent("no consent to deliver by")
-        return await self._handoffs.share(turn.handoff, turn.session.value, consent=step.consent)
+        shared = await self._handoffs.share(turn.handoff, turn.session.value, consent=step.consent)
+        if shared.consent != step.consent.id and not step.consent.remember:
+            # Another tab was faster, with another choice: what this one agreed to never came about.
+            await self._c.records.withdraw_consent(step.consent.id, turn.session.value.customer, self._c.now())
+        return shared
 
     async def sharing_of(self, session: Session) -> Sharing:
         """For the page "What I share"."""
@@ -116,26 +121,30 @@ class Consents:
             raise Gone("no such consent of this customer")
         await self._c.state.run(Put(withdrawn_key(consent), b"1", _WITHDRAWN_S))
         record = await self._c.records.withdraw_consent(consent, session.customer, now)
-        for transfer in await self._c.records.transfers_of(session.customer, _HISTORY):
+        for transfer in await self._c.records.transfers_of(session.customer, _ALL):
             if transfer.consent == consent:
                 await self._revoke(transfer)
         self._c.audit.note("consent.withdrawn", customer=session.customer, partner=known.recipient, consent=consent)
         return record or known
 
     async def _revoke(self, transfer: Transfer) -> None:
-        shelf = self._c.shelves.handoffs
-        (raw,) = await self._c.state.run(shelf.get(transfer.id))
-        held: Held[Handoff] | None = shelf.read(transfer.id, raw)
-        if held is not None:
-            await self._c.state.run(shelf.swap(transfer.id, held, revoke(held.value), _WITHDRAWN_S))
+        await self._handoffs.revoke(transfer.id)
         await self._c.records.update_transfer(transfer.id, state="revoked", drop_payload=True)
 
-    async def _record(self, step: AskConsent, session: Session, kept: frozenset[str], remember: bool) -> Consent:
+    async def _record(
+        self, about: str, step: AskConsent, session: Session, kept: frozenset[str], remember: bool
+    ) -> Consent:
+        """
+        Write the answer down; the same answer about the same thing (a double click, a retry) is one consent.
+
+        Args:
+            about: id of the handoff or journey it is given in.
+        """
         now = self._c.now()
         granted, refused = granted_of(step.wish, kept)
         lifetime = step.agreement.lifetime.consent if step.agreement else LOGIN_CONSENT
         record = ConsentRecord(
-            id=self._c.tokens.id(),
+            id=self._c.lookup.digest("consent", about, session.customer, digest_of([granted, refused, remember]))[:32],
             customer=session.customer,
             source=step.wish.source,
             recipient=step.wish.recipient,

@@ -2,6 +2,7 @@
 Handoffs from creation by the source to acknowledgement by the recipient.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,6 @@ from broker.stores.ports import Count, Op, PutNew, Transfer
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 600
-_IDEMPOTENCY_S = 24 * 3600.0
 _AFTERLIFE_S = 14 * 24 * 3600.0
 """How long a finished or expired handoff's record stays, so that its link is answered instead of being an error."""
 
@@ -86,7 +86,8 @@ class Handoffs:
         limit = Count(f"rate:handoffs:{offer.source}", 60)
         is_new, count = await self._c.state.run(shelf.put_new(handoff.id, handoff, self._ttl_s(handoff, now)), limit)
         if count > _CREATES_PER_MINUTE:
-            await self._c.state.run(shelf.drop(handoff.id))
+            if is_new:
+                await self._c.state.run(shelf.drop(handoff.id))
             raise TooMany("handoffs per source", retry_after_s=60, code="rate.handoffs", partner=offer.source)
         if not is_new:
             return await self._repeat(handoff, now)
@@ -151,33 +152,23 @@ class Handoffs:
         release = self._release(bound, session, frozenset(consent.granted))
         agreed = core.agree(bound, consent=consent.id, payload=release.nested(), withheld=release.withheld, now=now)
         started = core.start(agreed, now=now)
-        payload, digest = self._c.seal_payload(started.id, started.payload)
-        transfer = Transfer(
-            id=started.id,
-            customer=session.customer,
-            source=started.source,
-            recipient=started.recipient,
-            purpose=started.purpose,
-            type=started.type,
-            state=started.state.value,
-            consent=consent.id,
-            fields=release.given,
-            payload=payload,
-            payload_sha256=digest,
-            created_at=now,
-        )
         if not await self._swap(held, started, now):
             return await self._as_stored(held.value.id)
-        await self._c.records.add_transfer(transfer)
+        await self._record_transfer(started)
         self._note("handoff.started", started, session.customer, given=release.given, withheld=release.withheld)
         return started
 
     async def start_again(self, held: Held[Handoff]) -> Handoff:
-        """A second way to the recipient for a handoff that is on its way. Raises: as `core.start`."""
+        """
+        A second way to the recipient for a handoff that is on its way. Raises: as `core.start`.
+
+        Its transfer is recorded again (which changes nothing) in case the first time ended between state and records.
+        """
         now = self._c.now()
         started = core.start(held.value, now=now)
-        if started != held.value:
-            await self._swap(held, started, now)
+        if started != held.value and not await self._swap(held, started, now):
+            return await self._as_stored(started.id)
+        await self._record_transfer(started)
         return started
 
     async def decline(self, handoff: str) -> Handoff:
@@ -210,7 +201,12 @@ class Handoffs:
         if not await self._swap(held, redeemed, now):
             raise Spent("handoff was redeemed at the same time", code="handoff.race")
         self._c.audit.later(
-            lambda: self._c.records.update_transfer(redeemed.id, state=redeemed.state.value, picked_up_at=now)
+            lambda: self._c.records.update_transfer(
+                redeemed.id,
+                state=redeemed.state.value,
+                picked_up_at=now,
+                unless=(core.State.ACKNOWLEDGED.value, core.State.REVOKED.value),
+            )
         )
         self._note("handoff.redeemed", redeemed, redeemed.bound_to)
         return redeemed
@@ -268,9 +264,15 @@ class Handoffs:
             acknowledged_at=now,
             result=result.value,
             reference=reference,
+            unless=(core.State.REVOKED.value,),
         )
         self._note("handoff.acknowledged", changed, changed.bound_to, result=result.value)
         return changed
+
+    async def revoke(self, handoff: str) -> None:
+        """Nobody may use or read it any more; a record that is gone needs nothing."""
+        with contextlib.suppress(Gone):
+            await self._change(handoff, lambda old, _: core.revoke(old))
 
     async def status(self, handoff: str, *, source: str) -> Handoff:
         """How far a handoff got, for its source. Raises: Spent when there is none of that source."""
@@ -278,6 +280,26 @@ class Handoffs:
         if held is None or held.value.source != source:
             raise Spent("no such handoff of this source")
         return held.value
+
+    async def _record_transfer(self, started: Handoff) -> None:
+        """The receipt of what goes to the recipient; adding it again changes nothing."""
+        payload, digest = self._c.seal_payload(started.id, started.payload)
+        fields = self._c.policy().fields.get(started.type, ())
+        transfer = Transfer(
+            id=started.id,
+            customer=started.bound_to,
+            source=started.source,
+            recipient=started.recipient,
+            purpose=started.purpose,
+            type=started.type,
+            state=started.state.value,
+            consent=started.consent,
+            fields=tuple(field.name for field in fields if core.lookup(started.payload, field.name) is not None),
+            payload=payload,
+            payload_sha256=digest,
+            created_at=started.decided_at or self._c.now(),
+        )
+        await self._c.records.add_transfer(transfer)
 
     def _release(self, handoff: Handoff, session: Session, agreed: frozenset[str]) -> Release:
         policy = self._c.policy()

@@ -301,8 +301,13 @@ class Records(Protocol):
         result: str | None = None,
         reference: str | None = None,
         drop_payload: bool = False,
+        unless: tuple[str, ...] = (),
     ) -> bool:
-        """Change the named columns (None leaves one as it is); False when there is no such transfer."""
+        """
+        Change the named columns (None leaves one as it is); False when there is no such transfer.
+
+        The state is left alone where it already is one of *unless*: what is written late must not take it back.
+        """
         ...
 
     async def transfers_of(self, customer: str, limit: int) -> Sequence[Transfer]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, insert, inspect, or_, select, text, update
+from sqlalchemy import ColumnElement, Table, and_, case, delete, insert, inspect, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -133,6 +133,7 @@ class SqlRecords:
         result: str | None = None,
         reference: str | None = None,
         drop_payload: bool = False,
+        unless: tuple[str, ...] = (),
     ) -> bool:
         """See `Records.update_transfer`."""
         named = {
@@ -145,11 +146,10 @@ class SqlRecords:
         if drop_payload:
             changes["payload"] = None
         table = tables.transfers
+        later = case((table.c.state.in_(unless), table.c.state), else_=state) if unless else state
+        change = update(table).where(table.c.id == transfer).values(state=later, **changes)
         async with self._database.connection() as connection:
-            return (
-                await _changed(connection, update(table).where(table.c.id == transfer).values(state=state, **changes))
-                > 0
-            )
+            return await _changed(connection, change) > 0
 
     async def transfers_of(self, customer: str, limit: int) -> Sequence[Transfer]:
         """See `Records.transfers_of`."""

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from broker.core.handoff import Contact, Handoff, Offer, State, is_expired
 from broker.core.policy import Policy
 from broker.downstream.clients import Clients
-from broker.downstream.replies import json_reply, partner_endpoint
+from broker.downstream.replies import body_of, json_reply, partner_endpoint
 from broker.errors import BadAsk, Spent
 from broker.flows.context import Clock, canonical
 from broker.flows.handoff import Handoffs
@@ -51,7 +51,7 @@ class OfferApi:
         try:
             handoff = await self._handoffs.status(request.path_params["id"], source=client.id)
         except Spent:
-            return json_reply({"error": "not_found"}, 404)
+            return json_reply(body_of("not_found", "no such handoff of this client"), 404)
         return json_reply({"handoff_id": handoff.id, "state": self._told(handoff)})
 
     def routes(self) -> list[Route]:
@@ -106,9 +106,9 @@ class OfferApi:
 
         A refusal is not told to the shop: declined and bound both look opened (the customer's choice has no price).
         """
-        if handoff.state in {State.DECLINED, State.BOUND}:
-            return State.OPENED.value
-        return State.EXPIRED.value if is_expired(handoff, self._clock()) else handoff.state.value
+        if is_expired(handoff, self._clock()):
+            return State.EXPIRED.value
+        return State.OPENED.value if handoff.state in {State.DECLINED, State.BOUND} else handoff.state.value
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
