@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -226,6 +227,7 @@ def _pages(policy: Policy) -> Pages:
         languages=broker.languages,
         default_language=broker.default_language,
         support_uri=broker.support_uri,
+        zone=ZoneInfo(broker.time_zone),
     )
 
 

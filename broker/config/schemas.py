@@ -27,7 +27,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _KEYWORDS = {
     "type", "title", "description", "enum", "const", "properties", "required", "additionalProperties", "items",
     "minItems", "maxItems", "uniqueItems", "minLength", "maxLength", "pattern", "format", "minimum", "maximum",
-    "exclusiveMinimum", "exclusiveMaximum", "x-label", "x-product", "$comment",
+    "exclusiveMinimum", "exclusiveMaximum", "x-label", "x-product", "x-values", "$comment",
 }  # fmt: skip
 _ROOT_KEYWORDS = _KEYWORDS | {"$schema", "$id"}
 _TYPES = {"object", "array", "string", "integer", "number", "boolean"}
@@ -143,7 +143,8 @@ class _Walk:
         yield PayloadField(name=".".join(name), labels=labels, is_product=is_product is True)
 
     def _shape(self, schema: Mapping[str, Any], at: KeyPath) -> None:
-        """Of a value that is shown or released as one: its type, and an upper bound."""
+        """Of a value that is shown or released as one: its type, an upper bound, and words for its fixed values."""
+        self._words(schema, at)
         match schema.get("type"):
             case "string":
                 if not {"maxLength", "enum", "const"} & schema.keys():
@@ -158,6 +159,22 @@ class _Walk:
                     self._nested(child, (*at, "properties", member))
             case kind if not isinstance(kind, str) or kind not in _TYPES:
                 self._add(at, f"needs one type of {', '.join(sorted(_TYPES))}")
+
+    def _words(self, schema: Mapping[str, Any], at: KeyPath) -> None:
+        """``x-values``: each word of ``enum`` as customers read it, per language."""
+        if "x-values" not in schema:
+            return
+        words, values = schema["x-values"], schema.get("enum")
+        if not isinstance(words, dict) or not isinstance(values, list):
+            self._add((*at, "x-values"), "needs enum beside it, and gives a text per language for each of its words")
+            return
+        for value, texts in words.items():
+            if value not in values:
+                self._add((*at, "x-values", value), f"is not among the words of enum{similar(value, values)}")
+            elif not isinstance(texts, dict) or self.default_language not in texts:
+                self._add((*at, "x-values", value), f"needs a text in the default language ({self.default_language})")
+            elif any(language not in LANGUAGES or not isinstance(text, str) for language, text in texts.items()):
+                self._add((*at, "x-values", value), f"must be texts in the languages {', '.join(LANGUAGES)}")
 
     def _items(self, items: Any, at: KeyPath) -> None:
         if not isinstance(items, dict):

@@ -92,11 +92,4 @@ def _raised(policy: Policy, login: PartnerLogin, asked: Assurance | None) -> Ass
 
 def need_of_handoff(policy: Policy, agreement: Agreement) -> Need:
     """What a handoff demands: the agreement's minimum, by the connectors it or else the recipient's login allows."""
-    recipient = policy.partner(agreement.recipient)
-    if agreement.upstreams is not None:
-        upstreams = agreement.upstreams
-    elif recipient is not None and recipient.login is not None:
-        upstreams = recipient.login.upstreams
-    else:
-        upstreams = tuple(policy.config.upstreams)
-    return Need(minimum=agreement.minimum_assurance, upstreams=upstreams)
+    return Need(minimum=agreement.minimum_assurance, upstreams=policy.config.upstreams_for(agreement))

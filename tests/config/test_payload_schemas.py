@@ -310,3 +310,14 @@ def test_the_version_follows_the_schemas(bench: Bench) -> None:
     bench.put("schemas/tyre-fitting-v1.json", path.read_text().replace('"maxItems": 20,', '"maxItems": 21,'))
     assert bench.load().policy.version != before
     assert len(before) == 12
+
+
+def test_words_for_fixed_values(bench: Bench) -> None:
+    """``x-values`` words the members of ``enum``; words for anything else, or without the default language, are refused."""
+    name = "schemas/tyre-fitting-v1.json"
+    good = (bench.folder / name).read_text("utf-8")
+    bench.load()
+    bench.put(name, good.replace('"winter": {"sv": "Vinter",', '"wintry": {"sv": "Vinter",'))
+    assert "is not among the words of enum; did you mean 'winter'?" in bench.problems()[0]
+    bench.put(name, good.replace('"winter": {"sv": "Vinter", "fi": "Talvi", "pl": "Zimowe", "en": "Winter"}', '"winter": {"sv": "Vinter"}'))
+    assert "needs a text in the default language (en)" in bench.problems()[0]
