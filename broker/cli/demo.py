@@ -8,14 +8,14 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from broker import __version__
 from broker.cli.opening import Stores, open_records, open_state
 from broker.cli.serve import assemble, bind, server
-from broker.config.load import Loaded, load
+from broker.config.load import load
 from broker.config.render import Ports, write_example
 from broker.config.settings import read_settings
 from broker.demo.providers.bankid import PEOPLE
@@ -45,7 +45,6 @@ class Stage:
     at: Addresses
     cast: Cast
     ended: asyncio.Event
-    state_kind: str
 
 
 def run(ports: Ports, folder: Path, *, check: bool, screenshots: Path | None) -> int:
@@ -109,14 +108,14 @@ async def _wait(ports: Ports, folder: Path, sockets: dict[str, socket.socket]) -
     """Run until somebody stops it."""
     stop = _stop_signal()
     _say(f"Stafett {__version__}, demo")
-    async with _staged(ports, folder, sockets) as stage:
+    async with staged(ports, folder, sockets, _say) as stage:
         _say(welcome(stage, folder))
         stopped, ended = asyncio.create_task(stop.wait()), asyncio.create_task(stage.ended.wait())
         await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         ended.cancel()
         failed = not stop.is_set()
-        _say("\n  Stopping ..." if not failed else f"\n  A server gave up; see {_short(folder / LOG)}")
+        _say("\n  Stopping ..." if not failed else f"\n  A server gave up; see {short(folder / LOG)}")
     _say("  Stopped. Nothing is running any more.")
     return 1 if failed else 0
 
@@ -125,7 +124,7 @@ async def _check(ports: Ports, folder: Path, sockets: dict[str, socket.socket], 
     """Play the story, over HTTP and in a browser."""
     stop = _stop_signal()
     _say(f"Stafett {__version__}, demo: playing the story without a person")
-    async with _staged(ports, folder, sockets) as stage:
+    async with staged(ports, folder, sockets, _say) as stage:
         playing = asyncio.create_task(play_all(stage.at, Report(_say), pictures=screenshots))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,37 +136,50 @@ async def _check(ports: Ports, folder: Path, sockets: dict[str, socket.socket], 
             return 130
         passed = playing.result()
     if not passed:
-        _say(f"  The broker's log is in {_short(folder / LOG)}")
+        _say(f"  The broker's log is in {short(folder / LOG)}")
     return 0 if passed else 1
 
 
 @contextlib.asynccontextmanager
-async def _staged(ports: Ports, folder: Path, sockets: dict[str, socket.socket]) -> AsyncIterator[Stage]:
-    loaded, cast = _prepare(ports, folder)
-    state, kind, stop_state = await asyncio.to_thread(open_state, loaded)
-    _say(f"  State: {kind}")
-    try:
-        async with open_records(loaded) as records:
-            broker = assemble(loaded, Stores(state, records, kind))
-            servers = [(Server(server(broker).config), sockets["broker"])]
-            servers += [(server_of(party), sockets[party.port]) for party in cast.parties]
-            async with running(servers) as ended:
-                log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
-                _say("  Running: the broker, " + ", ".join(party.name for party in cast.parties))
-                yield Stage(Addresses.of(ports), cast, ended, kind)
-    finally:
-        await asyncio.to_thread(stop_state)
+async def staged(
+    ports: Ports, folder: Path, sockets: Mapping[str, socket.socket], say: Callable[[str], None]
+) -> AsyncIterator[Stage]:
+    """
+    Everything, running on *sockets* until the block ends; *say* hears how it goes.
 
-
-def _prepare(ports: Ports, folder: Path) -> tuple[Loaded, Cast]:
-    """Config, secrets and certificates in *folder*; the log goes there too, so that it does not bury what people read."""
+    Config, secrets and certificates are made in *folder* and kept for the next time; the log goes there too, so that it
+    does not bury what people read.
+    """
     config = write_example(folder, ports, data_dir=folder / "data")
-    settings = read_settings()
-    log_file = (folder / LOG).open("w", encoding="utf-8", buffering=1)
-    configure(settings.log_level, json_lines=settings.log_format == "json", stream=log_file)
     cast = make_cast(ports, folder)
-    _say(f"  Config: {_short(config)}")
-    return load(config), cast
+    say(f"  Config: {short(config)}; secrets and certificates beside it")
+    with _logging_to(folder / LOG):
+        loaded = load(config)
+        state, kind, stop_state = open_state(loaded)
+        say(f"  Short-lived state: {kind}. Records: SQLite")
+        try:
+            async with open_records(loaded) as records:
+                broker = assemble(loaded, Stores(state, records, kind))
+                servers = [(Server(server(broker).config), sockets["broker"])]
+                servers += [(server_of(party), sockets[party.port]) for party in cast.parties]
+                async with running(servers) as ended:
+                    log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
+                    say("  Running: the broker, " + ", ".join(party.name for party in cast.parties))
+                    yield Stage(Addresses.of(ports), cast, ended)
+        finally:
+            stop_state()
+
+
+@contextlib.contextmanager
+def _logging_to(file: Path) -> Iterator[None]:
+    settings = read_settings()
+    is_json = settings.log_format == "json"
+    with file.open("w", encoding="utf-8", buffering=1) as stream:
+        configure(settings.log_level, json_lines=is_json, stream=stream)
+        try:
+            yield
+        finally:
+            configure(settings.log_level, json_lines=is_json)
 
 
 def _stop_signal() -> asyncio.Event:
@@ -206,15 +218,13 @@ def welcome(stage: Stage, folder: Path) -> str:
     {at.phone}/       the simulated BankID app
     {at.google}/simulator  switches of the simulated Google
 
-  The broker's log: {_short(folder / LOG)}
+  The broker's log: {short(folder / LOG)}
   Ctrl-C stops everything."""
 
 
-def _short(path: Path) -> str:
-    """*path* as seen from here, where that is shorter."""
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
+def short(path: Path) -> str:
+    """*path* as seen from here, when it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,17 @@ from typing import Self
 
 import zxingcpp
 from PIL import Image
-from playwright.async_api import Browser, BrowserContext, Error, Frame, Locator, Page, Playwright, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Frame,
+    Locator,
+    Page,
+    Playwright,
+    ViewportSize,
+    async_playwright,
+)
 
 from broker.demo.player import Stuck
 
@@ -25,8 +35,8 @@ OPTIONS = (
     "--disable-sync",
 )
 PATIENCE_MS = 20_000
-_DESKTOP = {"width": 1200, "height": 860}
-_PHONE = {"width": 390, "height": 844}
+_DESKTOP = ViewportSize(width=1200, height=860)
+_PHONE = ViewportSize(width=390, height=844)
 
 
 def program() -> str | None:
@@ -36,7 +46,7 @@ def program() -> str | None:
 
 
 class Chromium:
-    """One running browser program; ``pictures``: where screenshots go, None for none."""
+    """One running browser program; ``pictures``: where screenshots go, in place of an earlier run's; None for none."""
 
     def __init__(self, pictures: Path | None) -> None:
         self._pictures = pictures
@@ -45,6 +55,10 @@ class Chromium:
         self._browser: Browser | None = None
 
     async def __aenter__(self) -> Self:
+        if self._pictures is not None:
+            self._pictures.mkdir(parents=True, exist_ok=True)
+            for earlier in self._pictures.glob("[0-9][0-9]-*.png"):
+                earlier.unlink()
         self._driver = await async_playwright().start()
         try:
             self._browser = await self._driver.chromium.launch(executable_path=program(), args=list(OPTIONS))
@@ -73,7 +87,6 @@ class Chromium:
         """Where the next picture goes: numbered in the order taken."""
         if self._pictures is None:
             return None
-        self._pictures.mkdir(parents=True, exist_ok=True)
         self._taken += 1
         return self._pictures / f"{self._taken:02}-{name}.png"
 
@@ -154,7 +167,7 @@ class ChromiumPlayer:
             return
         before = self._tab.viewport_size
         if phone:
-            await self._tab.set_viewport_size(_PHONE)  # type: ignore[arg-type]
+            await self._tab.set_viewport_size(_PHONE)
         await self._tab.screenshot(path=path, full_page=True, animations="disabled")
         if phone and before is not None:
             await self._tab.set_viewport_size(before)

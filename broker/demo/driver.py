@@ -151,7 +151,11 @@ class HttpPlayer:
         for _ in range(_MOST_HOPS):
             address, _ = urldefrag(address)
             async with self._session.request(
-                method, URL(address, encoded=True), data=data, headers=_headers(method, came_from), allow_redirects=False
+                method,
+                URL(address, encoded=True),
+                data=data,
+                headers=_headers(method, came_from),
+                allow_redirects=False,
             ) as answer:
                 body = await answer.text()
             if answer.status in _REDIRECTS:

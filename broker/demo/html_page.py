@@ -6,7 +6,9 @@ from html.parser import HTMLParser
 
 from broker.demo.player import Stuck
 
-_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+_VOID = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+)
 _UNSEEN = frozenset({"head", "script", "style", "template"})
 _NAMELESS = frozenset({"submit", "button", "image", "reset", "file"})
 

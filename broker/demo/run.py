@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,9 +98,7 @@ def make_cast(ports: Ports, folder: Path) -> Cast:
     bankid = BankIdSimulator(certificates, qr_max_age_s=QR_MAX_AGE_S)
     stafett = GoogleClient("Stafett", known.google, frozenset({f"{at.broker}/up/google/callback"}))
     google = create_google(issuer=at.google, clients={"stafett": stafett}, clock=lambda: datetime.now(UTC))
-    shop = create_shop(
-        issuer=at.broker, base_url=at.shop, client_id="nordhjul-web", client_secret=known.tyre_shop
-    )
+    shop = create_shop(issuer=at.broker, base_url=at.shop, client_id="nordhjul-web", client_secret=known.tyre_shop)
     garage = create_garage(
         issuer=at.broker,
         base_url=at.garage,
@@ -119,7 +117,20 @@ def make_cast(ports: Ports, folder: Path) -> Cast:
 
 
 class Server(uvicorn.Server):
-    """uvicorn beside others in one loop: signals are the business of whoever started them all."""
+    """
+    uvicorn beside others in one loop: signals are the business of whoever started them all.
+
+    ``up``: set once it serves, or never will.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        await super().startup(sockets=sockets)
+        self.up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -150,14 +161,18 @@ async def running(servers: Sequence[tuple[Server, socket.socket]]) -> AsyncItera
     """
     ended = asyncio.Event()
     tasks = [asyncio.create_task(server.serve(sockets=[listening])) for server, listening in servers]
-    for task in tasks:
-        task.add_done_callback(lambda _: ended.set())
+    for task, (server, _) in zip(tasks, servers, strict=True):
+        for event in (server.up, ended):
+            task.add_done_callback(_setting(event))
     try:
-        while not ended.is_set() and not all(server.started for server, _ in servers):
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*(server.up.wait() for server, _ in servers))
         yield ended
     finally:
         await _stop([server for server, _ in servers], tasks)
+
+
+def _setting(event: asyncio.Event) -> Callable[[object], None]:
+    return lambda _: event.set()
 
 
 async def _stop(servers: Sequence[Server], tasks: Sequence["asyncio.Task[None]"]) -> None:

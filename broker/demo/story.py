@@ -75,8 +75,8 @@ class Report:
         self._say(f"\n  {title}")
 
     @contextlib.asynccontextmanager
-    async def step(self, what: str, player: Player) -> AsyncIterator[None]:
-        """One step of the story; when it fails, the sentence that names it is said and the story ends."""
+    async def step(self, what: str, player: Player | None = None) -> AsyncIterator[None]:
+        """One step of the story; when it fails, what it was, why, and where *player* stood is said, and the story ends."""
         self._steps += 1
         begun = time.perf_counter()
         try:
@@ -85,8 +85,9 @@ class Report:
             self.failed = what
             self._say(f"  {self._steps:3}  FAILED  {what}")
             self._say(f"       {_words(error)}")
-            self._say(f"       at {player.address}")
-            if reference := await _reference(player):
+            if player is not None:
+                self._say(f"       at {player.address}")
+            if player is not None and (reference := await _reference(player)):
                 self._say(f"       the page shows the reference {reference}")
             raise StoryEnded from error
         self._say(f"  {self._steps:3}  {(time.perf_counter() - begun) * 1000:6.0f} ms  {what}")
@@ -130,18 +131,16 @@ async def play_over_http(at: Addresses, report: Report) -> None:
 
 async def play_in_chromium(at: Addresses, report: Report, pictures: Path | None) -> None:
     """The story as Elsa and Erik, in a headless Chromium. Raises StoryEnded."""
-    from broker.demo.chromium import Chromium
-
     report.chapter("In Chromium")
-    browser = Chromium(pictures)
-    stranger = HttpPlayer.started(at.broker)
-    try:
-        async with report.step("Chromium starts", stranger):
-            await browser.__aenter__()
-        await Story(at, await browser.player(), ELSA, report).play()
-    finally:
-        await browser.__aexit__()
-        await stranger.close()
+    async with contextlib.AsyncExitStack() as stack:
+        async with report.step("Chromium starts"):
+            try:
+                from broker.demo.chromium import Chromium
+            except ImportError as missing:
+                raise Stuck(f"the Python package {missing.name} is missing: pip install playwright") from None
+            browser = await stack.enter_async_context(Chromium(pictures))
+            player = await browser.player()
+        await Story(at, player, ELSA, report).play()
 
 
 class Story:
@@ -218,6 +217,12 @@ class Story:
                 _must(not await player.is_ticked(optional), f"{optional} is ticked beforehand")
             await player.picture("broker-consent")
             await player.picture("broker-consent", phone=True)
+        async with self._step("the same page in Swedish, Finnish, Polish and English"):
+            for language in ("sv", "fi", "pl", "en"):
+                await player.click(f"language-{language}")
+                await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+                if language != "en":
+                    await player.picture(f"broker-consent-{language}")
         async with self._step('the customer ticks "do not ask again" and shares'):
             await self._tick_optional()
             await player.tick("remember")
@@ -231,6 +236,7 @@ class Story:
         async with self._step("she books a time"):
             await self._book()
             await player.picture("garage-booked")
+            await player.picture("garage-booked", phone=True)
         async with self._step('the used link leads to the garage, which says "already transferred"'):
             await player.open(self._link)
             await player.wait_for(address=f"{self._at.garage}/?handoff=already")
@@ -293,6 +299,7 @@ class Story:
             await player.click("share")
             await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
             _equal(await player.text("vehicle-model"), "")
+            await player.picture("garage-less-shared")
 
     async def logs_in_on_the_same_device(self) -> None:
         """BankID on this device: the app opens, and comes back in a new tab."""
@@ -308,7 +315,7 @@ class Story:
             tab = await player.new_tab()
             await tab.open(await player.attribute("launch", "href"))
             await tab.click(f"person-{self._customer.bankid}")
-            await tab.picture("app-approve")
+            await tab.picture("app-same-device")
         async with self._step("the new tab goes on and ends at the shop, logged in"):
             await tab.click("approve")
             await tab.wait_for(element="user-name", address=self._at.shop)
@@ -382,13 +389,13 @@ class Story:
                 await player.click(f"buy-{who.sku}")
             await player.open(f"{self._at.shop}/checkout")
             await self._fill_checkout(name or who.name)
-            if put_in_basket is False:
+            if not put_in_basket:
                 await player.picture("shop-checkout")
             await player.click("pay")
             await player.wait_for(element="book-fitting", address=f"{self._at.shop}/orders/")
             self._order = await player.text("order-reference")
             self._plate = who.plate
-            if put_in_basket is False:
+            if not put_in_basket:
                 await player.picture("shop-receipt")
                 await player.picture("shop-receipt", phone=True)
 
@@ -439,9 +446,9 @@ class Story:
             await player.open(f"{self._at.shop}/")
             await player.click("logout")
             await player.wait_for(address=f"{self._at.shop}/logged-out")
+            await player.picture("shop-logged-out")
             await player.open(f"{self._at.broker}/shared")
             _must(await player.has("log-in"), "the broker still knows the customer")
-            await player.picture("broker-shared-logged-out")
 
     async def _approve_on_phone(self, code: str) -> None:
         phone = await self._player.other_device()
