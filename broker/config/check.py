@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel
 
@@ -83,6 +84,8 @@ def _languages(facts: Facts) -> Iterator[Finding]:
         yield Finding(("broker", "default_language"), "must be one of broker.languages")
     if len(set(broker.languages)) < len(broker.languages):
         yield Finding(("broker", "languages"), "names a language twice")
+    if facts.config.broker.time_zone not in available_timezones():
+        yield Finding(("broker", "time_zone"), "must be a time zone of the IANA database, such as Europe/Stockholm")
 
 
 def _texts(facts: Facts) -> Iterator[Finding]:

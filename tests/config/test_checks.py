@@ -432,3 +432,10 @@ def test_a_disabled_agreement_is_checked_but_not_found(bench: Bench) -> None:
     assert bench.load().policy.agreement("tyre-shop", "garage", "tyre-fitting") is None
     bench.edit(("        - items\n", "        - item\n"))
     assert len(bench.problems()) == 1
+
+
+def test_a_time_zone_nobody_knows(bench: Bench) -> None:
+    """Customers are told times in a zone of the IANA database."""
+    bench.edit(("  default_language: en\n", "  default_language: en\n  time_zone: Europe/Hammarby\n"))
+    advice = "must be a time zone of the IANA database, such as Europe/Stockholm"
+    assert bench.problems() == (bench.sentence("time_zone:", "broker.time_zone", advice),)
