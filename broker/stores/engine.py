@@ -7,10 +7,12 @@ double the round trips of a login. What needs a transaction asks for one with `D
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -127,6 +129,8 @@ def _address(url: str) -> URL:
     try:
         address = make_url(url)
         address = address.set(drivername=_DRIVERS[address.drivername])
+        if address.database in (None, "", ":memory:"):
+            raise ValueError("each connection would get a database of its own")
     except (ArgumentError, ValueError, KeyError):
         raise ValueError("not a usable database URL: sqlite:///path or postgresql://user@host/name") from None
     if "sslmode" in address.query:
@@ -138,22 +142,22 @@ def _address(url: str) -> URL:
 def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> AsyncEngine:
     sqlite = address.get_backend_name() == "sqlite"
     connect_args: dict[str, Any] = {"timeout": timeout_s}
-    if pgbouncer and not sqlite:
-        connect_args |= {
-            "statement_cache_size": 0,
-            "prepared_statement_cache_size": 0,
-            # A name would stay in the pooler's connection and meet the same name of another process there.
-            "prepared_statement_name_func": str,
-        }
-    options: dict[str, Any] = {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_reset_on_return": None,
-        "hide_parameters": True,
-        "connect_args": connect_args,
-    }
-    if address.database not in (None, "", ":memory:") or not sqlite:
-        options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": timeout_s}
-    engine = create_async_engine(address, **options)
+    if sqlite:
+        connect_args["async_creator_fn"] = _open_sqlite
+    elif pgbouncer:
+        # A named statement would stay in the pooler's connection and meet its namesake of another process.
+        connect_args["prepared_statement_name_func"] = str
+        connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    engine = create_async_engine(
+        address,
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=timeout_s,
+        hide_parameters=True,
+        connect_args=connect_args,
+    )
     if sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     else:
@@ -161,12 +165,27 @@ def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> 
     return engine
 
 
+async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
+    opening = aiosqlite.connect(*args, **options)
+    thread = opening._thread
+    thread.daemon = True
+    try:
+        return await opening
+    except BaseException:
+        # It would go on for a moment and then report to an event loop that may be closed by then.
+        await asyncio.shield(asyncio.to_thread(thread.join))
+        raise
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    # WAL lets a sweep or a migration in another process read while we write; NORMAL syncs at checkpoints
-    # only.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    # NORMAL syncs at checkpoints only, which WAL makes safe.
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    # WAL lets a sweep or a migration in another process read while we write. It is a property of the
+    # file: when SQLite says busy here, without waiting, somebody else is just switching it on.
+    with suppress(sqlite3.OperationalError):
+        cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()
 
 

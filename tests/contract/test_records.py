@@ -33,8 +33,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def records(url: str) -> AsyncIterator[Records]:
-    """Migrated and empty."""
-    store = SqlRecords(url)
+    """Migrated and empty; patient, as a test machine may be busy."""
+    store = SqlRecords(url, timeout_s=30)
     yield store
     await store.close()
 

@@ -46,7 +46,7 @@ async def subject(url: str | None) -> AsyncIterator[Subject]:
     async def wind(seconds: float) -> None:
         clock.now += seconds
 
-    store = MemoryState(clock=clock) if url is None else RedisState(url)
+    store = MemoryState(clock=clock) if url is None else RedisState(url, timeout_s=30)
     yield Subject(store, wind if url is None else asyncio.sleep)
     await store.close()
 

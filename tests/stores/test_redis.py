@@ -194,6 +194,8 @@ async def test_a_busy_server_is_down(server: RedisServer, store: RedisState) -> 
     with pytest.raises(StoreDown, match="BUSY"):
         await store.run(Get("k:1"))
     assert server.ask("SCRIPT KILL") == "+OK"
+    while server.ask("PING") != "+PONG":
+        assert time.monotonic() < deadline
     await store.ping()
     writer.close()
     await writer.wait_closed()
