@@ -11,7 +11,7 @@ expired one to a fresh start; none is a dead end.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -23,7 +23,7 @@ from broker.core.handoff import Handoff
 from broker.core.policy import Agreement, Policy
 from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Need, Session, shortfall
-from broker.core.trust import Choices, choices, need_of_handoff, need_of_login
+from broker.core.trust import Choices, choices, freshness, need_of_handoff, need_of_login
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Ask:
     A partner's authorization request, checked by the downstream edge (client and redirect URI are proven).
 
     ``handoff``: id of the handoff its ``login_hint`` refers to. ``hinted_subject``: the pairwise subject of a verified
-    ``id_token_hint``. ``max_age_s``: seconds.
+    ``id_token_hint``, ``hinted_customer`` whose it is (None: nobody's any more). ``max_age_s``: seconds.
     """
 
     partner: str
@@ -46,6 +46,7 @@ class Ask:
     acr_values: tuple[str, ...] = ()
     login_hint: str | None = None
     hinted_subject: str | None = None
+    hinted_customer: str | None = None
     handoff: str | None = None
 
 
@@ -147,6 +148,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer the partner's request with ``error`` (Core section 3.1.2.6). ``reason``: for the operator."""
+
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Send the customer to the recipient; ``consent``: a remembered one to record first, None when already recorded."""
 
@@ -185,7 +194,20 @@ class OwnPage:
     """The customer logged in for the broker's own pages ("What I share")."""
 
 
-Step = OwnPage | Welcome | Login | Wait | WrongCustomer | AskConsent | Answer | Deliver | HandoffOver | Ended | Late
+Step = (
+    OwnPage
+    | Welcome
+    | Login
+    | Wait
+    | WrongCustomer
+    | AskConsent
+    | Answer
+    | Refuse
+    | Deliver
+    | HandoffOver
+    | Ended
+    | Late
+)
 
 
 def next_step(
@@ -289,11 +311,25 @@ def _login_step(
     lacking = shortfall(session, need)
     if session is None or lacking is not None:
         return _login_or_wait(journey, policy, need, available, lacking or "no_session")
+    if ask.hinted_subject is not None and session.customer != ask.hinted_customer:
+        # Never switch silently (Core section 3.1.2.1), whether she was logged in before or came in just now.
+        return Refuse("login_required", "id_token_hint names another customer")
     if handoff is not None:
         if not handoffs.belongs_to(handoff, session):
             return WrongCustomer(handoff)
         return Answer(session, None)
     return _login_consent(ask, session, consents, policy, now, asked_anew="consent" in ask.prompt)
+
+
+def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handoff | None:
+    """
+    *handoff* if the recipient may still redeem it, else None: then a request that refers to it is an ordinary login.
+
+    A hint decides only what to offer, so a second visit after the transfer is not an error.
+    """
+    if handoff is None or handoff.state not in handoffs.UNDERWAY or handoffs.is_expired(handoff, now):
+        return None
+    return handoff if policy.agreement(handoff.source, handoff.recipient, handoff.purpose) else None
 
 
 def _own_step(journey: Journey, session: Session | None, policy: Policy, available: frozenset[str]) -> Step:
@@ -303,11 +339,16 @@ def _own_step(journey: Journey, session: Session | None, policy: Policy, availab
 
 
 def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: datetime) -> Need:
-    """What *ask* demands of a login: the agreement's terms when it redeems a handoff, else the partner's own."""
+    """
+    What *ask* demands of a login: the agreement's terms when it redeems a handoff, else the partner's own; as fresh as
+    it says in either case.
+    """
     if handoff is not None:
         agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is not None:
-            return need_of_handoff(policy, agreement)
+            fresh_after, session_after = freshness(ask.max_age_s, ask.prompt, asked_at)
+            terms = need_of_handoff(policy, agreement)
+            return replace(terms, fresh_after=fresh_after, session_after=session_after)
     return need_of_login(
         policy,
         ask.partner,
@@ -361,6 +402,8 @@ def describe(step: Step) -> dict[str, Any]:
             facts |= {"reason": step.reason, "may": [choice.upstream for choice in step.choices.may]}
         case HandoffOver():
             facts["reason"] = step.why
+        case Refuse():
+            facts["reason"] = step.reason
         case _:
             pass
     return facts

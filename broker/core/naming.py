@@ -4,6 +4,14 @@ Names under which secrets are remembered.
 
 import base64
 import hashlib
+import re
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_id(text: str) -> bool:
+    """Whether *text*, as it came from outside, has the shape of the ids we give out; nothing else is looked up."""
+    return _ID.fullmatch(text) is not None
 
 
 def name_of(token: str) -> str:

@@ -74,12 +74,19 @@ def need_of_login(
     login = known.login if known else None
     if login is None:
         raise Denied(f"{partner} may not start logins itself", code="partner.no_login", config_version=policy.version)
+    fresh_after, session_after = freshness(max_age_s, prompt, now)
     return Need(
         minimum=_raised(policy, login, lowest_requested(acr_values)),
         upstreams=login.upstreams,
-        fresh_after=now - timedelta(seconds=max_age_s) if max_age_s else None,
-        session_after=now if "login" in prompt or "select_account" in prompt or max_age_s == 0 else None,
+        fresh_after=fresh_after,
+        session_after=session_after,
     )
+
+
+def freshness(max_age_s: int | None, prompt: tuple[str, ...], now: datetime) -> tuple[datetime | None, datetime | None]:
+    """When the customer must have authenticated, and when the session must have been opened, at the earliest."""
+    asks_anew = "login" in prompt or "select_account" in prompt or max_age_s == 0
+    return now - timedelta(seconds=max_age_s) if max_age_s else None, now if asks_anew else None
 
 
 def _raised(policy: Policy, login: PartnerLogin, asked: Assurance | None) -> Assurance:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from broker.core.handoff import UNDECIDED, belongs_to
-from broker.core.journey import Answer, Deliver
+from broker.core.journey import Answer, Deliver, Refuse
 from broker.core.policy import Policy
 from broker.errors import Denied, Spent
 from broker.flows.consent import Consents
@@ -31,6 +31,14 @@ class PartnerExits:
             raise Spent("no request to answer", code="journey.went_on")
         code = await self._tokens.issue(ask, turn, step.consent)
         return authorization_response(ask.redirect_uri, {"code": code}, ask.state, self._policy().issuer)
+
+    def refuse(self, turn: Turn) -> str:
+        """The authorization response that says why not (RFC 6749 section 4.1.2.1)."""
+        ask, step = turn.journey.ask, turn.step
+        if ask is None or not isinstance(step, Refuse):
+            raise Spent("no request to refuse", code="journey.went_on")
+        answer = {"error": step.error, "error_description": step.reason}
+        return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
 
     async def deliver(self, turn: Turn) -> str:
         """Third-party-initiated login at the recipient (OpenID Connect Core section 4)."""

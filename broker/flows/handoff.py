@@ -11,7 +11,7 @@ from typing import Any
 from broker.core import handoff as core
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff, Offer, Result, admit
-from broker.core.naming import name_of
+from broker.core.naming import is_id, name_of
 from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
@@ -276,7 +276,7 @@ class Handoffs:
 
     async def status(self, handoff: str, *, source: str) -> Handoff:
         """How far a handoff got, for its source. Raises: Spent when there is none of that source."""
-        held = await self._get(handoff)
+        held = await self._get(handoff) if is_id(handoff) else None
         if held is None or held.value.source != source:
             raise Spent("no such handoff of this source")
         return held.value

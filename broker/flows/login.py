@@ -22,12 +22,14 @@ from broker.core.journey import (
     Ending,
     Journey,
     Login,
+    Refuse,
     Step,
     WrongCustomer,
     need_of_ask,
     next_step,
+    redeemable,
 )
-from broker.core.naming import name_of
+from broker.core.naming import is_id, name_of
 from broker.core.session import Need, Session, is_alive, open_session
 from broker.errors import (
     BadAsk,
@@ -109,12 +111,11 @@ class Logins:
             NeedsCustomer: ``prompt=none`` and a step is due. TooMany, StoreDown, Denied.
         """
         now = self._c.now()
-        journey = self._new_journey(ask.partner, visitor, now, ask=ask)
+        journey = self._new_journey(ask.partner, visitor, now, ask=await self._with_hinted_customer(ask))
         turn = await self._turn(journey, visitor, now)
-        turn = self._check_hint(ask, turn)
         if isinstance(turn.step, Answer):
             return turn
-        if "none" in ask.prompt:
+        if "none" in ask.prompt or isinstance(turn.step, Refuse):
             raise _silent_refusal(turn.step)
         return await self._store_new(turn, visitor)
 
@@ -211,9 +212,10 @@ class Logins:
             Spent: unknown, used before, or opened at another upstream. WrongBrowser.
         """
         journey_id, dot, _ = token.partition(".")
-        if not dot or len(token) > 200:
+        if not dot or not is_id(journey_id) or len(token) > 200:
             raise Spent("callback state is not one of ours")
-        used: Op = PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S)
+        # Per browser: a link scanner, or whoever else got hold of the state, must not use it up for the customer.
+        used: Op = PutNew(f"used:{name_of(f'{visitor.browser} {token}')}", b"1", JOURNEY_KEPT_S)
         raw, first = await self._c.state.run(self._c.shelves.journeys.get(journey_id), used)
         held = self._c.shelves.journeys.read(journey_id, raw)
         if held is None:
@@ -366,6 +368,8 @@ class Logins:
 
     async def load(self, journey: str, visitor: Visitor, *, ignore_attempt: bool = False) -> tuple[Turn, Held[Journey]]:
         """As `look`, with the stored journey for a later compare-and-set."""
+        if not is_id(journey):
+            raise Expired("not the id of a journey")
         shelves = self._c.shelves
         ops: list[Op] = [shelves.journeys.get(journey)]
         if visitor.session is not None:
@@ -406,6 +410,8 @@ class Logins:
     async def _decide(
         self, journey: Journey, session: Held[Session] | None, handoff: Held[Handoff] | None, now: datetime
     ) -> Turn:
+        if journey.ask is not None and handoff is not None:
+            handoff = handoff if redeemable(handoff.value, self._c.policy(), now) else None
         step = self._step(journey, session, handoff, (), now)
         if isinstance(step, AskConsent) and session is not None:
             records = await self._c.records.live_consents(session.value.customer, now)
@@ -475,14 +481,12 @@ class Logins:
                 raise WrongBrowser("browser sent no cookie", code="browser.no_cookie", partner=journey.partner)
             raise WrongBrowser("journey belongs to another browser", partner=journey.partner)
 
-    @staticmethod
-    def _check_hint(ask: Ask, turn: Turn) -> Turn:
-        """``id_token_hint`` for somebody else than the session's customer: never switch silently (Core section 3.1.2.1)."""
-        if ask.hinted_subject is None or not isinstance(turn.step, Answer):
-            return turn
-        if ask.hinted_subject in turn.step.session.subjects.values():
-            return turn
-        raise NeedsCustomer("id_token_hint names another customer")
+    async def _with_hinted_customer(self, ask: Ask) -> Ask:
+        """*ask* knowing whom its ``id_token_hint`` was given about: the session may not know that subject yet."""
+        if ask.hinted_subject is None:
+            return ask
+        sector = self._c.policy().sector(ask.partner)
+        return replace(ask, hinted_customer=await self._c.records.customer_of_subject(sector, ask.hinted_subject))
 
 
 def _handoff_of(journey: Journey) -> str | None:
@@ -491,6 +495,8 @@ def _handoff_of(journey: Journey) -> str | None:
 
 def _silent_refusal(step: Step) -> NeedsCustomer:
     match step:
+        case Refuse():
+            return NeedsCustomer(step.reason, oauth_error=step.error)
         case AskConsent():
             return NeedsCustomer("consent is due", oauth_error="consent_required")
         case Login():

@@ -16,7 +16,7 @@ from broker.core.journey import Journey, Wait
 from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.waiting import Poll
-from broker.errors import BadAsk, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
+from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Logins, Opening, Turn
 from broker.flows.values import Visitor
@@ -108,14 +108,20 @@ class UpstreamEdge:
 
     async def called_back(self, upstream: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """
-        A provider redirected the browser to us.
+        A provider redirected the browser to us. A repeated callback gives the journey as it stands.
 
         Raises: Spent, Expired, WrongBrowser: see `Logins.claim_callback`; the provider is not asked anything then.
         """
         connector = self._connectors.get(upstream)
         if connector is None or "state" not in data:
             raise BadAsk("callback without state, or of an unknown provider", code="callback.malformed")
-        journey, state = await self._logins.claim_callback(upstream, data["state"], visitor)
+        try:
+            journey, state = await self._logins.claim_callback(upstream, data["state"], visitor)
+        except Spent as error:
+            if error.code not in {"callback.replayed", "journey.went_on"}:
+                raise
+            # Reload or back button: the answer is not taken a second time, but this browser's journey goes on.
+            return await self._logins.look(data["state"].partition(".")[0], visitor)
         reply = Reply(ReplyKind.CALLBACK, data, self._clock(), visitor.address)
         return await self._resume(connector, journey, state, reply, visitor)
 

@@ -12,9 +12,10 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from broker.core.journey import Answer, Deliver, Login, OwnPage
+from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
 from broker.core.policy import Policy
 from broker.core.waiting import Poll
+from broker.errors import Gone, Spent
 from broker.flows.login import Turn
 from broker.flows.values import Visitor
 from broker.web import cookies
@@ -53,6 +54,10 @@ class Partners(Protocol):
         """Answer the partner's request (step `Answer`)."""
         ...
 
+    def refuse(self, turn: Turn) -> str:
+        """Answer the partner's request with an error (step `Refuse`)."""
+        ...
+
     async def deliver(self, turn: Turn) -> str:
         """Start the handoff at the recipient (step `Deliver`)."""
         ...
@@ -86,18 +91,30 @@ class Hub:
 
     async def go(self, request: Request, visitor: Visitor, turn: Turn, policy: Policy) -> Response:
         """Send the browser to the turn's step, with the cookies the turn made."""
+        here = f"/j/{turn.journey.id}"
+        try:
+            response = await self._step(request, visitor, turn)
+        except (Spent, Gone):
+            # Another tab, or a double click, was faster: its page knows what is due now, unless we just came from there.
+            if (turn.held is None and turn.browser is None) or request.url.path == here:
+                raise
+            response = RedirectResponse(here, status_code=303)
+        return with_cookies(response, turn, policy)
+
+    async def _step(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
         match turn.step:
             case Answer():
-                response = self.leave_for(request, visitor, await self._partners.answer(turn))
+                return self.leave_for(request, visitor, await self._partners.answer(turn))
+            case Refuse():
+                return self.leave_for(request, visitor, self._partners.refuse(turn))
             case Deliver():
-                response = self.leave_for(request, visitor, await self._partners.deliver(turn))
+                return self.leave_for(request, visitor, await self._partners.deliver(turn))
             case Login() if self._only_way(turn, turn.step) is not None:
-                response = await self._straight_on(request, visitor, turn, turn.step)
+                return await self._straight_on(request, visitor, turn, turn.step)
             case OwnPage():
-                response = RedirectResponse(SHARED_PATH, status_code=303)
+                return RedirectResponse(SHARED_PATH, status_code=303)
             case _:
-                response = RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
-        return with_cookies(response, turn, policy)
+                return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     def _only_way(self, turn: Turn, step: Login) -> str | None:
         """The one provider a journey that just began can go to, where a page with one button would only cost a press."""
