@@ -17,6 +17,7 @@ import uvicorn
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from joserfc.jwk import ECKey
 from playwright.async_api import BrowserContext, async_playwright
+from playwright.async_api import Page as BrowserPage
 from starlette.applications import Starlette
 
 from broker.demo import garage, shop
@@ -144,6 +145,12 @@ async def chromium(path: Path, **settings: Any) -> AsyncIterator[BrowserContext]
             yield await browser.new_context(**settings)
         finally:
             await browser.close()
+
+
+async def press(page: BrowserPage, selector: str) -> None:
+    """Press a button or link and wait until the next page is there, redirects included."""
+    async with page.expect_navigation():
+        await page.click(selector)
 
 
 async def barriers(context: BrowserContext) -> list[str]:
