@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.downstream.replies import body_of, error_reply, json_reply, note_refusal
+from broker.downstream.replies import body_of, error_reply, http_reply, json_reply, note_refusal
 from broker.errors import BadAsk, Denied, Gone, Spent, StafettError
 from broker.web import params
 
@@ -42,6 +43,8 @@ def bearer_endpoint(endpoint: Callable[..., Awaitable[Response]]) -> Callable[..
             return _refusal(error)
         except StafettError as error:
             return error_reply(error)
+        except HTTPException as error:
+            return http_reply(error)
 
     return guarded
 

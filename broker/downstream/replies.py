@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -118,8 +119,15 @@ def partner_endpoint(endpoint: Endpoint) -> Endpoint:
             return error_reply(error, challenge='Basic realm="stafett"')
         except StafettError as error:
             return error_reply(error)
+        except HTTPException as error:
+            return http_reply(error)
 
     return guarded
+
+
+def http_reply(error: HTTPException) -> Response:
+    """Starlette's own refusals (a body that is too large) as a partner's software reads them."""
+    return json_reply(body_of("invalid_request", "the request cannot be read"), error.status_code)
 
 
 def json_reply(content: Mapping[str, Any], status: int = 200) -> Response:

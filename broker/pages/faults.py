@@ -49,6 +49,9 @@ class Faults:
         problem = _problem(error)
         retry_after_s = _retry_after(error)
         response = self._page(request, problem, _partner(error), _message_key(error), retry_after_s)
+        if problem is Problem.UNKNOWN_LINK:
+            # There is something here, it was asked wrongly (RFC 6749 section 4.1.2.1); 404 is for addresses.
+            response.status_code = 400
         facts = {key: value for key, value in error.facts.items() if value is not None}
         level = "warning" if response.status_code >= 500 else "info"
         log(
@@ -106,9 +109,8 @@ class Faults:
         """A fresh start at the partner where it is known, else all partners' front doors; first of all a retry where it helps."""
         policy = self._policy()
         ways: list[Way] = []
-        if problem in {Problem.STORE_DOWN, Problem.TOO_MANY, Problem.UPSTREAM_DOWN} and request.method == "GET":
-            query = f"?{request.url.query}" if request.url.query else ""
-            ways.append(Way("retry", f"{request.url.path}{query}", Action.RETRY))
+        if problem in {Problem.STORE_DOWN, Problem.TOO_MANY, Problem.UPSTREAM_DOWN} and (again := _again(request)):
+            ways.append(Way("retry", again, Action.RETRY))
         start = self._partners.start_again(partner) if partner else None
         if partner and start:
             ways.append(Way("start-again", start, Action.START_AGAIN, policy.partner_name(partner, language)))
@@ -118,6 +120,14 @@ class Faults:
                 for name, known in list(policy.config.partners.items())[:_MAX_PARTNERS]
             ]
         return tuple(ways) or (Way("home", "/", Action.HOME),)
+
+
+def _again(request: Request) -> str | None:
+    """The same address once more; for a form the page it was on, where the customer can send it again."""
+    if request.method in {"GET", "HEAD"}:
+        return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    journey = request.path_params.get("journey")
+    return f"/j/{journey}" if journey is not None else None
 
 
 _MAX_PARTNERS = 6

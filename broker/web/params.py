@@ -6,6 +6,7 @@ security: Starlette silently takes the last of duplicates, other layers the firs
 
 from collections.abc import Iterable, Mapping
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from broker.errors import BadAsk
@@ -54,7 +55,12 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
     """All members of an urlencoded form in order, for pages whose checkboxes share a name. Raises BadAsk."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != _FORM:
         raise BadAsk("a form must be application/x-www-form-urlencoded", code="params.content_type")
-    data = await request.form(max_files=0, max_fields=_MAX_PARAMS)
+    try:
+        data = await request.form(max_files=0, max_fields=_MAX_PARAMS)
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        raise BadAsk("not a form, or too many members", code="params.size") from error
     pairs = [(name, value) for name, value in data.multi_items() if isinstance(value, str)]
     if {name for name, _ in pairs} & set(request.query_params):
         raise BadAsk("a parameter is given in both query and form", code="params.duplicate")

@@ -8,6 +8,7 @@ taken from a header (section 3.1). Keys are parsed once.
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -116,7 +117,7 @@ def unverified_client(assertion: str) -> str:
     _header(assertion)
     try:
         claims = json.loads(_b64(assertion.split(".")[1]))
-    except (ValueError, IndexError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadToken("assertion payload is not JSON") from error
     subject = claims.get("sub") if isinstance(claims, dict) else None
     if not isinstance(subject, str):
@@ -202,7 +203,7 @@ def _header(token: str) -> Mapping[str, Any]:
         raise BadToken("not a compact JWS of acceptable size")
     try:
         header = json.loads(_b64(token.split(".", 1)[0]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadToken("header is not JSON") from error
     if not isinstance(header, dict) or "crit" in header or "zip" in header or "b64" in header:
         raise BadToken("header has members that are not understood")
@@ -213,7 +214,7 @@ def _verified(token: str, keys: KeySet, algs: Sequence[str]) -> Mapping[str, Any
     try:
         content = jws.deserialize_compact(token, keys, algorithms=list(algs))
         claims = json.loads(content.payload)
-    except (JoseError, ValueError, TypeError) as error:
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise BadToken("signature does not hold") from error
     if not isinstance(claims, dict):
         raise BadToken("payload is not an object")
@@ -222,7 +223,8 @@ def _verified(token: str, keys: KeySet, algs: Sequence[str]) -> Mapping[str, Any
 
 def _number(claims: Mapping[str, Any], name: str) -> int | None:
     value = claims.get(name)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and math.isfinite(value) else None
 
 
 def _b64(part: str) -> bytes:

@@ -24,6 +24,8 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise BadAsk("the JSON body is larger than 32 KiB", code="json.size")
     try:
         value = json.loads(body, object_pairs_hook=_once, parse_constant=_refuse)
+        # What cannot be written again (half a surrogate pair, too deep) would only fail later, where it is stored.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadAsk("the body is not a JSON object with every key once", code="json.syntax") from error
     if not isinstance(value, dict):

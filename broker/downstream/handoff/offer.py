@@ -113,8 +113,8 @@ class OfferApi:
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= _MAX_TEXT:
-        raise BadAsk(f"{name} must be a text of 1 to {_MAX_TEXT} characters", code="handoff.members")
+    if not isinstance(value, str) or not 1 <= len(value) <= _MAX_TEXT or not value.isprintable():
+        raise BadAsk(f"{name} must be a text of 1 to {_MAX_TEXT} printable characters", code="handoff.members")
     return value
 
 

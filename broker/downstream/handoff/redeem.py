@@ -86,6 +86,10 @@ def _acknowledgement(body: dict[str, Any]) -> tuple[Result, str | None]:
     except ValueError as error:
         raise BadAsk("result must be linked, created or booked", code="handoff.members") from error
     reference = body.get("reference")
-    if reference is not None and (not isinstance(reference, str) or not 1 <= len(reference) <= _MAX_REFERENCE):
-        raise BadAsk("reference must be a text of 1 to 100 characters", code="handoff.members")
+    if reference is not None and not _is_reference(reference):
+        raise BadAsk("reference must be a text of 1 to 100 printable characters", code="handoff.members")
     return result, reference
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= _MAX_REFERENCE and value.isprintable()

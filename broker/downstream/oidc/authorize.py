@@ -18,7 +18,7 @@ from broker.core.journey import Ask
 from broker.core.policy import Partner, Policy
 from broker.downstream.partners import authorization_response
 from broker.downstream.replies import note_refusal, oauth_error
-from broker.errors import BadAsk, Denied, NeedsCustomer
+from broker.errors import BadAsk, Denied, NeedsCustomer, StafettError, StoreDown
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins
 from broker.web import params as web_params
@@ -65,6 +65,11 @@ class Authorize:
             turn = await self._logins.begin(self._ask(asked, proven, policy), visitor)
             return await self._hub.go(request, visitor, turn, policy)
         except (BadAsk, NeedsCustomer, Denied) as error:
+            return self._refuse(error, proven, policy)
+        except StoreDown as error:
+            if asked.get("prompt") != "none":
+                raise
+            # Nobody looks at a silent request's page: the partner must hear that it should try again.
             return self._refuse(error, proven, policy)
 
     async def post(self, request: Request) -> Response:
@@ -113,7 +118,7 @@ class Authorize:
         return str(claims["sub"])
 
     @staticmethod
-    def _refuse(error: BadAsk | NeedsCustomer | Denied, proven: Proven, policy: Policy) -> Response:
+    def _refuse(error: StafettError, proven: Proven, policy: Policy) -> Response:
         code, sentence = oauth_error(error)
         note_refusal(error, 303)
         answer = {"error": code, "error_description": sentence}
