@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, and_, case, delete, insert, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.errors import StoreDown
 from broker.stores import tables
 from broker.stores.engine import Database
 from broker.stores.ports import (
@@ -244,8 +245,8 @@ class SqlRecords:
                 return None
             stored = LinkedIdentity(**row)
             customer = await _customer(connection, stored.customer)
-        # The foreign key holds: an identity has a customer.
-        assert customer is not None
+        if customer is None:
+            raise StoreDown("records: an identity without its customer, against the foreign key")
         return customer, stored
 
     async def _create_customer(self, identity: LinkedIdentity, new: Customer) -> bool:
