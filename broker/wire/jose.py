@@ -223,8 +223,9 @@ def _verified(token: str, keys: KeySet, algs: Sequence[str]) -> Mapping[str, Any
 
 def _number(claims: Mapping[str, Any], name: str) -> int | None:
     value = claims.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and math.isfinite(value) else None
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _b64(part: str) -> bytes:
