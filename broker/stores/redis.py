@@ -32,10 +32,12 @@ from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, Swap, Take
 # difference), and there is no "script not known" answer to handle after a restart, a fail-over or SCRIPT
 # FLUSH.
 _SWAP = (
-    b"if redis.call('GET',KEYS[1])==ARGV[1] then "
-    b"redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) return 1 end return 0"
+    b"if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) return 1 end return 0"
 )
 _COUNT = b"local n=redis.call('INCR',KEYS[1]) if n==1 then redis.call('PEXPIRE',KEYS[1],ARGV[1]) end return n"
+
+_OLDEST_VERSION = 7
+"""Of the protocol; Valkey says 7.2 here. ``SET`` with ``NX`` or ``XX`` together with ``GET`` came with it."""
 
 
 class RedisState:
@@ -74,12 +76,7 @@ class RedisState:
         """See `StateStore.run`."""
         if not ops:
             return []
-        request = b"".join([_packed(self._prefix, op) for op in ops])
-        try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                replies = await self._exchange(request, len(ops))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._down(type(error).__name__) from error
+        replies = await self._bounded(b"".join([_packed(self._prefix, op) for op in ops]), len(ops))
         return [self._result(op, reply) for op, reply in zip(ops, replies, strict=True)]
 
     async def ping(self) -> None:
@@ -89,11 +86,40 @@ class RedisState:
         if found != token.encode():
             raise self._down("written value not there")
 
+    async def doubts(self) -> tuple[str, ...]:
+        """
+        What the operator should change about the server: sentences for the log; none when all is well.
+
+        A server that evicts keys under memory pressure forgets replay guards and tombstones, and nobody
+        notices.
+
+        Raises: StoreDown.
+        """
+        (reply,) = await self._bounded(b"INFO\r\n", 1)
+        if isinstance(reply, ResponseError):
+            return (f"the state store at {self._where} does not let us see its settings ({_code(reply)} for INFO)",)
+        facts = dict(line.split(":", 1) for line in reply.decode(errors="replace").splitlines() if ":" in line)
+        doubts = []
+        if (policy := facts.get("maxmemory_policy")) != "noeviction":
+            doubts.append(
+                f"the state store at {self._where} forgets keys when full: set maxmemory-policy to noeviction, not {policy}"
+            )
+        if int(facts.get("redis_version", "0").partition(".")[0]) < _OLDEST_VERSION:
+            doubts.append(f"the state store at {self._where} is older than Redis {_OLDEST_VERSION}.0")
+        return tuple(doubts)
+
     async def close(self) -> None:
         """Close the connections; runs under way finish first, later ones get StoreDown."""
         self._closed = True
         while self._idle:
             await self._idle.pop().disconnect()
+
+    async def _bounded(self, request: bytes, answers: int) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout_s), self._slots:
+                return await self._exchange(request, answers)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._down(type(error).__name__) from error
 
     async def _exchange(self, request: bytes, answers: int) -> list[Any]:
         if self._closed:
@@ -187,9 +213,7 @@ def _factory(url: str, connect_timeout_s: float) -> tuple[ConnectionPool, Abstra
         return pool, _connection(pool)
     except (ValueError, TypeError, RedisError):
         # security: the library's text may quote the part of the URL that holds the password.
-        raise ValueError(
-            "not a usable Redis URL: redis://, rediss:// or unix:// with known options"
-        ) from None
+        raise ValueError("not a usable Redis URL: redis://, rediss:// or unix:// with known options") from None
 
 
 def _connection(factory: ConnectionPool) -> AbstractConnection:

@@ -312,6 +312,23 @@ async def test_an_update_changes_only_what_it_names(records: Records) -> None:
     assert found == {"t1": expected, "t2": transfer("t2")}
 
 
+async def test_a_late_update_does_not_take_a_state_back(records: Records) -> None:
+    """A pick-up written after the acknowledgement adds its time, and leaves the later state."""
+    await customer(records)
+    await records.add_transfer(transfer("t1", state="acknowledged"))
+    await records.add_transfer(transfer("t2"))
+    for name in ("t1", "t2"):
+        changed = await records.update_transfer(
+            name, state="picked_up", picked_up_at=NOW, unless=("acknowledged", "withdrawn")
+        )
+        assert changed is True
+    assert {found.id: (found.state, found.picked_up_at) for found in await records.transfers_of("c1", 10)} == {
+        "t1": ("acknowledged", NOW),
+        "t2": ("picked_up", NOW),
+    }
+    assert await records.update_transfer("t9", state="picked_up", unless=("acknowledged",)) is False
+
+
 async def test_a_payload_can_be_dropped_and_its_digest_stays(records: Records) -> None:
     """The receipt outlives the data."""
     await customer(records)

@@ -1,6 +1,7 @@
 """One suite for every `StateStore`: what journeys, codes, handoffs and replay guards rely on."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -308,3 +309,27 @@ async def test_hundreds_at_once_each_get_their_own_answer(store: StateStore) -> 
         return bool(read == mine) and await one(store, Take(f"m:{number}")) == mine
 
     assert all(await asyncio.gather(*(write_then_read(number) for number in range(300))))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_sequence_gives_what_the_simplest_store_gives(store: StateStore, seed: int) -> None:
+    """A thousand random operations on three keys: every store answers as a dict would."""
+    chance, model = random.Random(seed), MemoryState()
+
+    def some_op() -> Op:
+        key, value = chance.choice(["n:1", "n:2", "n:3"]), chance.choice([b"", b"a", b"\x00", b"used"])
+        make = [
+            Get(key),
+            Put(key, value, MINUTE),
+            PutNew(key, value, MINUTE),
+            Take(key),
+            Take(key, leave=b"used", leave_ttl_s=MINUTE),
+            Swap(key, chance.choice([b"", b"a", b"used"]), value, MINUTE),
+            Drop(key),
+            Count("n:count", MINUTE),
+        ]
+        return chance.choice(make)
+
+    for _ in range(100):
+        batch = [some_op() for _ in range(chance.randint(1, 20))]
+        assert list(await store.run(*batch)) == list(await model.run(*batch)), batch

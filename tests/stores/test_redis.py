@@ -1,12 +1,21 @@
-"""What `RedisState` does when its server is gone, slow, full or wrong; what it does right is in the contract suite."""
+"""
+What `RedisState` does when its server is gone, slow, full or wrong; what it does right is in the contract
+suite.
+"""
 
 import asyncio
 import socket
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.errors import StoreDown
 from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, Swap, Take
@@ -248,6 +257,38 @@ async def test_errors_name_the_server_and_no_values(server: RedisServer, store: 
     assert "t0kent0ken" not in told
 
 
+async def test_a_server_that_forgets_keys_when_full_is_doubted(server: RedisServer, store: RedisState) -> None:
+    """Many managed servers evict by default; the operator is told before a replay guard is lost."""
+    assert await store.doubts() == ()
+    server.ask("CONFIG SET maxmemory-policy allkeys-lru")
+    (doubt,) = await store.doubts()
+    assert "noeviction" in doubt
+    assert "allkeys-lru" in doubt
+
+
+async def test_a_server_that_hides_its_settings_is_doubted(server: RedisServer) -> None:
+    """An account without the right to INFO works, and the operator is told that nobody could check."""
+    server.ask("ACL SETUSER clerk on >pw ~stafett:* +@all -info")
+    store = RedisState(f"unix://clerk:pw@{server.socket_path}")
+    await store.ping()
+    (doubt,) = await store.doubts()
+    assert "NOPERM" in doubt
+    await store.close()
+
+
+async def test_an_account_for_our_keys_only_is_enough(server: RedisServer) -> None:
+    """Least privilege: reading, writing and scripts on our prefix; anything else is refused as down."""
+    rights = "-@all +get +set +getdel +del +eval +incr +pexpire"
+    server.ask(f"ACL SETUSER clerk on >pw ~stafett:* {rights}")
+    store = RedisState(f"unix://clerk:pw@{server.socket_path}")
+    await store.run(*EVERY_OP)
+    await store.ping()
+    await store.close()
+    foreign = RedisState(f"unix://clerk:pw@{server.socket_path}", prefix="other:")
+    assert all([await fails(foreign, op) for op in EVERY_OP])
+    await foreign.close()
+
+
 async def test_a_wrong_password_is_down_and_not_repeated(server: RedisServer) -> None:
     """Authentication that fails is an operator's problem, told without the password."""
     server.ask("CONFIG SET requirepass right")
@@ -299,3 +340,49 @@ async def total_reads(server: RedisServer) -> int:
     await writer.wait_closed()
     (line,) = [line for line in text.splitlines() if line.startswith("total_reads_processed:")]
     return int(line.split(":")[1])
+
+
+async def test_tls_checks_the_servers_certificate(tmp_path: Path) -> None:
+    """``rediss://`` works with the right authority, and is down with any other and without one."""
+    authority, other = tmp_path / "ca.pem", tmp_path / "other.pem"
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    _self_signed(authority, certificate, key)
+    _self_signed(other, tmp_path / "unused.pem", tmp_path / "unused.key")
+    port = free_port()
+    options = ("--tls-port", str(port), "--tls-auth-clients", "no", "--bind", "127.0.0.1")
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(authority))
+    with RedisServer(redis_program(), (*options, *files)):
+        good = RedisState(f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority}")
+        await good.ping()
+        await good.close()
+        for url in (f"rediss://127.0.0.1:{port}?ssl_ca_certs={other}", f"rediss://127.0.0.1:{port}"):
+            bad = RedisState(url)
+            with pytest.raises(StoreDown):
+                await bad.ping()
+            await bad.close()
+
+
+def _self_signed(authority: Path, certificate: Path, key: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    authority.write_bytes(pem)
+    certificate.write_bytes(pem)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
