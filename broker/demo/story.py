@@ -17,13 +17,20 @@ from broker.demo.run import Addresses
 
 
 @dataclass(frozen=True, slots=True)
-class Customer:
-    """Who plays: ``bankid`` and ``google`` are keys of the simulators' people, ``plate`` a car the shop can look up."""
+class Login:
+    """Somebody at a simulated provider. ``key``: in the simulator. ``email``: empty when the provider tells the shop none."""
 
-    bankid: str
+    key: str
     name: str
-    google: str
-    google_name: str
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who plays. ``plate``: a car the shop can look up. ``email``, ``phone``: what is typed at the shop."""
+
+    bankid: Login
+    google: Login
     plate: str
     car: str
     sku: str
@@ -33,10 +40,8 @@ class Customer:
 
 
 ANDERS = Customer(
-    bankid="anders",
-    name="Anders Lindqvist",
-    google="maja",
-    google_name="Maja Lindqvist",
+    bankid=Login("anders", "Anders Lindqvist"),
+    google=Login("maja", "Maja Lindqvist", "maja.lindqvist.demo@gmail.com"),
     plate="ABC 12D",
     car="Volvo V60",
     sku="firn-stig-18",
@@ -45,10 +50,8 @@ ANDERS = Customer(
     phone="070-174 06 35",
 )
 ELSA = Customer(
-    bankid="elsa",
-    name="Elsa Bergström",
-    google="erik",
-    google_name="Erik Sandell",
+    bankid=Login("elsa", "Elsa Bergström"),
+    google=Login("erik", "Erik Sandell", "erik.sandell@sandellsakeri.example"),
     plate="RST 70E",
     car="Volkswagen Golf",
     sku="firn-klo-16",
@@ -56,7 +59,6 @@ ELSA = Customer(
     email="elsa.bergstrom@example.com",
     phone="070-174 06 36",
 )
-
 
 OPTIONAL = ("field-vehicle-make", "field-vehicle-model", "field-customer-phone")
 """What the customer lets the garage know beyond the necessary: ids on the consent page."""
@@ -151,9 +153,9 @@ class Story:
         self._player = player
         self._customer = customer
         self._report = report
+        self._login = customer.bankid
         self._link = ""
         self._order = ""
-        self._plate = ""
 
     async def play(self) -> None:
         """All chapters."""
@@ -200,7 +202,7 @@ class Story:
             await self._approve_on_phone(await player.read_code("qr"))
         async with self._step("the customer is logged in at the shop"):
             await player.wait_for(element="user-name", address=self._at.shop)
-            _equal(await player.text("user-name"), who.name)
+            _equal(await player.text("user-name"), self._login.name)
             await player.picture("shop-logged-in")
 
     async def shares_for_good(self) -> None:
@@ -211,7 +213,7 @@ class Story:
             await self._follow_link()
             await player.wait_for(element="share", address=f"{self._at.broker}/j/")
             _must(who.plate in await player.text("field-vehicle-registration_number"), "the plate is not shown")
-            _must(who.name in await player.text("field-customer-name"), "the name is not shown")
+            _must(self._login.name in await player.text("field-customer-name"), "the name is not shown")
             _must(not await player.is_ticked("remember"), '"do not ask again" is ticked beforehand')
             for optional in OPTIONAL:
                 _must(not await player.is_ticked(optional), f"{optional} is ticked beforehand")
@@ -314,32 +316,33 @@ class Story:
             await player.picture("broker-bankid-launch")
             tab = await player.new_tab()
             await tab.open(await player.attribute("launch", "href"))
-            await tab.click(f"person-{self._customer.bankid}")
+            await tab.click(f"person-{self._login.key}")
             await tab.picture("app-same-device")
         async with self._step("the new tab goes on and ends at the shop, logged in"):
             await tab.click("approve")
             await tab.wait_for(element="user-name", address=self._at.shop)
-            _equal(await tab.text("user-name"), self._customer.name)
+            _equal(await tab.text("user-name"), self._login.name)
         async with self._step("the old tab is led on too"):
             await player.wait_for(address=self._at.shop)
             await tab.close()
 
     async def comes_with_google(self) -> None:
         """Another customer in the same browser, with Google upstream."""
-        player, who = self._player, self._customer
+        player = self._player
         await self._logs_out()
+        self._login = self._customer.google
         async with self._step("Google asks which account"):
             await self._starts_login()
             await player.click("method-google")
-            await player.wait_for(element=f"account-{who.google}", address=self._at.google)
+            await player.wait_for(element=f"account-{self._login.key}", address=self._at.google)
             await player.picture("google-choose")
         async with self._step("the Google customer is logged in at the shop"):
-            await player.click(f"account-{who.google}")
+            await player.click(f"account-{self._login.key}")
             if await player.has("allow"):
                 await player.click("allow")
             await player.wait_for(element="user-name", address=self._at.shop)
-            _equal(await player.text("user-name"), who.google_name)
-        await self._buys(name=who.google_name)
+            _equal(await player.text("user-name"), self._login.name)
+        await self._buys()
         async with self._step("she is asked, shares, and stands logged in at the garage"):
             await self._follow_link()
             await player.wait_for(element="share", address=f"{self._at.broker}/j/")
@@ -347,12 +350,12 @@ class Story:
             await self._tick_optional()
             await player.click("share")
             await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
-            await self._check_arrival(name=who.google_name)
+            await self._check_arrival()
 
     async def shares_nothing(self) -> None:
         """Continue without sharing: a guest with product data only."""
         player, who = self._player, self._customer
-        await self._buys(name=who.google_name)
+        await self._buys()
         async with self._step("she goes on without sharing"):
             await self._follow_link()
             await player.wait_for(element="continue-guest", address=f"{self._at.broker}/j/")
@@ -362,9 +365,9 @@ class Story:
             _must(who.tyre in await player.text("tyres"), "the tyres are not shown")
             source = await player.source()
             for what, secret in {
-                "the plate": self._plate,
-                "the name": who.google_name,
-                "the mail address": who.email,
+                "the plate": who.plate,
+                "the name": self._login.name,
+                "the mail address": self._login.email,
                 "the order number": self._order,
             }.items():
                 _must(secret not in source, f"the guest page shows {what}")
@@ -380,7 +383,7 @@ class Story:
 
     # -- what happens more than once ---------------------------------------------------------------------
 
-    async def _buys(self, *, put_in_basket: bool = True, name: str | None = None) -> None:
+    async def _buys(self, *, put_in_basket: bool = True) -> None:
         """Buy four tyres and stop at the receipt with its link."""
         player, who = self._player, self._customer
         async with self._step("tyres are bought, and the receipt offers to book the fitting"):
@@ -388,21 +391,24 @@ class Story:
                 await player.open(f"{self._at.shop}/tyres/{who.sku}")
                 await player.click(f"buy-{who.sku}")
             await player.open(f"{self._at.shop}/checkout")
-            await self._fill_checkout(name or who.name)
+            await self._fill_checkout()
             if not put_in_basket:
                 await player.picture("shop-checkout")
             await player.click("pay")
             await player.wait_for(element="book-fitting", address=f"{self._at.shop}/orders/")
             self._order = await player.text("order-reference")
-            self._plate = who.plate
             if not put_in_basket:
                 await player.picture("shop-receipt")
                 await player.picture("shop-receipt", phone=True)
 
-    async def _fill_checkout(self, name: str) -> None:
+    async def _fill_checkout(self) -> None:
+        """The name comes from the login, and so does the address where the provider tells it."""
         player, who = self._player, self._customer
-        _equal(await player.value("name"), name)
-        await player.fill("email", who.email)
+        _equal(await player.value("name"), self._login.name)
+        if self._login.email:
+            _equal(await player.value("email"), self._login.email)
+        else:
+            await player.fill("email", who.email)
         await player.fill("phone", who.phone)
         if not await player.elements("car-"):
             await player.fill("registration-number", who.plate)
@@ -415,13 +421,13 @@ class Story:
         for optional in OPTIONAL:
             await self._player.tick(optional)
 
-    async def _check_arrival(self, name: str | None = None) -> None:
+    async def _check_arrival(self) -> None:
         player, who = self._player, self._customer
         _equal(await player.text("vehicle-registration"), who.plate)
         _equal(await player.text("vehicle-model"), who.car)
         _must(who.tyre in await player.text("tyres"), "the tyres are not filled in")
         _equal(await player.text("order-reference"), self._order)
-        _equal(await player.text("user-name"), name or who.name)
+        _equal(await player.text("user-name"), self._login.name)
 
     async def _book(self) -> None:
         player = self._player
@@ -458,7 +464,7 @@ class Story:
             await phone.fill("qr-text", code)
             await phone.click("scan-submit")
             await phone.picture("app-people")
-            await phone.click(f"person-{self._customer.bankid}")
+            await phone.click(f"person-{self._login.key}")
             await phone.picture("app-approve")
             await phone.click("approve")
             await phone.wait_for(element="verdict")
