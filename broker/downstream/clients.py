@@ -76,10 +76,10 @@ class Clients:
             given.secret,
             keys=self._keys_of(partner, policy),
             client_id=given.client_id,
-            issuer=policy.issuer,
+            audiences=(policy.issuer, f"{policy.issuer}/token"),
             now=self._clock(),
         )
-        if not await self._tokens.first_use(f"jti:{given.client_id}:{assertion.jti}"):
+        if not await self._tokens.first_use(f"jti:{given.client_id}:{assertion.jti}", expires_at=assertion.expires_at):
             raise BadClient("client assertion was used before", code="client.replay")
 
     def _keys_of(self, partner: str, policy: Policy) -> KeySet:

@@ -30,6 +30,7 @@ from broker.stores.shelf import TOMBSTONE, Held
 
 HANDOFF_SCOPE = "handoff:read"
 _REUSE_KNOWN_S = 600.0
+_SKEW_S = 120.0
 _TOUCH_S = 60.0
 
 
@@ -130,13 +131,17 @@ class TokenFlow:
         token = self._c.tokens.seal("access", grant_id, consent, handoff_id, expires_at=grant.value.expires_at)
         return Redeemed(grant.value, token, int((grant.value.expires_at - now).total_seconds()))
 
-    async def first_use(self, one_time: str) -> bool:
+    async def first_use(self, one_time: str, *, expires_at: int) -> bool:
         """
         Whether *one_time* (a client assertion's ``jti``, say) was never seen before; exactly one of many gets True.
 
+        Args:
+            expires_at: seconds since the epoch after which it is refused anyway, and need not be remembered.
         Raises: StoreDown; then nothing was accepted (security checklist A10: fail closed).
         """
-        (first,) = await self._c.state.run(PutNew(f"seen:{name_of(one_time)}", b"1", _REUSE_KNOWN_S))
+        (first,) = await self._c.state.run(
+            PutNew(f"seen:{name_of(one_time)}", b"1", max(60.0, expires_at - self._c.now().timestamp() + _SKEW_S))
+        )
         return bool(first)
 
     async def userinfo(self, access_token: str) -> Grant:

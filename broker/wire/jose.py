@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,15 +130,18 @@ def verify_client_assertion(
     *,
     keys: KeySet,
     client_id: str,
-    issuer: str,
+    audiences: Collection[str],
     now: datetime,
-    max_age_s: int = 300,
+    max_age_s: int = 3600,
     skew_s: int = 60,
 ) -> Assertion:
     """
     Check a ``private_key_jwt`` assertion.
 
-    Spec: RFC 7523 section 3; audience is the issuer as one string (draft-ietf-oauth-rfc7523bis). Replay is the caller's business.
+    ``audiences``: what ``aud`` may be, always one string. New clients send the issuer (draft-ietf-oauth-rfc7523bis); libraries
+    that follow OpenID Connect Core section 9 send the token endpoint, and some make assertions that last an hour.
+
+    Spec: RFC 7523 section 3. Replay is the caller's business.
     Raises: BadClient.
     """
     try:
@@ -150,8 +153,9 @@ def verify_client_assertion(
         raise BadClient("client assertion: wrong typ")
     if claims.get("iss") != client_id or claims.get("sub") != client_id:
         raise BadClient("client assertion: iss and sub must be the client id")
-    if claims.get("aud") != issuer:
-        raise BadClient("client assertion: aud must be the issuer, as one string")
+    audience = claims.get("aud")
+    if not isinstance(audience, str) or audience not in audiences:
+        raise BadClient("client assertion: aud must be the issuer or the token endpoint, as one string")
     jti, expires_at = claims.get("jti"), _number(claims, "exp")
     if not isinstance(jti, str) or not 1 <= len(jti) <= 200:
         raise BadClient("client assertion: jti missing")
