@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from broker.errors import StafettError, StoreDown
+from broker.errors import StoreDown
+from broker.observe.logging import log
 from broker.stores.ports import AuditEvent, Records
 
 _MAX_WAITING = 10_000
@@ -51,9 +52,7 @@ class AuditTrail:
             facts=json.dumps(facts, sort_keys=True, separators=(",", ":")),
         )
         self._waiting.append(event)
-        if len(self._waiting) > _MAX_WAITING:
-            del self._waiting[0]
-            self.dropped += 1
+        self._drop_oldest()
 
     def later(self, write: Callable[[], Awaitable[object]]) -> None:
         """Carry out a bookkeeping *write* beside the requests; it is tried until the database takes it."""
@@ -78,22 +77,50 @@ class AuditTrail:
     async def flush(self) -> None:
         """Write what waits now. Raises StoreDown; then what was not written still waits."""
         while self._later:
-            await self._tried(self._later[0])
+            await self._carry_out(self._later[0])
             del self._later[0]
-        if not self._waiting:
-            return
-        batch = self._waiting[:]
-        await self._tried(lambda: self._records.add_audit(batch))
-        del self._waiting[: len(batch)]
+        # What is being written is out of reach of `note`, which drops the oldest when there are too many.
+        batch, self._waiting = self._waiting, []
+        try:
+            await self._write(batch)
+        finally:
+            self._waiting = [*batch, *self._waiting]
+            self._drop_oldest()
 
-    async def _tried(self, write: Callable[[], Awaitable[object]]) -> None:
+    async def _carry_out(self, write: Callable[[], Awaitable[object]]) -> None:
         """One write; what the database will never take is dropped and counted, so that it does not stop all others."""
         try:
             await write()
         except StoreDown:
             raise
-        except StafettError:
-            self.dropped += 1
+        except Exception as error:
+            self._refused(error)
+
+    async def _write(self, batch: list[AuditEvent]) -> None:
+        """Write *batch* and empty it; an event the database will never take is found by halving and dropped alone."""
+        size = len(batch)
+        while batch:
+            try:
+                await self._records.add_audit(batch[:size])
+            except StoreDown:
+                raise
+            except Exception as error:
+                if size > 1:
+                    size //= 2
+                    continue
+                self._refused(error)
+            del batch[:size]
+            size = len(batch)
+
+    def _refused(self, error: Exception) -> None:
+        self.dropped += 1
+        log("audit.refused", "error", error=type(error).__name__)
+
+    def _drop_oldest(self) -> None:
+        excess = len(self._waiting) - _MAX_WAITING
+        if excess > 0:
+            del self._waiting[:excess]
+            self.dropped += excess
 
     async def _run(self) -> None:
         while True:
