@@ -364,7 +364,8 @@ def install_environment(lock: str) -> None:
     count = len(re.findall(r"^[\w.-]+==", path.read_text(encoding="utf-8"), re.MULTILINE))
     say(f"installing up to {count} locked packages from setup/{lock}; the first time this takes a while")
     # Wheels only: building a source package would run code that no hash of ours covers, and want a compiler.
-    pip("--require-hashes", "--only-binary", ":all:", "-r", str(path))
+    # No dependencies: the lock is complete, and leaves out on purpose what pyproject.toml overrides.
+    pip("--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(path))
     pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     write_stamp(lock)
 
