@@ -14,7 +14,7 @@ from broker.stores.migrate import migrate as to_head
 def migrate(config: Path | None) -> None:
     """Bring the database to this version's schema."""
     loaded, _ = read(config)
-    asyncio.run(to_head(records_url(loaded)))
+    asyncio.run(to_head(records_url(loaded), pgbouncer=loaded.policy.broker.records.pgbouncer))
     print(f"the database is at schema {head_revision()}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from broker.config.load import Loaded, load
 from broker.config.settings import Settings, read_settings
 from broker.core.policy import Mode
-from broker.errors import ConfigError
+from broker.errors import ConfigError, StoreDown
 from broker.observe.logging import configure, log
 from broker.stores.embedded import start_embedded
 from broker.stores.memory import MemoryState
@@ -66,6 +66,18 @@ def open_state(loaded: Loaded) -> tuple[StateStore, str, Callable[[], None]]:
     return embedded.open(), embedded.reason, embedded.stop
 
 
+async def check_state(state: StateStore) -> None:
+    """
+    Say what is doubtful about the configured server: keys it may evict, a version too old.
+
+    A server that is away is no reason not to start; readyz says so until it is back.
+    """
+    if isinstance(state, RedisState):
+        with contextlib.suppress(StoreDown):
+            for doubt in await state.doubts():
+                log("state.doubt", "warning", detail=doubt)
+
+
 @contextlib.asynccontextmanager
 async def open_records(loaded: Loaded) -> AsyncIterator[Records]:
     """
@@ -73,10 +85,10 @@ async def open_records(loaded: Loaded) -> AsyncIterator[Records]:
 
     Raises: ConfigError in production when the schema is not this version's.
     """
-    url = records_url(loaded)
+    url, pgbouncer = records_url(loaded), loaded.policy.broker.records.pgbouncer
     if loaded.policy.config.mode is Mode.DEVELOPMENT:
-        await migrate(url)
-    records = SqlRecords(url)
+        await migrate(url, pgbouncer=pgbouncer)
+    records = SqlRecords(url, pgbouncer=pgbouncer)
     try:
         if await records.schema_version() != head_revision():
             raise ConfigError(

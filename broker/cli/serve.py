@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from broker.app import Broker, build
-from broker.cli.opening import Stores, open_records, open_state, read
+from broker.cli.opening import Stores, check_state, open_records, open_state, read
 from broker.config.load import Loaded
 from broker.errors import ConfigError
 from broker.observe.logging import log
@@ -37,6 +37,7 @@ async def _serve(loaded: Loaded) -> None:
     listening = bind(listen.host, listen.port, "broker.listen.port")
     state, kind, stop = open_state(loaded)
     try:
+        await check_state(state)
         async with open_records(loaded) as records:
             broker = assemble(loaded, Stores(state, records, kind))
             log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)

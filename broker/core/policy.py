@@ -211,9 +211,14 @@ class State(Strict):
 
 
 class RecordsSettings(Strict):
-    """Durable records. ``url``: reference to an SQLAlchemy URL; without it SQLite in ``data_dir``."""
+    """
+    Durable records. ``url``: reference to an SQLAlchemy URL; without it SQLite in ``data_dir``.
+
+    ``pgbouncer``: there is a pooler in transaction mode between the broker and PostgreSQL.
+    """
 
     url: SecretRef | None = None
+    pgbouncer: bool = False
 
 
 class Keys(Strict):
