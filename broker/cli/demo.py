@@ -130,6 +130,8 @@ async def _check(ports: Ports, folder: Path, sockets: dict[str, socket.socket], 
         await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not playing.done():
+            # Ctrl-C reaches the browser too, which then complains that it was interrupted.
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
             playing.cancel()
             await asyncio.gather(playing, return_exceptions=True)
             _say("  Stopped before the end.")

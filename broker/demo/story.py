@@ -88,11 +88,17 @@ class Report:
             self._say(f"  {self._steps:3}  FAILED  {what}")
             self._say(f"       {_words(error)}")
             if player is not None:
-                self._say(f"       at {player.address}")
-            if player is not None and (reference := await _reference(player)):
-                self._say(f"       the page shows the reference {reference}")
+                await self._describe(player)
             raise StoryEnded from error
         self._say(f"  {self._steps:3}  {(time.perf_counter() - begun) * 1000:6.0f} ms  {what}")
+
+    async def _describe(self, player: Player) -> None:
+        self._say(f"       at {player.address}")
+        # What went wrong may keep the page from being looked at, too; the step's own reason matters more.
+        with contextlib.suppress(Exception):
+            await player.picture("failed")
+            if await player.has("reference"):
+                self._say(f"       the page shows the reference {await player.text('reference')}")
 
     def verdict(self, seconds: float) -> None:
         """The last line."""
@@ -489,10 +495,3 @@ def _equal(found: str, expected: str) -> None:
 def _words(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0] if isinstance(error, Stuck) else f"{type(error).__name__}: {text.splitlines()[0]}"
-
-
-async def _reference(player: Player) -> str:
-    with contextlib.suppress(Exception):
-        if await player.has("reference"):
-            return await player.text("reference")
-    return ""

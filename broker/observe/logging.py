@@ -51,9 +51,7 @@ def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | 
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(
-        level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s", force=True)
 
 
 def log(event: str, level: str = "info", **facts: Any) -> None:
