@@ -13,6 +13,7 @@ from broker.demo.driver import HttpPlayer, rasterised
 from broker.demo.html_page import HtmlPage, entries
 from broker.demo.player import Stuck
 from broker.demo.run import Party, running, server_of
+from broker.demo.story import Report, StoryEnded
 from broker.pages.qr import qr_svg
 
 FORM = """
@@ -45,6 +46,8 @@ async def _page(request: Request) -> Response:
             answer = RedirectResponse("/cookies", status_code=303)
             answer.set_cookie("__Host-session", "secret", secure=True, httponly=True, path="/")
             return answer
+        case "problem":
+            return HTMLResponse('<p>Sorry <code id="reference">7KQ2MX4P</code></p>', status_code=400)
         case "cookies":
             return PlainTextResponse(";".join(sorted(request.cookies)))
         case page:
@@ -135,6 +138,19 @@ async def test_secure_cookies_stay_at_their_origin(player: HttpPlayer) -> None:
     await player.open(_at(player, "/log-in"))
     await player.open(player.address.replace("localhost", "127.0.0.1"))
     assert await player.source() == ""
+
+
+async def test_a_failing_step_says_where_and_shows_the_reference(player: HttpPlayer) -> None:
+    """The id on a problem page leads to the line in the broker's log."""
+    said: list[str] = []
+    with pytest.raises(StoryEnded):
+        async with Report(said.append).step("she shares", player):
+            await player.open(_at(player, "/problem"))
+            await player.click("share")
+    text = "\n".join(said)
+    assert "FAILED  she shares" in text
+    assert "/problem" in text
+    assert "7KQ2MX4P" in text
 
 
 def test_a_drawn_code_is_read_from_its_picture() -> None:
