@@ -51,7 +51,9 @@ def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | 
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s", force=True)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
 def log(event: str, level: str = "info", **facts: Any) -> None:
@@ -66,3 +68,10 @@ def _add_reference(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     return {key: redact(value) for key, value in event.items()}
+
+
+class _Redacting(logging.Formatter):
+    """For what libraries say: their words, under the same net."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(redact(super().format(record)))
