@@ -143,9 +143,9 @@ async def test_secure_cookies_stay_at_their_origin(player: HttpPlayer) -> None:
 async def test_a_failing_step_says_where_and_shows_the_reference(player: HttpPlayer) -> None:
     """The id on a problem page leads to the line in the broker's log."""
     said: list[str] = []
+    await player.open(_at(player, "/problem"))
     with pytest.raises(StoryEnded):
         async with Report(said.append).step("she shares", player):
-            await player.open(_at(player, "/problem"))
             await player.click("share")
     text = "\n".join(said)
     assert "FAILED  she shares" in text
