@@ -20,8 +20,8 @@ from broker.flows.handoff import Handoffs
 from broker.wire.schema import MAX_PAYLOAD, PayloadSchema, read_object
 
 _MEMBERS = frozenset({"partner", "purpose", "type", "subject", "contact", "payload", "return_uri", "language"})
-_KEY = re.compile(r"^[\x21-\x7e]{1,200}$")
-_PHONE = re.compile(r"^\+[1-9][0-9]{6,14}$")
+_KEY = re.compile(r"^[\x21-\x7e]{1,200}\Z")
+_PHONE = re.compile(r"^\+[1-9][0-9]{6,14}\Z")
 _MAX_TEXT = 300
 
 

@@ -26,7 +26,7 @@ from broker.web.hub import Hub
 from broker.web.visitor import visitor_of
 from broker.wire.jose import BadToken, Keyring
 
-_CHALLENGE = re.compile(r"^[A-Za-z0-9_-]{43}$")
+_CHALLENGE = re.compile(r"^[A-Za-z0-9_-]{43}\Z")
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _MAX_STATE = 4096
 _MAX_NONCE = 1024

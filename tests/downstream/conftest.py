@@ -1,0 +1,15 @@
+"""One broker for all tests of a module: what they check leaves nothing behind that the next one could meet."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from tests.downstream.crowd import Crowd, open_crowd
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def crowd(prepared_stage: Path) -> AsyncIterator[Crowd]:
+    """A broker with a partner for each way of being a client."""
+    async with open_crowd(prepared_stage) as opened:
+        yield opened
