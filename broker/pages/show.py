@@ -26,7 +26,6 @@ from broker.pages.views import (
     Transfer,
     TransferState,
     Value,
-    mask_name,
 )
 
 _TRANSFER_STATES: Mapping[str, TransferState] = {
@@ -65,7 +64,7 @@ class Show:
             purpose=self._policy.text(agreement.purpose_texts, self._language) if agreement else "",
             remembered_until=now + (agreement.lifetime.consent if agreement else LOGIN_CONSENT),
             may_continue_as_guest=bool(agreement and recipient and recipient.guest_uri),
-            customer=mask_name(session.profile.name or "") or None,
+            customer=session.profile.name,
         )
 
     def shared(self, sharing: Sharing, session: Session, withdraw: Form, log_out: Form, gone: str | None) -> SharedPage:
