@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jws
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from broker.errors import BadClient, ConfigError
@@ -36,7 +37,7 @@ __all__ = [
 
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
-_ASSERTION_ALGS = ("RS256", "PS256", "ES256", "EdDSA")
+_ASSERTION_ALGS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 
 
 class BadToken(ValueError):
@@ -68,11 +69,10 @@ class Keyring:
         keys = [_load(pem, index) for index, pem in enumerate(pems)]
         self._signing = {alg: key for key in reversed(keys) for alg in [key.alg]}
         if missing := {"RS256", "ES256"} - set(self._signing):
-            raise ConfigError(
-                (
-                    f"broker.keys.signing: no key for {' and '.join(sorted(missing))}; give one RSA key (2048 bits or more) and one EC P-256 key",
-                )
+            problem = (
+                f"no key for {' and '.join(sorted(missing))}; give one RSA key (2048 bits or more) and one EC P-256 key"
             )
+            raise ConfigError((f"broker.keys.signing: {problem}",))
         self._by_kid = {key.kid: key for key in keys}
         if len(self._by_kid) != len(keys):
             raise ConfigError(("broker.keys.signing: the same key is given twice",))
@@ -116,7 +116,7 @@ def unverified_client(assertion: str) -> str:
     """Whose assertion this claims to be (``sub``), to find the keys by. Raises: BadToken."""
     _header(assertion)
     try:
-        claims = json.loads(_b64(assertion.split(".")[1]))
+        claims = _json(_b64(assertion.split(".")[1]))
     except (ValueError, RecursionError) as error:
         raise BadToken("assertion payload is not JSON") from error
     subject = claims.get("sub") if isinstance(claims, dict) else None
@@ -170,9 +170,12 @@ def verify_client_assertion(
 
 
 def import_jwks(jwks: Mapping[str, Any]) -> KeySet:
-    """A partner's public keys, parsed. Raises ValueError for anything the library cannot use."""
+    """A partner's public keys, parsed. Raises ValueError for shared secrets and anything the library cannot use."""
     try:
-        return KeySet.import_key_set({"keys": list(jwks["keys"])})
+        keys = KeySet.import_key_set({"keys": list(jwks["keys"])})
+        if any(key.key_type == "oct" for key in keys):
+            raise ValueError("a shared secret is no public key")
+        return keys
     except (JoseError, KeyError, TypeError) as error:
         raise ValueError("not a usable JWK Set") from error
 
@@ -206,7 +209,7 @@ def _header(token: str) -> Mapping[str, Any]:
     if len(token) > _MAX_TOKEN or token.count(".") != 2 or len(token.split(".", 1)[0]) > _MAX_HEADER:
         raise BadToken("not a compact JWS of acceptable size")
     try:
-        header = json.loads(_b64(token.split(".", 1)[0]))
+        header = _json(_b64(token.split(".", 1)[0]))
     except (ValueError, RecursionError) as error:
         raise BadToken("header is not JSON") from error
     if not isinstance(header, dict) or "crit" in header or "zip" in header or "b64" in header:
@@ -216,8 +219,11 @@ def _header(token: str) -> Mapping[str, Any]:
 
 def _verified(token: str, keys: KeySet, algs: Sequence[str]) -> Mapping[str, Any]:
     try:
-        content = jws.deserialize_compact(token, keys, algorithms=list(algs))
-        claims = json.loads(content.payload)
+        with warnings.catch_warnings():
+            # The library warns of the name EdDSA (RFC 9864), which other libraries go on using for Ed25519.
+            warnings.simplefilter("ignore", SecurityWarning)
+            content = jws.deserialize_compact(token, keys, algorithms=list(algs))
+        claims = _json(content.payload)
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise BadToken("signature does not hold") from error
     if not isinstance(claims, dict):
@@ -230,6 +236,18 @@ def _number(claims: Mapping[str, Any], name: str) -> int | None:
     if isinstance(value, float):
         return int(value) if math.isfinite(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _json(data: bytes) -> Any:
+    """security: readers differ in which of two equal members they take (RFC 7515 section 4), so none is taken."""
+    return json.loads(data, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is there twice")
+    return found
 
 
 def _b64(part: str) -> bytes:

@@ -16,7 +16,7 @@ from broker.core.release import SCOPE_OF_CLAIM
 from broker.wire.jose import Keyring
 
 _CACHE = "public, max-age=900"
-_ASSERTION_ALGS = ["RS256", "PS256", "ES256", "EdDSA"]
+_ASSERTION_ALGS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
 
 
 def document(policy: Policy) -> dict[str, Any]:
