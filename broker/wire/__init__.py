@@ -1,6 +1,6 @@
 """
 Bytes <-> checked values: JOSE, OAuth rules, outbound HTTP.
 
-The only home of joserfc, pyjwt, jwcrypto, authlib and aiohttp. A function here returns a checked frozen value or raises; it must
-not decide what a value means for a customer or partner.
+The only home of joserfc, pyjwt, authlib and aiohttp; the demo plays other people and has its own. A function here returns a
+checked frozen value or raises; it must not decide what a value means for a customer or partner.
 """
