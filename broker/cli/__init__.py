@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 the config or the work has problems, 2 wrong usage, 3 some
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,11 +51,14 @@ def serve(config: ConfigOption = None) -> None:
 
 
 @app.command("check-config")
-def check_config(file: Annotated[Path, typer.Argument(help="The YAML file to check.")]) -> None:
+def check_config(
+    file: Annotated[Path, typer.Argument(help="The YAML file to check.")],
+    format: Annotated[Literal["text", "json"], typer.Option(help="For people, or for machines.")] = "text",
+) -> None:
     """Check a trust config and say what is wrong: file, line, key, what to do."""
     from broker.cli.check_config import run
 
-    raise typer.Exit(run(file))
+    raise typer.Exit(run(file, as_json=format == "json"))
 
 
 @app.command()

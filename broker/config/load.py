@@ -25,6 +25,14 @@ MAX_PROBLEMS = 200
 MIN_CLIENT_SECRET = 32
 
 
+class Refused(ConfigError):
+    """The file does not hold together; ``found``: what is wrong, in the order of the file."""
+
+    def __init__(self, found: tuple[Problem, ...]) -> None:
+        super().__init__(tuple(str(problem) for problem in found))
+        self.found = found
+
+
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """
@@ -60,7 +68,7 @@ class Loaded:
 
     ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``references``: what
     connectors are built with (`Kind.build`). ``data_dir``: absolute.
-    ``warnings``: sentences. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
+    ``warned``: what holds, but should be mended. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
     """
 
     path: Path
@@ -69,8 +77,13 @@ class Loaded:
     secrets: Secrets
     references: References
     data_dir: Path
-    warnings: tuple[str, ...] = ()
+    warned: tuple[Problem, ...] = ()
     accepted_risks: tuple[AcceptedRisk, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to mend, as sentences."""
+        return tuple(str(warning) for warning in self.warned)
 
 
 def load(
@@ -88,7 +101,7 @@ def load(
         kinds: the upstream kinds that exist.
         data_dir: goes before ``broker.data_dir``.
     Raises:
-        ConfigError: with every problem found, each a sentence with file, line and key.
+        Refused: with every problem found, each a sentence with file, line and key.
     """
     return _Load(Path(path), os.environ if environment is None else environment, kinds).run(data_dir)
 
@@ -143,7 +156,7 @@ class _Load:
             secrets=secrets,
             references=self.references,
             data_dir=(data_dir or self.references.path(config.broker.data_dir or "data")).absolute(),
-            warnings=tuple(str(warning) for warning in self.warnings),
+            warned=tuple(self.warnings),
             accepted_risks=accepted,
         )
 
@@ -155,7 +168,8 @@ class _Load:
                 data = file.read(MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a file name"
-            raise ConfigError((f"{self.path}: cannot be read ({reason}); give the path of the config file",)) from None
+            advice = f"cannot be read ({reason}); give the path of the config file"
+            raise Refused((Problem(str(self.path), None, "", advice),)) from None
         self.digest.update(data)
         document = read(data, str(self.path))
         self.problems += document.problems
@@ -361,15 +375,15 @@ class _Load:
     def _warn(self, document: Document, path: KeyPath, advice: str) -> None:
         self.warnings.append(document.problem(path, advice))
 
-    def _failed(self) -> ConfigError:
+    def _failed(self) -> Refused:
         """In the order of the file: what stands first is often what the rest follows from."""
         ordered = sorted(
             dict.fromkeys(self.problems), key=lambda each: (each.file != str(self.path), each.file, each.line or 0)
         )
-        shown = [str(problem) for problem in ordered[:MAX_PROBLEMS]]
+        shown = ordered[:MAX_PROBLEMS]
         if (rest := len(ordered) - len(shown)) > 0:
-            shown.append(f"{self.path}: {rest} more problems are not shown; mend these first")
-        return ConfigError(tuple(shown))
+            shown.append(Problem(str(self.path), None, "", f"{rest} more problems are not shown; mend these first"))
+        return Refused(tuple(shown))
 
 
 _STATE_SCHEMES = ("redis://", "rediss://", "unix://")

@@ -2,12 +2,14 @@
 What ``stafett check-config`` says about a file.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from broker.config.load import AcceptedRisk, Loaded, load
-from broker.errors import ConfigError
+from broker.config.document import Problem
+from broker.config.load import AcceptedRisk, Loaded, Refused, load
 from broker.upstream.registry import KINDS, Kind
 
 
@@ -16,33 +18,58 @@ class Report:
     """
     The verdict on one file, and its rendering.
 
-    ``loaded`` is None when there are ``problems``. ``exit_code``: 0 when the broker would start with it, else 1.
+    ``found``: the problems; without any, ``loaded`` is there. ``exit_code``: 0 when the broker would start with it, else 1.
     """
 
     path: Path
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    accepted_risks: tuple[AcceptedRisk, ...] = ()
+    found: tuple[Problem, ...] = ()
     loaded: Loaded | None = None
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, as sentences."""
+        return tuple(str(problem) for problem in self.found)
+
+    @property
     def exit_code(self) -> int:
-        return 1 if self.problems else 0
+        return 1 if self.found else 0
 
     def text(self) -> str:
         """Plain lines for a terminal or a CI log: problems, warnings, accepted risks, then one line of verdict."""
+        warnings = self.loaded.warnings if self.loaded else ()
+        risks = self.loaded.accepted_risks if self.loaded else ()
         return "\n".join(
             [
                 *self.problems,
-                *(f"warning: {warning}" for warning in self.warnings),
-                *(str(risk) for risk in self.accepted_risks),
+                *(f"warning: {warning}" for warning in warnings),
+                *(str(risk) for risk in risks),
                 self._verdict(),
             ]
         )
 
+    def json(self) -> str:
+        """
+        One JSON object for machines (docs/configuration.md).
+
+        Members: ``file``; ``good``, whether the broker would start with it; ``mode`` and ``version`` of a good file, else
+        null; ``problems`` and ``warnings``, each with ``file``, ``line`` (from 1; null: the whole file), ``key``,
+        ``message``; ``accepted_risks``, each with ``risk``, ``key``, ``message``.
+        """
+        loaded = self.loaded
+        content: dict[str, Any] = {
+            "file": str(self.path),
+            "good": loaded is not None,
+            "mode": loaded.policy.config.mode.value if loaded else None,
+            "version": loaded.policy.version if loaded else None,
+            "problems": [_told(problem) for problem in self.found],
+            "warnings": [_told(warning) for warning in loaded.warned] if loaded else [],
+            "accepted_risks": [_lifted(risk) for risk in loaded.accepted_risks] if loaded else [],
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False)
+
     def _verdict(self) -> str:
         if self.loaded is None:
-            return f"{self.path}: {_count(len(self.problems), 'problem')}; the broker will not start with this file"
+            return f"{self.path}: {_count(len(self.found), 'problem')}; the broker will not start with this file"
         config, policy = self.loaded.policy.config, self.loaded.policy
         content = ", ".join(
             _count(len(things), word)
@@ -62,9 +89,17 @@ def check_file(
     """Read and check the config at *path* as `load` does, secrets included, and report instead of raising."""
     try:
         loaded = load(path, environment=environment, kinds=kinds)
-    except ConfigError as error:
-        return Report(Path(path), problems=error.problems)
-    return Report(Path(path), warnings=loaded.warnings, accepted_risks=loaded.accepted_risks, loaded=loaded)
+    except Refused as error:
+        return Report(Path(path), error.found)
+    return Report(Path(path), loaded=loaded)
+
+
+def _told(problem: Problem) -> dict[str, str | int | None]:
+    return {"file": problem.file, "line": problem.line, "key": problem.key, "message": problem.advice}
+
+
+def _lifted(risk: AcceptedRisk) -> dict[str, str]:
+    return {"risk": risk.risk.value, "key": risk.key, "message": risk.advice}
 
 
 def _count(number: int, word: str) -> str:
