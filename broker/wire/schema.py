@@ -3,15 +3,51 @@ Payloads against their JSON Schema (draft 2020-12), and JSON bodies strictly rea
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 
 from broker.errors import BadAsk
 
 MAX_PAYLOAD = 16 * 1024
 _MAX_BODY = 32 * 1024
+
+_FORMATS = FormatChecker(Draft202012Validator.FORMAT_CHECKER.checkers)
+"""What ``format`` checks: the library's own, and date-time, which it leaves out without further packages."""
+
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+@_FORMATS.checks("date-time", raises=ValueError)
+def _is_date_time(value: object) -> bool:
+    """RFC 3339 section 5.6, but for leap seconds."""
+    if not isinstance(value, str):
+        return True
+    return _DATE_TIME.fullmatch(value) is not None and datetime.fromisoformat(value.upper()) is not None
+
+
+_DOLLAR = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """
+    *pattern* as ECMA-262 means it (JSON Schema Validation section 6.3.3): ``$`` is the very end, where Python lets a line
+    break follow, and digits are ASCII.
+    """
+    return re.compile(_DOLLAR.sub(lambda found: r"\Z" if found[0] == "$" else found[0], pattern), re.ASCII)
+
+
+def _matches(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and _compiled(pattern).search(value) is None:
+        yield ValidationError("does not match")
+
+
+_Validator = validators.extend(Draft202012Validator, {"pattern": _matches})  # type: ignore[no-untyped-call]
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -23,9 +59,8 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > _MAX_BODY:
         raise BadAsk("the JSON body is larger than 32 KiB", code="json.size")
     try:
-        value = json.loads(body, object_pairs_hook=_once, parse_constant=_refuse)
-        # What cannot be written again (half a surrogate pair, too deep) would only fail later, where it is stored.
-        json.dumps(value, ensure_ascii=False).encode()
+        value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+        _writable(value)
     except (ValueError, RecursionError) as error:
         raise BadAsk("the body is not a JSON object with every key once", code="json.syntax") from error
     if not isinstance(value, dict):
@@ -37,7 +72,7 @@ class PayloadSchema:
     """A compiled schema; `check` says in words what is wrong, without quoting the value."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+        self._validator = _Validator(dict(schema), format_checker=_FORMATS)
 
     def check(self, payload: Any) -> None:
         """
@@ -50,6 +85,17 @@ class PayloadSchema:
         ]
         if wrong:
             raise BadAsk("payload: " + "; ".join(sorted(wrong)[:5]), code="handoff.payload")
+
+
+def _writable(value: Any) -> None:
+    """
+    What cannot be written again would only fail later, where it is stored: half a surrogate pair, too deep, a number beyond
+    all bounds, and U+0000, which PostgreSQL takes in no text.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text.encode()
+    if r"\u0000" in text.replace(r"\\", ""):
+        raise ValueError("U+0000 in a text")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
