@@ -1,5 +1,6 @@
 """
-Keys that development makes for itself, once, so that a restart keeps sessions and subjects. Production gets its keys by reference.
+Keys that development makes for itself, once, so that a restart keeps sessions and subjects. Production gets its keys by
+reference.
 """
 
 import os

@@ -36,7 +36,9 @@ class Figures:
     failed: int
 
 
-async def measure(world: World, runs: int, prepare: Callable[[], Awaitable[tuple[Person, Callable[[], Awaitable[object]]]]]) -> Figures:
+async def measure(
+    world: World, runs: int, prepare: Callable[[], Awaitable[tuple[Person, Callable[[], Awaitable[object]]]]]
+) -> Figures:
     """Run a flow *runs* times, one after the other; what *prepare* does is not counted."""
     cpu: list[float] = []
     wall: list[float] = []

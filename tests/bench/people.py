@@ -84,17 +84,26 @@ class Person:
         }
         return f"{self._world.issuer}/authorize?{urlencode(members)}"
 
-    async def _finish(self, client_id: str, redirect_uri: str, location: str, *, userinfo: bool = True) -> dict[str, Any]:
+    async def _finish(
+        self, client_id: str, redirect_uri: str, location: str, *, userinfo: bool = True
+    ) -> dict[str, Any]:
         code = dict(parse_qsl(urlsplit(location).query)).get("code")
         if code is None:
             raise Failed(f"no code: {location[:200]}")
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "code_verifier": _VERIFIER}
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": _VERIFIER,
+        }
         tokens = await self._call("POST", "/token", client_id, data=form)
         if userinfo:
             tokens["userinfo"] = await self._call("GET", "/userinfo", bearer=tokens["access_token"])
         return tokens
 
-    async def _call(self, method: str, path: str, client_id: str = "", *, bearer: str = "", **content: Any) -> dict[str, Any]:
+    async def _call(
+        self, method: str, path: str, client_id: str = "", *, bearer: str = "", **content: Any
+    ) -> dict[str, Any]:
         """A partner's server speaks to the broker."""
         self.hops += 1
         url = path if path.startswith("http") else f"{self._world.issuer}{path}"

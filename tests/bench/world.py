@@ -35,7 +35,9 @@ class World:
         statistics = Path(f"/proc/{self.broker_pid}/schedstat")
         if statistics.exists():
             return int(statistics.read_text().split()[0]) / 1e9
-        shown = subprocess.run(["ps", "-o", "cputime=", "-p", str(self.broker_pid)], capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            ["ps", "-o", "cputime=", "-p", str(self.broker_pid)], capture_output=True, text=True, check=True
+        )
         parts = [float(part) for part in shown.stdout.strip().split(":")]
         return sum(part * 60**place for place, part in enumerate(reversed(parts)))
 
@@ -43,7 +45,10 @@ class World:
 @contextmanager
 def open_world() -> Iterator[World]:
     """Start everything, give it, stop everything."""
-    with tempfile.TemporaryDirectory(prefix="stafett-bench-") as name, servers.RedisServer(servers.redis_program()) as redis:
+    with (
+        tempfile.TemporaryDirectory(prefix="stafett-bench-") as name,
+        servers.RedisServer(servers.redis_program()) as redis,
+    ):
         folder = prepare(Path(name) / "config")
         ports = Ports(*(servers.free_port() for _ in range(6)))
         text = render_example(example_text(), ports, data_dir=folder / "data")
@@ -52,8 +57,12 @@ def open_world() -> Iterator[World]:
         (folder / "stafett.yaml").write_text(text, "utf-8")
         environment = {**os.environ, "BENCH_REDIS_URL": redis.url, "STAFETT_LOG_LEVEL": "warning"}
         google_port = str(ports.google)
-        google = _start([sys.executable, "-m", "tests.bench.google", google_port, str(ports.broker)], environment, cpu=1)
-        broker = _start([sys.executable, "-m", "broker", "serve", "--config", str(folder / "stafett.yaml")], environment, cpu=0)
+        google = _start(
+            [sys.executable, "-m", "tests.bench.google", google_port, str(ports.broker)], environment, cpu=1
+        )
+        broker = _start(
+            [sys.executable, "-m", "broker", "serve", "--config", str(folder / "stafett.yaml")], environment, cpu=0
+        )
         try:
             issuer = f"http://localhost:{ports.broker}"
             _wait(f"{issuer}/readyz", broker)

@@ -319,5 +319,10 @@ def test_words_for_fixed_values(bench: Bench) -> None:
     bench.load()
     bench.put(name, good.replace('"winter": {"sv": "Vinter",', '"wintry": {"sv": "Vinter",'))
     assert "is not among the words of enum; did you mean 'winter'?" in bench.problems()[0]
-    bench.put(name, good.replace('"winter": {"sv": "Vinter", "fi": "Talvi", "pl": "Zimowe", "en": "Winter"}', '"winter": {"sv": "Vinter"}'))
+    bench.put(
+        name,
+        good.replace(
+            '"winter": {"sv": "Vinter", "fi": "Talvi", "pl": "Zimowe", "en": "Winter"}', '"winter": {"sv": "Vinter"}'
+        ),
+    )
     assert "needs a text in the default language (en)" in bench.problems()[0]

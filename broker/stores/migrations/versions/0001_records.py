@@ -14,9 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "audit",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", Moment(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("reference", sa.Text(), nullable=False),
@@ -114,6 +112,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_transfers_customer_created_at", "transfers", ["customer", "created_at"])
     unswept = sa.text("payload IS NOT NULL")
-    op.create_index(
-        "ix_transfers_unswept", "transfers", ["created_at"], sqlite_where=unswept, postgresql_where=unswept
-    )
+    op.create_index("ix_transfers_unswept", "transfers", ["created_at"], sqlite_where=unswept, postgresql_where=unswept)
