@@ -20,7 +20,7 @@ from broker.core.policy import Policy
 from broker.core.session import Profile, Session
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
-from broker.flows.values import Grant
+from broker.flows.values import Grant, PushedRequest
 from broker.stores.ports import ConsentRecord, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
@@ -50,7 +50,12 @@ class Tokens:
     def seal(self, kind: str, *parts: str, expires_at: datetime) -> str:
         """A token of *kind* holding *parts*, until *expires_at* (second precision)."""
         plain = msgspec.msgpack.encode([int(expires_at.timestamp()), *parts])
-        return base64.urlsafe_b64encode(self._sealer.seal(plain, kind)).rstrip(b"=").decode()
+        return _base64url(self._sealer.seal(plain, kind))
+
+    def seal_same(self, kind: str, *parts: str, expires_at: datetime) -> str:
+        """As `seal`, but the same parts always give the same token."""
+        plain = msgspec.msgpack.encode([int(expires_at.timestamp()), *parts])
+        return base64.urlsafe_b64encode(self._sealer.seal_same(plain, kind)).rstrip(b"=").decode()
 
     def open(self, kind: str, token: str, *, now: datetime) -> tuple[str, ...]:
         """
@@ -62,12 +67,18 @@ class Tokens:
             raise Spent(f"{kind}: not a token")
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            if _base64url(sealed) != token:
+                raise ValueError("a token has one spelling")
             expires_at, *parts = msgspec.msgpack.decode(self._sealer.open(sealed, kind))
         except (Broken, ValueError) as error:
             raise Spent(f"{kind}: not one of ours") from error
         if now.timestamp() >= expires_at:
             raise Spent(f"{kind}: expired", code="expired_token")
         return tuple(parts)
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,7 @@ class Shelves:
     sessions: Shelf[Session]
     handoffs: Shelf[Handoff]
     grants: Shelf[Grant]
+    pushed: Shelf[PushedRequest]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -87,6 +99,7 @@ class Shelves:
             Shelf("session", Session, sealer),
             Shelf("handoff", Handoff, sealer),
             Shelf("grant", Grant, sealer),
+            Shelf("pushed", PushedRequest, sealer),
         )
 
 
