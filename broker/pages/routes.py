@@ -2,8 +2,9 @@
 The customer's side of a journey: each page at ``/j/{journey}``, each form with its own small handler.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -53,7 +54,7 @@ from broker.web import csrf, params
 from broker.web.hub import Hub, Partners, Upstreams, with_cookies
 from broker.web.visitor import visitor_of
 
-Changed = Awaitable[Response]
+_FORMS = ("welcome", "choose", "wait", "consent")
 
 _REASONS: Mapping[str, Reason] = {
     "no_session": Reason.CONTINUE,
@@ -111,6 +112,7 @@ class JourneyPages:
             Route("/j/{journey}/choose", self.choose, methods=["POST"]),
             Route("/j/{journey}/wait", self.wait, methods=["POST"]),
             Route("/j/{journey}/consent", self.consent, methods=["POST"]),
+            *(Route(f"/j/{{journey}}/{form}", self.form_again, methods=["GET"]) for form in _FORMS),
         ]
 
     async def follow_link(self, request: Request) -> Response:
@@ -159,6 +161,10 @@ class JourneyPages:
         if seen is None or seen.qr_text is None:
             return Response(status_code=404)
         return Response(qr_svg(seen.qr_text), media_type=qr.MEDIA_TYPE, headers=qr.HEADERS)
+
+    async def form_again(self, request: Request) -> Response:
+        """A form's own address opened anew (back button, reload): the page that is due stands in its stead."""
+        return RedirectResponse(f"/j/{quote(request.path_params['journey'], safe='')}", status_code=303)
 
     async def welcome(self, request: Request) -> Response:
         """The interstitial of a handoff, and the page that says it belongs to somebody else."""
