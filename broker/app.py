@@ -180,7 +180,7 @@ def build(
     )
     routes = [
         *Discovery(policy, keyring).routes(),
-        *Authorize(policy, logins, handoffs, keyring, hub).routes(),
+        *Authorize(policy, clients, logins, tokens, handoffs, keyring, hub).routes(),
         *Token(policy, clients, tokens, keyring, clock).routes(),
         *Userinfo(tokens).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),

@@ -275,6 +275,18 @@ def _client_authentication(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
+    """Without rotation a stolen refresh token works until it ends, unless only the client's own key can use it."""
+    for name, partner in facts.config.partners.items():
+        terms, path = partner.oidc.refresh_tokens, ("partners", name, "oidc", "refresh_tokens")
+        if terms is None:
+            continue
+        if not terms.rotate and partner.oidc.auth is not ClientAuth.PRIVATE_KEY_JWT:
+            yield Finding((*path, "rotate"), "may be false only with auth: private_key_jwt; remove it")
+        if terms.idle > terms.lifetime:
+            yield Finding((*path, "idle"), "must not be longer than lifetime")
+
+
 def _partner_addresses(facts: Facts) -> Iterator[Finding]:
     for name, partner in facts.config.partners.items():
         for path, address in _strings_with_scheme(partner.model_dump(mode="json", by_alias=True), ("partners", name)):
@@ -442,6 +454,7 @@ RULES: tuple[Rule, ...] = (
     _ceilings,
     _clients,
     _client_authentication,
+    _refresh_tokens,
     _partner_addresses,
     _logins,
     _edges,

@@ -33,6 +33,7 @@ class Ask:
 
     ``handoff``: id of the handoff its ``login_hint`` refers to. ``hinted_subject``: the pairwise subject of a verified
     ``id_token_hint``, ``hinted_customer`` whose it is (None: nobody's any more). ``max_age_s``: seconds.
+    ``pushed``: name of the pushed request it came from, which is gone once answered.
     """
 
     partner: str
@@ -48,6 +49,7 @@ class Ask:
     hinted_subject: str | None = None
     hinted_customer: str | None = None
     handoff: str | None = None
+    pushed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,9 +372,11 @@ def _login_consent(
 ) -> Step:
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
-    if login is None or login.consent == "implied":
+    if partner is None or login is None or login.consent == "implied":
         return Answer(session, None)
-    terms = LoginTerms(ask.partner, login.claims, frozenset(ask.scopes), None)
+    terms = LoginTerms(
+        ask.partner, login.claims, frozenset(ask.scopes), None, may_stay=partner.oidc.refresh_tokens is not None
+    )
     release = decide_release(terms, session, policy_version=policy.version)
     shared = tuple(name for name in release.given if not name.endswith("_verified"))
     if not shared:

@@ -248,6 +248,7 @@ class Lifetimes(Strict):
     code: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=60)
     access_token: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=10)
     id_token: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=10)
+    pushed_request: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=90)
     handoff_reference: Duration = timedelta(minutes=15)
     guest_reference: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(seconds=60)
 
@@ -323,8 +324,25 @@ ClientId = Annotated[
 ]
 
 
+class RefreshTokens(Strict):
+    """
+    Refresh tokens of a partner, which it gets for the scope ``offline_access``.
+
+    ``idle``: a family ends when no token of it is used for so long. ``lifetime``: it ends then in any case. ``rotate``: each
+    use gives a successor; off only for clients that prove themselves by a key (RFC 9700 section 2.2.2).
+    """
+
+    idle: Duration = timedelta(days=14)
+    lifetime: Annotated[Duration, Field(le=timedelta(days=30))] = timedelta(days=30)
+    rotate: bool = True
+
+
 class PartnerOidc(Strict):
-    """A partner as an OpenID Connect client. All addresses are compared exactly."""
+    """
+    A partner as an OpenID Connect client. All addresses are compared exactly.
+
+    ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126). ``refresh_tokens``: None for none.
+    """
 
     client_id: ClientId
     auth: ClientAuth = ClientAuth.SECRET_BASIC
@@ -336,6 +354,8 @@ class PartnerOidc(Strict):
     target_link_uri: Uri | None = None
     id_token_alg: IdTokenAlg = IdTokenAlg.RS256
     require_pkce: bool = True
+    require_par: bool = False
+    refresh_tokens: RefreshTokens | None = None
 
 
 LoginClaim = Literal[

@@ -69,23 +69,38 @@ class Release:
         """Names of what is withheld although it exists, in order."""
         return tuple(item.name for item in self.items if not item.given and item.reason is not Reason.NOT_KNOWN)
 
+    @property
+    def is_offline(self) -> bool:
+        """Whether the partner may go on without the customer being there: refresh tokens."""
+        return OFFLINE in self.given
+
     def nested(self) -> dict[str, Any]:
         """The given values as an object, dotted names unfolded."""
         tree: dict[str, Any] = {}
         for item in self.items:
-            if item.given:
+            if item.given and item.name != OFFLINE:
                 place(tree, item.name, item.value)
         return tree
 
 
 @dataclass(frozen=True, slots=True)
 class LoginTerms:
-    """A partner's own login: ``allowed`` by policy, ``scopes`` it asked for, ``agreed`` by the customer (None: implied)."""
+    """
+    A partner's own login: ``allowed`` by policy, ``scopes`` it asked for, ``agreed`` by the customer (None: implied).
+
+    ``may_stay``: whether the partner may get refresh tokens.
+    """
 
     partner: str
     allowed: tuple[str, ...]
     scopes: frozenset[str]
     agreed: frozenset[str] | None
+    may_stay: bool = False
+
+    @property
+    def wants_offline(self) -> bool:
+        """Whether a refresh token is asked for, and the partner may have one (OpenID Connect Core section 11)."""
+        return self.may_stay and OFFLINE in self.scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +123,9 @@ class GuestTerms:
 
 
 Terms = LoginTerms | HandoffTerms | GuestTerms
+
+#: The scope, and the item on the consent page, of access while the customer is away.
+OFFLINE = "offline_access"
 
 #: Scope that asks for each profile claim (OpenID Connect Core section 5.4).
 SCOPE_OF_CLAIM: Mapping[str, str] = {
@@ -179,6 +197,11 @@ def _login_items(terms: LoginTerms, profile: Profile) -> tuple[Item, ...]:
         if given and name in {"email", "phone_number"}:
             flag = f"{name}_verified"
             items.append(Item(flag, True, getattr(profile, flag), reason))
+    if terms.wants_offline:
+        agreed = terms.agreed is None or OFFLINE in terms.agreed
+        items.append(
+            Item(OFFLINE, agreed, True if agreed else None, Reason.SCOPE_AND_POLICY if agreed else Reason.NOT_AGREED)
+        )
     return tuple(items)
 
 

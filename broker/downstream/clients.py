@@ -17,6 +17,9 @@ from broker.flows.context import Clock
 from broker.flows.tokens import TokenFlow
 from broker.wire.jose import BadToken, KeySet, import_jwks, unverified_client, verify_client_assertion
 
+#: Form members that prove the client and are no part of what it asks.
+CLIENT_AUTHENTICATION = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 

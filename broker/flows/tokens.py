@@ -8,23 +8,26 @@ needs. A grant lives in the state store; when it is gone its tokens are worth no
 import base64
 import hashlib
 import hmac
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from broker.core import refresh as refreshing
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Ask, Ending
 from broker.core.naming import name_of
 from broker.core.policy import Policy
+from broker.core.refresh import Family
 from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Session, with_sid, with_subject
-from broker.errors import Denied, Gone, Spent
+from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown
 from broker.flows.consent import withdrawn_key
 from broker.flows.context import Context
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
-from broker.flows.values import Grant
+from broker.flows.values import Grant, PushedRequest
 from broker.stores.ports import Get, Op, PutNew, Take
 from broker.stores.shelf import TOMBSTONE, Held
 
@@ -32,6 +35,7 @@ HANDOFF_SCOPE = "handoff:read"
 _REUSE_KNOWN_S = 600.0
 _SKEW_S = 120.0
 _TOUCH_S = 60.0
+_TRIES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Redeemed:
     grant: Grant
     access_token: str
     expires_in: int
+    refresh_token: str | None = None
 
 
 class TokenFlow:
@@ -69,8 +74,10 @@ class TokenFlow:
         shelves = self._c.shelves
         ops: list[Op] = [
             PutNew(f"code:{grant_id}", b"1", times.code.total_seconds()),
-            shelves.grants.put_new(grant_id, grant, (grant.expires_at - now).total_seconds()),
+            shelves.grants.put_new(grant_id, grant, _grant_ttl_s(grant, now)),
         ]
+        if ask.pushed is not None:
+            ops.append(shelves.pushed.drop(ask.pushed))
         if turn.browser_session is not None and (changed or (now - session.seen_at).total_seconds() > _TOUCH_S):
             touched = replace(session, seen_at=now)
             left = (session.created_at + times.session - now).total_seconds()
@@ -128,8 +135,98 @@ class TokenFlow:
             raise Gone("consent was withdrawn", code="consent.withdrawn")
         if handoff_id:
             await self._handoffs.redeem(held, partner)
-        token = self._c.tokens.seal("access", grant_id, consent, handoff_id, expires_at=grant.value.expires_at)
-        return Redeemed(grant.value, token, int((grant.value.expires_at - now).total_seconds()))
+        return self._given(grant_id, grant.value, now)
+
+    async def refresh(self, token: str, *, partner: str, scopes: Collection[str]) -> Redeemed:
+        """
+        A new access token, and by the partner's policy the successor of the refresh token.
+
+        Of many at once one turns the family, the others get the same successor (`broker.core.refresh`).
+
+        Args:
+            scopes: asked for again; nothing new may be among them (RFC 6749 section 6).
+        Raises:
+            BadAsk: a scope that was not granted.
+            Spent: unknown, run out, or of another client. `Reused` ends the family and everything it gave.
+            Gone: the consent it rests on was withdrawn.
+        """
+        now = self._c.now()
+        grant_id, consent, number = self._c.tokens.open("refresh", token, now=now)
+        grants = self._c.shelves.grants
+        for _ in range(_TRIES):
+            ops: list[Op] = [grants.get(grant_id)]
+            if consent:
+                ops.append(Get(withdrawn_key(consent)))
+            raw, *withdrawn = await self._c.state.run(*ops)
+            held = grants.read(grant_id, raw)
+            if held is None or held.value.family is None:
+                raise Spent("grant is gone or was ended")
+            if held.value.partner != partner:
+                raise Spent("refresh token of another client", code="refresh.foreign")
+            if consent and withdrawn[0] is not None:
+                raise Gone("consent was withdrawn", code="consent.withdrawn")
+            if not set(scopes) <= set(held.value.scopes):
+                raise BadAsk("scope asks for more than was granted", oauth_error="invalid_scope", code="token.scope")
+            turned = await self._turned(grant_id, held, held.value.family, int(number), now)
+            if turned is not None:
+                return self._given(grant_id, turned, now)
+        raise StoreDown("grant kept changing under us")
+
+    async def _turned(
+        self, grant_id: str, held: Held[Grant], family: Family, number: int, now: datetime
+    ) -> Grant | None:
+        """The grant after a use of refresh token *number*; None when another worker was faster."""
+        grant, grants = held.value, self._c.shelves.grants
+        try:
+            after = refreshing.use(family, presented=number, now=now)
+        except refreshing.Reused:
+            await self._c.state.run(grants.drop(grant_id))
+            self._c.audit.note("refresh.reused", customer=grant.customer, partner=grant.partner, grant=grant_id)
+            raise
+        turned = replace(grant, family=after, expires_at=now + self._c.policy().broker.lifetimes.access_token)
+        if after == family:
+            return turned
+        (swapped,) = await self._c.state.run(grants.swap(grant_id, held, turned, _grant_ttl_s(turned, now)))
+        return turned if swapped else None
+
+    def _given(self, grant_id: str, grant: Grant, now: datetime) -> Redeemed:
+        """The tokens *grant* gives now."""
+        consent = grant.consent or ""
+        access = self._c.tokens.seal("access", grant_id, consent, grant.handoff or "", expires_at=grant.expires_at)
+        refresh = None
+        if grant.family is not None:
+            refresh = self._c.tokens.seal_same(
+                "refresh", grant_id, consent, str(grant.family.current), expires_at=grant.family.ends_at
+            )
+        return Redeemed(grant, access, int((grant.expires_at - now).total_seconds()), refresh)
+
+    async def push(self, partner: str, params: Mapping[str, str]) -> tuple[str, int]:
+        """
+        Keep a pushed authorization request.
+
+        Returns: the secret part of its ``request_uri``, and its lifetime in seconds.
+        """
+        reference = self._c.tokens.random()
+        lifetime_s = int(self._c.policy().broker.lifetimes.pushed_request.total_seconds())
+        request = PushedRequest(partner, params)
+        await self._c.state.run(self._c.shelves.pushed.put_new(name_of(reference), request, lifetime_s))
+        return reference, lifetime_s
+
+    async def pushed(self, reference: str, partner: str) -> Mapping[str, str]:
+        """
+        The parameters behind a ``request_uri``; from its first use on it may be opened again until it is answered, so
+        that a reload works (RFC 9126 section 4).
+
+        Raises: BadAsk for one that is unknown, expired, answered or another client's.
+        """
+        name, shelf = name_of(reference), self._c.shelves.pushed
+        (raw,) = await self._c.state.run(shelf.get(name))
+        held = shelf.read(name, raw)
+        if held is None or held.value.partner != partner:
+            raise BadAsk("request_uri is unknown, expired, used or another client's", oauth_error="invalid_request_uri")
+        journey_s = self._c.policy().broker.lifetimes.journey.total_seconds()
+        await self._c.state.run(shelf.swap(name, held, held.value, journey_s))
+        return held.value.params
 
     async def first_use(self, one_time: str, *, expires_at: int) -> bool:
         """
@@ -246,6 +343,7 @@ class TokenFlow:
             consent=handoff.consent if handoff else (consent.id if consent else None),
             handoff=handoff.id if handoff else None,
             handoff_claim=_handoff_claim(handoff) if handoff else {},
+            family=_family(ask.partner, release, policy, now) if handoff is None else None,
         )
 
 
@@ -258,14 +356,34 @@ def _release(ask: Ask, session: Session, handoff: Handoff | None, consent: Conse
         return decide_release(terms, session, policy_version=policy.version)
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
-    if login is None:
+    if partner is None or login is None:
         raise Denied("partner may not start logins itself", code="partner.no_login", config_version=policy.version)
     agreed = None if login.consent == "implied" else frozenset(consent.granted if consent else ())
     return decide_release(
-        LoginTerms(ask.partner, login.claims, frozenset(ask.scopes), agreed),
+        LoginTerms(
+            ask.partner,
+            login.claims,
+            frozenset(ask.scopes),
+            agreed,
+            may_stay=partner.oidc.refresh_tokens is not None,
+        ),
         session,
         policy_version=policy.version,
     )
+
+
+def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Family | None:
+    """Refresh tokens where the customer (or the agreement) lets the partner stay; never for a handoff."""
+    known = policy.partner(partner)
+    terms = known.oidc.refresh_tokens if known else None
+    if terms is None or not release.is_offline:
+        return None
+    return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=terms.rotate)
+
+
+def _grant_ttl_s(grant: Grant, now: datetime) -> float:
+    until = refreshing.expires_at(grant.family) if grant.family else grant.expires_at
+    return max(1.0, (max(until, grant.expires_at) - now).total_seconds())
 
 
 def _handoff_claim(handoff: Handoff) -> dict[str, str]:

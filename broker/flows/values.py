@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from broker.core.refresh import Family
+
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
@@ -28,7 +30,7 @@ class Visitor:
 @dataclass(frozen=True, slots=True)
 class Grant:
     """
-    What a code, and later its access token, stands for.
+    What a code, and later its tokens, stand for. ``family``: of its refresh tokens, None without.
 
     ``claims``: what userinfo answers (``sub`` included). ``auth_time``: seconds since the epoch. ``handoff``: id of the handoff
     its data right is for. ``consent``: None when nothing rests on one. ``expires_at``: of the access token.
@@ -51,3 +53,12 @@ class Grant:
     consent: str | None = None
     handoff: str | None = None
     handoff_claim: Mapping[str, Any] = field(default_factory=dict)
+    family: Family | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRequest:
+    """An authorization request as its client pushed it (RFC 9126): ``params`` were checked for ``partner``."""
+
+    partner: str
+    params: Mapping[str, str]

@@ -41,10 +41,23 @@ class Sealer:
         self._ciphers = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCMSIV(key) for key in keys}
         self._current = next(iter(self._ciphers))
         self._cipher = self._ciphers[self._current]
+        self._nonce_key = _derive(secrets_[0], f"nonce:{use}")
 
     def seal(self, plain: bytes, place: str) -> bytes:
         """*plain*, readable only by `open` with the same *place*."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return self._sealed(secrets.token_bytes(_NONCE_BYTES), plain, place)
+
+    def seal_same(self, plain: bytes, place: str) -> bytes:
+        """
+        As `seal`, but the same *plain* for the same *place* always gives the same bytes.
+
+        The nonce is the content's keyed digest: equal nonces then mean equal messages, which is all that AES-GCM-SIV
+        lets an onlooker see (RFC 8452 section 9).
+        """
+        nonce = hmac.new(self._nonce_key, place.encode() + b"\0" + plain, hashlib.sha256).digest()[:_NONCE_BYTES]
+        return self._sealed(nonce, plain, place)
+
+    def _sealed(self, nonce: bytes, plain: bytes, place: str) -> bytes:
         return self._current + nonce + self._cipher.encrypt(nonce, plain, place.encode())
 
     def open(self, sealed: bytes, place: str) -> bytes:

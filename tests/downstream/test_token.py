@@ -232,7 +232,7 @@ async def test_basic_without_the_encoding_is_another_secret(crowd: Crowd) -> Non
 
 WRONG_REQUESTS: dict[str, tuple[dict[str, str | None], str]] = {
     "no grant_type": ({"grant_type": None}, "unsupported_grant_type"),
-    "refresh_token": ({"grant_type": "refresh_token"}, "unsupported_grant_type"),
+    "refresh_token without one": ({"grant_type": "refresh_token"}, "invalid_request"),
     "password": ({"grant_type": "password"}, "unsupported_grant_type"),
     "client_credentials": ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
     "no code": ({"code": None}, "invalid_request"),

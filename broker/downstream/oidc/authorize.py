@@ -7,7 +7,7 @@ at the redirect URI, with ``state`` and ``iss`` (RFC 9207).
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -15,12 +15,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.journey import Ask
+from broker.core.naming import name_of
 from broker.core.policy import Partner, Policy
+from broker.downstream.clients import CLIENT_AUTHENTICATION, Clients
 from broker.downstream.partners import authorization_response
-from broker.downstream.replies import note_refusal, oauth_error
+from broker.downstream.replies import json_reply, note_refusal, oauth_error, partner_endpoint
 from broker.errors import BadAsk, Denied, NeedsCustomer, StafettError, StoreDown
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins
+from broker.flows.tokens import TokenFlow
 from broker.web import params as web_params
 from broker.web.hub import Hub
 from broker.web.visitor import visitor_of
@@ -42,14 +45,26 @@ class Proven:
     state: str | None
 
 
+REQUEST_URI = "urn:ietf:params:oauth:request_uri:"
+
+
 class Authorize:
-    """``/authorize``."""
+    """``/authorize`` and ``/par``."""
 
     def __init__(
-        self, policy: Callable[[], Policy], logins: Logins, handoffs: Handoffs, keyring: Keyring, hub: Hub
+        self,
+        policy: Callable[[], Policy],
+        clients: Clients,
+        logins: Logins,
+        tokens: TokenFlow,
+        handoffs: Handoffs,
+        keyring: Keyring,
+        hub: Hub,
     ) -> None:
         self._policy = policy
+        self._clients = clients
         self._logins = logins
+        self._tokens = tokens
         self._handoffs = handoffs
         self._keyring = keyring
         self._hub = hub
@@ -57,12 +72,14 @@ class Authorize:
     async def get(self, request: Request) -> Response:
         """The request as a link or redirect."""
         policy = self._policy()
-        asked = web_params.query(request)
+        asked, pushed = await self._opened(web_params.query(request), policy)
         proven = prove(asked, policy)
         languages = policy.broker.languages
         visitor = visitor_of(request, languages=languages, default=policy.broker.default_language)
         try:
-            turn = await self._logins.begin(self._ask(asked, proven, policy), visitor)
+            check_pushed(proven.partner, pushed)
+            ask = replace(self._ask(asked, proven, policy), pushed=pushed)
+            turn = await self._logins.begin(ask, visitor)
             return await self._hub.go(request, visitor, turn, policy)
         except (BadAsk, NeedsCustomer, Denied) as error:
             return self._refuse(error, proven, policy)
@@ -79,12 +96,45 @@ class Authorize:
         A cross-site POST comes without our SameSite=Lax cookies; a GET to ourselves brings them back.
         """
         asked = await web_params.form(request)
-        prove(asked, self._policy())
+        if REQUEST_URI not in asked.get("request_uri", ""):
+            prove(asked, self._policy())
         return RedirectResponse(f"/authorize?{urlencode(asked)}", status_code=303)
 
+    @partner_endpoint
+    async def push(self, request: Request) -> Response:
+        """
+        The request by way of the client's server (RFC 9126): checked now, opened later by its ``request_uri``.
+        """
+        form = dict(await web_params.form(request))
+        client = await self._clients.authenticate(request, form)
+        asked = {name: value for name, value in form.items() if name not in CLIENT_AUTHENTICATION}
+        asked["client_id"] = client.partner.oidc.client_id
+        policy = self._policy()
+        self._ask(asked, prove(asked, policy), policy)
+        reference, lifetime_s = await self._tokens.push(client.id, asked)
+        return json_reply({"request_uri": REQUEST_URI + reference, "expires_in": lifetime_s}, 201)
+
     def routes(self) -> list[Route]:
-        """Both methods (Core section 3.1.2.1)."""
-        return [Route("/authorize", self.get, methods=["GET"]), Route("/authorize", self.post, methods=["POST"])]
+        """Both methods (Core section 3.1.2.1), and the pushed one."""
+        return [
+            Route("/authorize", self.get, methods=["GET"]),
+            Route("/authorize", self.post, methods=["POST"]),
+            Route("/par", self.push, methods=["POST"]),
+        ]
+
+    async def _opened(self, asked: Mapping[str, str], policy: Policy) -> tuple[Mapping[str, str], str | None]:
+        """
+        The request itself: the pushed one where ``request_uri`` names one, of which nothing in the query is mixed in
+        (RFC 9126 section 4), and its name; else the query.
+        """
+        request_uri = asked.get("request_uri", "")
+        if not request_uri.startswith(REQUEST_URI):
+            return asked, None
+        partner = policy.partner_of_client(asked.get("client_id", ""))
+        if partner is None:
+            raise BadAsk("client_id is missing or unknown", code="authorize.client")
+        reference = request_uri.removeprefix(REQUEST_URI)
+        return await self._tokens.pushed(reference, partner), name_of(reference)
 
     def _ask(self, asked: Mapping[str, str], proven: Proven, policy: Policy) -> Ask:
         """The checked request. Raises BadAsk, from the first check that fails."""
@@ -142,6 +192,12 @@ def prove(asked: Mapping[str, str], policy: Policy) -> Proven:
     if state is not None and len(state) > _MAX_STATE:
         raise BadAsk("state is too long", code="authorize.state", partner=partner_id)
     return Proven(partner_id, partner, redirect_uri, state)
+
+
+def check_pushed(partner: Partner, pushed: str | None) -> None:
+    """Where the partner's config demands it, only pushed requests."""
+    if partner.oidc.require_par and pushed is None:
+        raise BadAsk("this client must push its authorization requests (RFC 9126)", code="authorize.par")
 
 
 def check_response_type(asked: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from broker.core.assurance import acr_values
 from broker.core.policy import ClientAuth, IdTokenAlg, Policy
-from broker.core.release import SCOPE_OF_CLAIM
+from broker.core.release import OFFLINE, SCOPE_OF_CLAIM
 from broker.wire.jose import Keyring
 
 _CACHE = "public, max-age=900"
@@ -30,15 +30,17 @@ def document(policy: Policy) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/userinfo",
         "jwks_uri": f"{issuer}/jwks",
         "end_session_endpoint": f"{issuer}/logout",
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
+        "require_pushed_authorization_requests": False,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": [alg.value for alg in IdTokenAlg],
         "token_endpoint_auth_methods_supported": [method.value for method in ClientAuth],
         "token_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGS,
         "code_challenge_methods_supported": ["S256"],
-        "scopes_supported": ["openid", *dict.fromkeys(SCOPE_OF_CLAIM.values()), "handoff:read"],
+        "scopes_supported": ["openid", *dict.fromkeys(SCOPE_OF_CLAIM.values()), OFFLINE, "handoff:read"],
         "claims_supported": [
             "sub",
             "iss",

@@ -2,7 +2,7 @@
 The token endpoint (OpenID Connect Core section 3.1.3, RFC 6749 section 4.1.3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -37,28 +37,47 @@ class Token:
         """Exchange a code."""
         form = await params.form(request)
         client = await self._clients.authenticate(request, form)
-        if form.get("grant_type") != "authorization_code":
-            raise BadAsk("only grant_type=authorization_code", oauth_error="unsupported_grant_type")
-        if "code" not in form:
-            raise BadAsk("code is missing", code="token.code")
-        redeemed = await self._tokens.redeem(
-            form["code"],
-            partner=client.id,
-            redirect_uri=form.get("redirect_uri"),
-            code_verifier=form.get("code_verifier"),
-        )
-        return json_reply(self._answer(redeemed, client))
+        match form.get("grant_type"):
+            case "authorization_code":
+                return json_reply(self._answer(await self._code(form, client), client))
+            case "refresh_token":
+                return json_reply(self._answer(await self._refresh(form, client), client, is_refresh=True))
+            case _:
+                raise BadAsk(
+                    "grant_type must be authorization_code or refresh_token", oauth_error="unsupported_grant_type"
+                )
 
     def routes(self) -> list[Route]:
         """POST only."""
         return [Route("/token", self.post, methods=["POST"])]
 
-    def _answer(self, redeemed: Redeemed, client: Client) -> dict[str, Any]:
+    async def _code(self, form: Mapping[str, str], client: Client) -> Redeemed:
+        """RFC 6749 section 4.1.3."""
+        if "code" not in form:
+            raise BadAsk("code is missing", code="token.code")
+        return await self._tokens.redeem(
+            form["code"],
+            partner=client.id,
+            redirect_uri=form.get("redirect_uri"),
+            code_verifier=form.get("code_verifier"),
+        )
+
+    async def _refresh(self, form: Mapping[str, str], client: Client) -> Redeemed:
+        """RFC 6749 section 6."""
+        if "refresh_token" not in form:
+            raise BadAsk("refresh_token is missing", code="token.refresh_token")
+        return await self._tokens.refresh(
+            form["refresh_token"], partner=client.id, scopes=form.get("scope", "").split()
+        )
+
+    def _answer(self, redeemed: Redeemed, client: Client, *, is_refresh: bool = False) -> dict[str, Any]:
         policy, grant = self._policy(), redeemed.grant
         claims = id_token_claims(
             grant, policy=policy, client_id=client.partner.oidc.client_id, now_s=int(self._clock().timestamp())
         )
         claims["at_hash"] = at_hash(redeemed.access_token)
+        if is_refresh:
+            claims.pop("nonce", None)  # Core section 12.2: a refreshed ID token should not have one
         answer: dict[str, Any] = {
             "access_token": redeemed.access_token,
             "token_type": "Bearer",
@@ -66,6 +85,8 @@ class Token:
             "scope": " ".join(grant.scopes),
             "id_token": self._keyring.sign(claims, alg=client.partner.oidc.id_token_alg.value),
         }
+        if redeemed.refresh_token is not None:
+            answer["refresh_token"] = redeemed.refresh_token
         if grant.handoff is not None:
             kind = f"{policy.issuer}/handoff/{grant.handoff_claim['type']}"
             answer["authorization_details"] = [{"type": kind, "handoff": grant.handoff}]
