@@ -12,11 +12,13 @@ from starlette.routing import Route
 
 from broker.core.journey import (
     AskConsent,
+    Deliver,
     Ended,
     Ending,
     HandoffOver,
     Late,
     Login,
+    Step,
     Wait,
     Welcome,
     WrongCustomer,
@@ -246,7 +248,7 @@ class JourneyPages:
         """Product data only; nothing about the customer, no subject, no session effect."""
         if posted.turn.handoff is None:
             raise BadAsk("this journey has no handoff", code="form.answer")
-        if isinstance(posted.turn.step, HandoffOver) and posted.turn.step.why != "declined":
+        if not _may_turn_guest(posted.turn.step):
             return RedirectResponse(f"/j/{posted.turn.journey.id}", status_code=303)
         return self._hub.leave_for(request, posted.visitor, await self._partners.guest(posted.turn))
 
@@ -413,6 +415,17 @@ class JourneyPages:
 
     def _now_s(self) -> float:
         return self._logins.now().timestamp()
+
+
+def _may_turn_guest(step: Step) -> bool:
+    """Whether going on without sharing is an answer to *step*; an expired, ended or decided journey is shown as it stands."""
+    match step:
+        case Late() | Ended() | Deliver():
+            return False
+        case HandoffOver():
+            return step.why == "declined"
+        case _:
+            return True
 
 
 def _with(uri: str, why: str) -> str:

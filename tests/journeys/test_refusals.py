@@ -108,7 +108,7 @@ class TestTheCallback:
         late = await at_provider(staged, browser, "google")
         assert browser.page is not None
         journey = browser.page.url
-        await browser.get(journey)
+        await browser.follow(await browser.get(journey))
         gone = await browser.press("method-bankid")
         answer = await browser.get(late)
         assert no_session_made(answer)
