@@ -202,14 +202,16 @@ def agree(
     return replace(handoff, state=State.CONSENTED, consent=consent, payload=payload, withheld=withheld, decided_at=now)
 
 
-def decline(handoff: Handoff, *, now: datetime) -> Handoff:
-    """The customer goes on without sharing, or said no; nothing personal leaves. Repeating it changes nothing."""
+def decline(handoff: Handoff, *, product: Mapping[str, Any], now: datetime) -> Handoff:
+    """
+    The customer goes on without sharing; from now on there is only *product*, nothing personal. Repeating it changes nothing.
+    """
     _still_open(handoff, now)
     if handoff.state is State.DECLINED:
         return handoff
     if handoff.state not in UNDECIDED:
         raise Spent("declined after it was decided", state=handoff.state.value)
-    return replace(handoff, state=State.DECLINED, decided_at=now)
+    return replace(handoff, state=State.DECLINED, payload=product, contact=Contact(), decided_at=now)
 
 
 def start(handoff: Handoff, *, now: datetime) -> Handoff:

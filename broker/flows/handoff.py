@@ -12,16 +12,16 @@ from broker.core import handoff as core
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff, Offer, Result, admit
 from broker.core.naming import is_id, name_of
+from broker.core.policy import ReleaseUpstreamAssurance
 from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of
+from broker.flows.values import HANDOFF_AFTERLIFE_S
 from broker.stores.ports import Count, Op, PutNew, Transfer
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 600
-_AFTERLIFE_S = 14 * 24 * 3600.0
-"""How long a finished or expired handoff's record stays, so that its link is answered instead of being an error."""
 
 _TRIES = 8
 
@@ -155,7 +155,15 @@ class Handoffs:
         if not await self._swap(held, started, now):
             return await self._as_stored(held.value.id)
         await self._record_transfer(started)
-        self._note("handoff.started", started, session.customer, given=release.given, withheld=release.withheld)
+        self._note(
+            "handoff.started",
+            started,
+            session.customer,
+            given=release.given,
+            withheld=release.withheld,
+            assurance=release.assurance_reason.value,
+            because=self._because(started),
+        )
         return started
 
     async def start_again(self, held: Held[Handoff]) -> Handoff:
@@ -172,8 +180,10 @@ class Handoffs:
         return started
 
     async def decline(self, handoff: str) -> Handoff:
-        """The right customer goes on without sharing; repeating it changes nothing."""
-        declined = await self._change(handoff, lambda old, now: core.decline(old, now=now))
+        """The right customer goes on without sharing; what is personal is forgotten. Repeating it changes nothing."""
+        declined = await self._change(
+            handoff, lambda old, now: core.decline(old, product=self._product(old).nested(), now=now)
+        )
         self._note("handoff.declined", declined, None)
         return declined
 
@@ -229,11 +239,7 @@ class Handoffs:
             raise Spent("guest reference was used before, or its handoff is gone")
         handoff = held.value
         core.may_go_as_guest(handoff, recipient=recipient, now=now)
-        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
-        if agreement is None:
-            raise Gone("the agreement was ended", code="handoff.no_agreement")
-        terms = GuestTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload)
-        release = decide_release(terms, None, policy_version=policy.version)
+        release = self._product(handoff)
         self._note("handoff.guest", handoff, None, given=release.given)
         return Reading(handoff, release.nested(), ())
 
@@ -300,6 +306,21 @@ class Handoffs:
             created_at=started.decided_at or self._c.now(),
         )
         await self._c.records.add_transfer(transfer)
+
+    def _because(self, handoff: Handoff) -> str | None:
+        """Why the operator may pass on how the customer logged in, in the operator's own words."""
+        agreement = self._c.policy().agreement(handoff.source, handoff.recipient, handoff.purpose)
+        told = agreement.release_upstream_assurance if agreement else False
+        return told.because if isinstance(told, ReleaseUpstreamAssurance) else None
+
+    def _product(self, handoff: Handoff) -> Release:
+        """What anybody may take along. Raises Gone when the agreement was ended."""
+        policy = self._c.policy()
+        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
+        if agreement is None:
+            raise Gone("the agreement was ended", code="handoff.no_agreement")
+        terms = GuestTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload)
+        return decide_release(terms, None, policy_version=policy.version)
 
     def _release(self, handoff: Handoff, session: Session, agreed: frozenset[str]) -> Release:
         policy = self._c.policy()
@@ -368,7 +389,7 @@ class Handoffs:
         if handoff.state in core.TRANSFERRED:
             kept = self._c.policy().broker.retention.payload
             return max(60.0, ((handoff.redeemed_at or now) + kept - now).total_seconds())
-        return max(60.0, (handoff.expires_at - now).total_seconds() + _AFTERLIFE_S)
+        return max(60.0, (handoff.expires_at - now).total_seconds() + HANDOFF_AFTERLIFE_S)
 
     def _note(self, action: str, handoff: Handoff, customer: str | None, **facts: Any) -> None:
         self._c.audit.note(

@@ -42,7 +42,7 @@ from broker.errors import (
     WrongBrowser,
 )
 from broker.flows.context import Context, consent_of
-from broker.flows.values import Visitor
+from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
 from broker.stores.ports import Count, Customer, LinkedIdentity, Op, ProofRecord, PutNew
 from broker.stores.shelf import Held
 
@@ -184,7 +184,7 @@ class Logins:
                 raise BadAsk("another customer is logged in", code="journey.wrong_customer")
             raise Spent("no login is due on this journey", step=type(step).__name__)
         if upstream not in {choice.upstream for choice in step.choices.may}:
-            raise BadAsk(f"{upstream} may not serve this login", code="journey.upstream", upstream=upstream)
+            raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=upstream[:63])
         ask = turn.journey.ask
         fresh = step.reason in {"login_asked", "too_old"}
         token = f"{turn.journey.id}.{self._c.tokens.random()}"
@@ -306,7 +306,16 @@ class Logins:
             journey=changed.id,
         )
         fresh = await self._turn(changed, replace(visitor, session=cookie), self._c.now())
-        return replace(fresh, token=cookie, held=Held(changed, save.new))
+        proved = replace(fresh, token=cookie, held=Held(changed, save.new))
+        if isinstance(fresh.step, Login) and fresh.step.reason == "too_weak":
+            return await self._noted(proved, "notice.too_weak")
+        return proved
+
+    async def _noted(self, turn: Turn, notice: str) -> Turn:
+        """*turn*, whose next page says *notice*; where somebody else changed the journey meanwhile, it goes unsaid."""
+        noted = replace(turn.journey, notice=notice)
+        stored = await self._swap(turn.held, noted) if turn.held else None
+        return replace(turn, journey=noted, held=stored) if stored else turn
 
     async def _customer_of(self, identity: Identity, language: str, now: datetime) -> str:
         new = self._c.tokens.id()
@@ -425,7 +434,7 @@ class Logins:
             return handoff
         bound = handoffs.bind(handoff.value, session)
         shelf = self._c.shelves.handoffs
-        ttl_s = max(60.0, (bound.expires_at - now).total_seconds() + JOURNEY_KEPT_S)
+        ttl_s = max(60.0, (bound.expires_at - now).total_seconds() + HANDOFF_AFTERLIFE_S)
         op = shelf.swap(bound.id, handoff, bound, ttl_s)
         (swapped,) = await self._c.state.run(op)
         if swapped:

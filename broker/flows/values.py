@@ -9,6 +9,9 @@ from typing import Any
 
 from broker.core.refresh import Family
 
+HANDOFF_AFTERLIFE_S = 14 * 24 * 3600.0
+"""How long the record of a finished or expired handoff stays, so that its link is answered instead of being an error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Visitor:

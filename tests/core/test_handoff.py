@@ -18,7 +18,7 @@ Outcome = State | type[StafettError]
 FUNCTIONS: Mapping[str, Callable[[Handoff], Handoff | None]] = {
     "bind": lambda it: core.bind(it, session()),
     "agree": lambda it: core.agree(it, consent="c1", payload={}, withheld=(), now=NOW),
-    "decline": lambda it: core.decline(it, now=NOW),
+    "decline": lambda it: core.decline(it, product={}, now=NOW),
     "start": lambda it: core.start(it, now=NOW),
     "redeem": lambda it: core.redeem(it, recipient="garage", now=NOW),
     "go_as_guest": lambda it: core.may_go_as_guest(it, recipient="garage", now=NOW),
@@ -138,8 +138,8 @@ def test_repeats_change_nothing(state: State) -> None:
     bound = core.bind(handoff(state), session())
     assert bound.bound_to == "maja"
     assert core.bind(bound, session()) == bound
-    declined = core.decline(bound, now=NOW)
-    assert core.decline(declined, now=later(minutes=5)) == declined
+    declined = core.decline(bound, product={"items": 1}, now=NOW)
+    assert core.decline(declined, product={}, now=later(minutes=5)) == declined
 
 
 HERS = {"email": "maja@example.com"}
