@@ -39,6 +39,7 @@ class AuditTrail:
         self._waiting: list[AuditEvent] = []
         self._later: list[Callable[[], Awaitable[object]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
         self.dropped = 0
 
     def note(self, action: str, *, customer: str | None = None, partner: str | None = None, **facts: Any) -> None:
@@ -63,14 +64,15 @@ class AuditTrail:
 
     def start(self) -> None:
         """Begin writing in the background."""
+        self._ending.clear()
         self._task = asyncio.create_task(self._run(), name="audit")
 
     async def stop(self) -> None:
         """Write what waits and end."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Not cancelled: a connection that is torn out of a write is lost, and what it wrote would be written twice.
+            self._ending.set()
+            await self._task
         with contextlib.suppress(StoreDown):
             await self.flush()
 
@@ -123,7 +125,8 @@ class AuditTrail:
             self.dropped += excess
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
+        while not self._ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), self._interval_s)
             with contextlib.suppress(StoreDown):
                 await self.flush()
