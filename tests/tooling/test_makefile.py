@@ -1,5 +1,6 @@
 """The commands of the project say what they do, and do what they say."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +12,13 @@ COMMANDS = ["help", "setup", "demo", "demo-check", "check", "test", "bench", "go
 
 
 def make(*arguments: str) -> str:
-    run = subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    # Not a child of the make that runs the tests: `make pytest` and `make test SHOP_PORT=9001` would have a say in it.
+    passed_on = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MAKE", "MFLAGS")) and key[-5:] != "_PORT"
+    }
+    run = subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, env=passed_on)
     return run.stdout
 
 
