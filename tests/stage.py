@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.stores.memory import MemoryState
 from broker.stores.migrate import migrate
-from broker.stores.ports import StateStore
+from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
 from broker.upstream.port import Begun, Done, Pending, Redirect, Reply, UpstreamAsk
 from broker.wire.own_keys import own_keys
@@ -384,9 +384,17 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    folder: Path, *, state: StateStore | None = None, edit: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    state: StateStore | None = None,
+    edit: Mapping[str, str] | None = None,
+    wrap: Callable[[Records], Records] = lambda records: records,
 ) -> AsyncIterator[Stage]:
-    """A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML."""
+    """
+    A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
+
+    ``wrap``: what the broker gets in place of the records, to play with; the stage keeps the real ones.
+    """
     text = example_text()
     for old, new in (edit or {}).items():
         assert old in text, f"the example no longer has {old!r}"
@@ -406,7 +414,7 @@ async def open_stage(
     broker = build(
         loaded,
         state=store,
-        records=records,
+        records=wrap(records),
         keys=KeyMaterial(made.signing, (made.secret,)),
         clock=clock,
         connectors=played,
