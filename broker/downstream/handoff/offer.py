@@ -21,6 +21,7 @@ from broker.wire.schema import MAX_PAYLOAD, PayloadSchema, read_object
 
 _MEMBERS = frozenset({"partner", "purpose", "type", "subject", "contact", "payload", "return_uri", "language"})
 _KEY = re.compile(r"^[\x21-\x7e]{1,200}\Z")
+_MEMBER = re.compile(r"[a-z][a-z_]{0,30}\Z")
 _PHONE = re.compile(r"^\+[1-9][0-9]{6,14}\Z")
 _MAX_TEXT = 300
 
@@ -64,7 +65,9 @@ class OfferApi:
     def _offer(self, source: str, body: Mapping[str, Any]) -> Offer:
         """The checked request. Raises BadAsk, from the first check that fails."""
         if unknown := set(body) - _MEMBERS:
-            raise BadAsk(f"unknown members: {', '.join(sorted(unknown)[:5])}", code="handoff.members")
+            # Named only where they look like a developer's word: whatever else came as a member's name stays out of the log.
+            named = sorted(name for name in unknown if _MEMBER.match(name))[:5]
+            raise BadAsk(f"unknown members: {', '.join(named) or len(unknown)}", code="handoff.members")
         kind = _text(body, "type")
         payload = body.get("payload")
         if not isinstance(payload, dict) or len(canonical(payload)) > MAX_PAYLOAD:
