@@ -30,7 +30,7 @@ from broker.core.journey import (
     redeemable,
 )
 from broker.core.naming import is_id, name_of
-from broker.core.session import Need, Session, is_alive, open_session
+from broker.core.session import Need, Profile, Session, is_alive, open_session
 from broker.errors import (
     BadAsk,
     Expired,
@@ -43,7 +43,8 @@ from broker.errors import (
 )
 from broker.flows.context import Context, consent_of
 from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
-from broker.stores.ports import Count, Customer, LinkedIdentity, Op, ProofRecord, PutNew
+from broker.stores.ports import Count, Customer, KnownCustomer, LinkedIdentity, Op, ProofRecord, PutNew
+from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
 JOURNEY_KEPT_S = 24 * 3600.0
@@ -56,6 +57,9 @@ _JOURNEYS_PER_MINUTE = 300
 """Per network address; wide, since offices and mobile carriers share addresses."""
 
 _TRIES = 5
+
+_MARK_USED_EVERY = timedelta(days=1)
+"""How exact "last used" is; a write at every login would be the costliest part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +281,12 @@ class Logins:
         if turn.journey.ask is not None:
             handoff = turn.handoff.value if turn.handoff else None
             _check_freshness(identity, need_of_ask(turn.journey.ask, handoff, policy, turn.journey.created_at))
-        customer = await self._customer_of(identity, turn.journey.language, now)
+        known = await self._customer_of(identity, turn.journey.language, now)
+        customer = known.customer.id
         if evidence.proof is not None:
             await self._keep_proof(customer, evidence, now)
-        session = _carry_over(
-            open_session(identity, customer=customer, language=turn.journey.language, now=now), turn.session
-        )
+        opened = open_session(identity, customer=customer, language=turn.journey.language, now=now)
+        session = _carry_over(replace(opened, subjects=known.subjects), turn.session)
         return await self._proved(turn, held, session, visitor)
 
     async def _proved(self, turn: Turn, held: Held[Journey], session: Session, visitor: Visitor) -> Turn:
@@ -317,7 +321,7 @@ class Logins:
         stored = await self._swap(turn.held, noted) if turn.held else None
         return replace(turn, journey=noted, held=stored) if stored else turn
 
-    async def _customer_of(self, identity: Identity, language: str, now: datetime) -> str:
+    async def _customer_of(self, identity: Identity, language: str, now: datetime) -> KnownCustomer:
         new = self._c.tokens.id()
         profile = open_session(identity, customer=new, language=language, now=now).profile
         lookup = self._c.lookup.digest(identity.issuer, identity.subject)
@@ -329,15 +333,30 @@ class Logins:
             created_at=now,
             last_used_at=now,
         )
-        customer, _, is_new = await self._c.records.find_or_create_customer(
+        known = await self._c.records.find_or_create_customer(
             linked, Customer(new, now, self._c.seal_profile(new, profile))
         )
-        if is_new:
-            self._c.audit.note("customer.created", customer=customer.id, upstream=identity.upstream)
+        if known.is_new:
+            self._c.audit.note("customer.created", customer=known.customer.id, upstream=identity.upstream)
         else:
-            sealed = self._c.seal_profile(customer.id, profile)
-            self._c.audit.later(lambda: self._c.records.save_profile(customer.id, sealed))
-        return customer.id
+            self._keep_up(known, profile, now)
+        return known
+
+    def _keep_up(self, known: KnownCustomer, profile: Profile, now: datetime) -> None:
+        """Write beside the login what it changed: usually nothing."""
+        customer = known.customer.id
+        if not self._is_profile(known.customer, profile):
+            fresh = self._c.seal_profile(customer, profile)
+            self._c.audit.later(lambda: self._c.records.save_profile(customer, fresh))
+        if now - known.identity.last_used_at > _MARK_USED_EVERY:
+            self._c.audit.later(lambda: self._c.records.mark_used(known.identity.lookup, now))
+
+    def _is_profile(self, customer: Customer, profile: Profile) -> bool:
+        """Whether *profile* is what is stored; what does not open (an older key) is written anew."""
+        try:
+            return customer.profile is not None and self._c.open_profile(customer.id, customer.profile) == profile
+        except Broken:
+            return False
 
     async def _keep_proof(self, customer: str, evidence: Evidence, now: datetime) -> None:
         proof = self._c.tokens.id()
@@ -524,4 +543,4 @@ def _carry_over(new: Session, old: Held[Session] | None) -> Session:
     """Keep subjects and sids of the same customer's earlier session, so that logout still reaches those partners."""
     if old is None or old.value.customer != new.customer:
         return new
-    return replace(new, subjects=old.value.subjects, sids=old.value.sids)
+    return replace(new, subjects={**old.value.subjects, **new.subjects}, sids=old.value.sids)

@@ -9,7 +9,7 @@ transfers and the audit trail.
 A miss is a value (None, False); an error is `StoreDown`. The two are never confused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -239,6 +239,16 @@ class Swept:
     consents: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownCustomer:
+    """Who logged in: the stored ``customer`` and ``identity``, and ``subjects`` given to partners, by sector."""
+
+    customer: Customer
+    identity: LinkedIdentity
+    is_new: bool
+    subjects: Mapping[str, str]
+
+
 class Records(Protocol):
     """
     Durable records. One implementation in SQL (SQLite, PostgreSQL).
@@ -246,16 +256,16 @@ class Records(Protocol):
     Every method raises StoreDown when the database is not reachable, too slow or full. Times are aware UTC.
     """
 
-    async def find_or_create_customer(
-        self, identity: LinkedIdentity, new: Customer
-    ) -> tuple[Customer, LinkedIdentity, bool]:
+    async def find_or_create_customer(self, identity: LinkedIdentity, new: Customer) -> KnownCustomer:
         """
-        The customer behind ``identity.lookup``; made from *new* (whose id *identity* carries) if nobody
-        has it.
+        The customer behind ``identity.lookup``; made from *new* (whose id *identity* carries) if nobody has it.
 
-        Updates ``last_used_at``. Safe under concurrency: two first logins at once give one customer.
-        Returns: customer, the identity as stored, and whether it is new.
+        One statement for whoever was here before. Safe under concurrency: two first logins at once give one customer.
         """
+        ...
+
+    async def mark_used(self, lookup: str, at: datetime) -> None:
+        """Set ``last_used_at`` of an identity."""
         ...
 
     async def get_customer(self, customer: str) -> Customer | None: ...

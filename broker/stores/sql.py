@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, case, delete, insert, inspect, or_, select, text, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, case, delete, insert, inspect, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.errors import StoreDown
 from broker.stores import tables
 from broker.stores.engine import Database
 from broker.stores.ports import (
     AuditEvent,
     ConsentRecord,
     Customer,
+    KnownCustomer,
     LinkedIdentity,
     ProofRecord,
     Swept,
@@ -36,18 +36,22 @@ class SqlRecords:
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
 
-    async def find_or_create_customer(
-        self, identity: LinkedIdentity, new: Customer
-    ) -> tuple[Customer, LinkedIdentity, bool]:
+    async def find_or_create_customer(self, identity: LinkedIdentity, new: Customer) -> KnownCustomer:
         """See `Records.find_or_create_customer`."""
-        if (found := await self._customer_behind(identity)) is not None:
-            return *found, False
+        if (found := await self._customer_behind(identity.lookup)) is not None:
+            return found
         if await self._create_customer(identity, new):
-            return new, identity, True
+            return KnownCustomer(new, identity, True, {})
         # Another first login was quicker between our look and our write; its rows are there now.
-        if (found := await self._customer_behind(identity)) is None:
+        if (found := await self._customer_behind(identity.lookup)) is None:
             raise self._database.down("identity neither found nor created")
-        return *found, False
+        return found
+
+    async def mark_used(self, lookup: str, at: datetime) -> None:
+        """See `Records.mark_used`."""
+        table = tables.identities
+        async with self._database.connection() as connection:
+            await connection.execute(update(table).where(table.c.lookup == lookup).values(last_used_at=at))
 
     async def get_customer(self, customer: str) -> Customer | None:
         """See `Records.get_customer`."""
@@ -230,24 +234,15 @@ class SqlRecords:
         """Close the connections."""
         await self._database.close()
 
-    async def _customer_behind(self, identity: LinkedIdentity) -> tuple[Customer, LinkedIdentity] | None:
-        """The stored customer and identity, now marked as used; None when nobody has this lookup."""
-        table = tables.identities
-        use = (
-            update(table)
-            .where(table.c.lookup == identity.lookup)
-            .values(last_used_at=identity.last_used_at)
-            .returning(*table.c)
-        )
+    async def _customer_behind(self, lookup: str) -> KnownCustomer | None:
+        """Customer, identity and subjects in one statement, a row per subject; None when nobody has this lookup."""
         async with self._database.connection() as connection:
-            row = (await connection.execute(use)).mappings().first()
-            if row is None:
-                return None
-            stored = LinkedIdentity(**row)
-            customer = await _customer(connection, stored.customer)
-        if customer is None:
-            raise StoreDown("records: an identity without its customer, against the foreign key")
-        return customer, stored
+            rows = (await connection.execute(_BEHIND, {"lookup": lookup})).all()
+        if not rows:
+            return None
+        identity, customer = rows[0][: len(_IDENTITY)], rows[0][len(_IDENTITY) : -2]
+        subjects = {row[-2]: row[-1] for row in rows if row[-2] is not None}
+        return KnownCustomer(Customer(*customer), LinkedIdentity(*identity), False, subjects)
 
     async def _create_customer(self, identity: LinkedIdentity, new: Customer) -> bool:
         """Store both or neither; False when somebody else has stored this lookup."""
@@ -274,6 +269,18 @@ class SqlRecords:
             )
             > 0
         )
+
+
+_IDENTITY = [tables.identities.c[name] for name in LinkedIdentity.__dataclass_fields__]
+_CUSTOMER = [tables.customers.c[name] for name in Customer.__dataclass_fields__]
+
+#: The one question of a login by somebody who was here before.
+_BEHIND = (
+    select(*_IDENTITY, *_CUSTOMER, tables.subjects.c.sector, tables.subjects.c.subject)
+    .join(tables.customers, tables.customers.c.id == tables.identities.c.customer)
+    .outerjoin(tables.subjects, tables.subjects.c.customer == tables.identities.c.customer)
+    .where(tables.identities.c.lookup == bindparam("lookup"))
+)
 
 
 def _columns(value: Any) -> dict[str, Any]:

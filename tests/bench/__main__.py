@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.bench.floor import RECIPES, Ingredients, weigh
 from tests.bench.people import Failed, Person
 from tests.bench.world import World, open_world
 
@@ -82,9 +83,47 @@ async def bench(world: World, runs: int) -> dict[str, Figures]:
         async def over() -> tuple[Person, Callable[[], Awaitable[object]]]:
             return known, lambda: known.hand_over(subject)
 
+        refresh_token = str(tokens["refresh_token"])
+
+        async def stay() -> tuple[Person, Callable[[], Awaitable[object]]]:
+            async def once() -> None:
+                nonlocal refresh_token
+                refresh_token = await known.stay(refresh_token)
+
+            return known, once
+
         sso = await measure(world, runs, again)
+        refresh = await measure(world, runs, stay)
         handoff = await measure(world, runs, over)
-    return {"login": login, "sso": sso, "handoff": handoff}
+    return {"login": login, "sso": sso, "refresh": refresh, "handoff": handoff}
+
+
+def _row(name: str, each: Figures, ingredients: Ingredients) -> dict[str, float]:
+    floor_ms = RECIPES[name].floor_ms(ingredients)
+    row = {
+        "cpu_ms": each.cpu_ms,
+        "floor_ms": floor_ms,
+        "ratio": each.cpu_ms / floor_ms,
+        "p50_ms": each.p50_ms,
+        "p95_ms": each.p95_ms,
+        "p99_ms": each.p99_ms,
+    }
+    return {key: round(value, 3) for key, value in row.items()} | {"failed": each.failed}
+
+
+def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingredients: Ingredients) -> None:
+    print(f"{platform.processor() or platform.machine()}, {platform.platform()}, Python {platform.python_version()}")
+    print("ingredients, microseconds of CPU:")
+    for name, value in vars(ingredients).items():
+        print(f"  {name.removesuffix('_us').replace('_', ' '):<20}{value:>8.0f}")
+    print(
+        f"{'flow':<10}{'cpu ms':>9}{'floor':>9}{'ratio':>7}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'requests':>10}{'failed':>8}"
+    )
+    for name, row in report.items():
+        print(
+            f"{name:<10}{row['cpu_ms']:>9.2f}{row['floor_ms']:>9.2f}{row['ratio']:>7.2f}{row['p50_ms']:>9.1f}"
+            f"{row['p95_ms']:>9.1f}{row['p99_ms']:>9.1f}{found[name].requests:>10.1f}{row['failed']:>8.0f}"
+        )
 
 
 def main() -> None:
@@ -95,16 +134,11 @@ def main() -> None:
     options = parser.parse_args()
     with open_world() as world:
         found = asyncio.run(bench(world, options.runs))
-    print(f"{platform.processor() or platform.machine()}, {platform.platform()}, Python {platform.python_version()}")
-    print(f"{'flow':<10}{'cpu ms':>9}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'requests':>10}{'failed':>8}")
-    for name, each in found.items():
-        print(
-            f"{name:<10}{each.cpu_ms:>9.2f}{each.p50_ms:>9.1f}{each.p95_ms:>9.1f}{each.p99_ms:>9.1f}"
-            f"{each.requests:>10.1f}{each.failed:>8}"
-        )
+        ingredients = weigh(world)
+    report = {name: _row(name, each, ingredients) for name, each in found.items()}
+    _print(report, found, ingredients)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    flows = {name: {key: round(value, 3) for key, value in vars(each).items()} for name, each in found.items()}
-    options.out.write_text(json.dumps({"flows": flows}, indent=2) + "\n")
+    options.out.write_text(json.dumps({"flows": report, "ingredients_us": vars(ingredients)}, indent=2) + "\n")
     raise SystemExit(1 if any(each.failed for each in found.values()) else 0)
 
 

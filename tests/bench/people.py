@@ -4,6 +4,7 @@ A customer's browser and two partners' servers, driven over real HTTP as fast as
 
 import base64
 import hashlib
+import itertools
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -14,8 +15,13 @@ import aiohttp
 from tests.bench.world import SECRET, World
 from tests.stage import PAYLOAD
 
+_NETWORKS = itertools.count()
 _VERIFIER = "v" * 64
 _CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest()).rstrip(b"=").decode()
+
+
+def _basic(client_id: str) -> str:
+    return "Basic " + base64.b64encode(f"{client_id}:{SECRET}".encode()).decode()
 
 
 class Failed(Exception):
@@ -46,6 +52,13 @@ class Person:
         location, _ = await self._get(self._request("nordhjul-web", f"{self._world.shop}/login/callback"))
         return await self._finish("nordhjul-web", f"{self._world.shop}/login/callback", location)
 
+    async def stay(self, token: str) -> str:
+        """The shop refreshes its tokens; the next refresh token."""
+        tokens = await self._call(
+            "POST", "/token", "nordhjul-web", data={"grant_type": "refresh_token", "refresh_token": token}
+        )
+        return str(tokens["refresh_token"])
+
     async def hand_over(self, subject: str) -> None:
         """Create, open (consent is remembered), authorize, token, data."""
         created = await self._call("POST", "/handoffs", "nordhjul-web", json=self._offer(subject))
@@ -75,7 +88,7 @@ class Person:
             "client_id": client_id,
             "redirect_uri": redirect_uri,
             "response_type": "code",
-            "scope": "openid profile email",
+            "scope": "openid profile email offline_access",
             "state": "s" * 32,
             "nonce": "n" * 32,
             "code_challenge": _CHALLENGE,
@@ -107,9 +120,8 @@ class Person:
         """A partner's server speaks to the broker."""
         self.hops += 1
         url = path if path.startswith("http") else f"{self._world.issuer}{path}"
-        auth = aiohttp.BasicAuth(client_id, SECRET) if client_id else None
-        headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-        async with self._http.request(method, url, auth=auth, headers=headers, **content) as answer:
+        headers = {"authorization": f"Bearer {bearer}" if bearer else _basic(client_id)}
+        async with self._http.request(method, url, headers=headers, **content) as answer:
             if answer.status >= 300:
                 raise Failed(f"{method} {path}: {answer.status} {(await answer.text())[:200]}")
             return dict(await answer.json(content_type=None))
@@ -128,7 +140,10 @@ class Person:
         if url.startswith(self._world.issuer):
             self.hops += 1
         cookies = "; ".join(f"{name}={value}" for (where, name), value in self._cookies.items() if where == site)
-        headers = {"cookie": cookies} if cookies else {}
+        headers = {
+            "x-forwarded-for": f"192.0.2.{next(_NETWORKS) % 250 + 1}",
+            **({"cookie": cookies} if cookies else {}),
+        }
         async with self._http.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
             body = await answer.text()
             for name, morsel in answer.cookies.items():

@@ -12,6 +12,7 @@ from broker.stores.ports import (
     AuditEvent,
     ConsentRecord,
     Customer,
+    KnownCustomer,
     LinkedIdentity,
     ProofRecord,
     Records,
@@ -94,24 +95,36 @@ def event(action: str, owner: str | None = "c1", at: datetime = NOW) -> AuditEve
 async def test_a_first_login_makes_a_customer(records: Records) -> None:
     """New identity, new customer; both are stored as given, bytes and microseconds included."""
     given = identity("l1", "c1"), Customer("c1", NOW, b"\x00\xff")
-    assert await records.find_or_create_customer(*given) == (given[1], given[0], True)
+    assert await records.find_or_create_customer(*given) == KnownCustomer(given[1], given[0], True, {})
     assert await records.get_customer("c1") == given[1]
     assert list(await records.identities_of("c1")) == [given[0]]
 
 
-async def test_a_second_login_finds_the_customer_and_marks_the_identity_used(records: Records) -> None:
-    """The stored customer counts, not the one proposed; only last_used_at changes."""
+async def test_a_second_login_finds_the_customer_and_her_subjects(records: Records) -> None:
+    """The stored customer counts, not the one proposed; the subjects her partners know come along."""
     await records.find_or_create_customer(identity("l1", "c1"), Customer("c1", NOW, b"old"))
-    later = replace(identity("l1", "c2", NOW + DAY), upstream="other", created_at=NOW + DAY)
-    found = await records.find_or_create_customer(later, Customer("c2", NOW + DAY, b"new"))
-    assert found == (Customer("c1", NOW, b"old"), identity("l1", "c1", NOW + DAY), False)
-    assert await records.get_customer("c2") is None
+    await customer(records, "c2")
+    for owner, sector in (("c1", "shop"), ("c1", "garage"), ("c2", "shop")):
+        await records.subject_for(owner, sector, f"{owner}-at-{sector}", NOW)
+    later = replace(identity("l1", "c9", NOW + DAY), upstream="other", created_at=NOW + DAY)
+    found = await records.find_or_create_customer(later, Customer("c9", NOW + DAY, b"new"))
+    subjects = {"shop": "c1-at-shop", "garage": "c1-at-garage"}
+    assert found == KnownCustomer(Customer("c1", NOW, b"old"), identity("l1", "c1"), False, subjects)
+    assert await records.get_customer("c9") is None
+
+
+async def test_an_identity_is_marked_used(records: Records) -> None:
+    """Only last_used_at changes, and only that identity's; an unknown lookup changes nothing."""
+    await records.find_or_create_customer(identity("l1", "c1"), Customer("c1", NOW, None))
+    await records.mark_used("l1", NOW + DAY)
+    await records.mark_used("l2", NOW + DAY)
+    assert list(await records.identities_of("c1")) == [identity("l1", "c1", NOW + DAY)]
 
 
 async def test_two_identities_do_not_become_one_customer(records: Records) -> None:
     """Another lookup is another person until somebody links them."""
     await customer(records, "c1")
-    assert (await records.find_or_create_customer(identity("l2", "c2"), Customer("c2", NOW, None)))[2] is True
+    assert (await records.find_or_create_customer(identity("l2", "c2"), Customer("c2", NOW, None))).is_new
     assert [found.customer for found in await records.identities_of("c2")] == ["c2"]
 
 
@@ -120,9 +133,9 @@ async def test_first_logins_at_once_give_one_customer(records: Records) -> None:
     results = await asyncio.gather(
         *(records.find_or_create_customer(identity("l1", f"c{n}"), Customer(f"c{n}", NOW, None)) for n in range(20))
     )
-    assert [new for _, _, new in results].count(True) == 1
-    (winner,) = {found.id for found, _, _ in results}
-    assert {stored.customer for _, stored, _ in results} == {winner}
+    assert [each.is_new for each in results].count(True) == 1
+    (winner,) = {each.customer.id for each in results}
+    assert {each.identity.customer for each in results} == {winner}
     left = [await records.get_customer(f"c{n}") for n in range(20)]
     assert [found.id for found in left if found] == [winner]
 

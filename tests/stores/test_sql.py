@@ -42,7 +42,7 @@ async def only_postgres(postgres_url: str) -> AsyncIterator[SqlRecords]:
 
 async def login(records: SqlRecords, name: str = "c1") -> bool:
     identity = LinkedIdentity(f"lookup-{name}", name, "bankid", b"x", NOW, NOW)
-    return (await records.find_or_create_customer(identity, Customer(name, NOW, None)))[2]
+    return (await records.find_or_create_customer(identity, Customer(name, NOW, None))).is_new
 
 
 async def seconds_until_down(records: SqlRecords) -> float:

@@ -1,0 +1,145 @@
+"""
+What no implementation can do without: the ingredients of a flow, measured in the same run, and the floor they add up to.
+
+An empty request, a round trip to the state store, a call to a provider, a signature, a verification: each is measured by
+itself, with the same libraries and event loop the broker runs on, as CPU of the process that does it.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import aiohttp
+import uvloop
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from broker.stores.ports import Get
+from broker.stores.redis import RedisState
+from tests.bench.world import World, cpu_s, start, wait
+
+_ROUNDS = 2000
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """Microseconds of CPU each."""
+
+    request_us: float
+    state_us: float
+    call_us: float
+    es256_sign_us: float
+    rs256_verify_us: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How often a flow needs each: ``requests`` (each with one state round trip), outgoing ``calls``, signatures, checks."""
+
+    requests: int
+    calls: int = 0
+    es256_signs: int = 0
+    rs256_verifies: int = 0
+
+    def floor_ms(self, of: Ingredients) -> float:
+        return (
+            self.requests * (of.request_us + of.state_us)
+            + self.calls * of.call_us
+            + self.es256_signs * of.es256_sign_us
+            + self.rs256_verifies * of.rs256_verify_us
+        ) / 1000
+
+
+RECIPES = {
+    # authorize, callback, token, userinfo; Google's token endpoint; the ID token; Google's ID token
+    "login": Recipe(requests=4, calls=1, es256_signs=1, rs256_verifies=1),
+    # authorize, token, userinfo
+    "sso": Recipe(requests=3, es256_signs=1),
+    # token
+    "refresh": Recipe(requests=1, es256_signs=1),
+    # create, open, authorize, token, data
+    "handoff": Recipe(requests=5, es256_signs=1),
+}
+
+
+def weigh(world: World) -> Ingredients:
+    """Measure all ingredients."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        state_us = runner.run(_state_us(world.redis_url))
+        request_us, call_us = runner.run(_request_and_call_us(world))
+    return Ingredients(request_us, state_us, call_us, _es256_sign_us(), _rs256_verify_us())
+
+
+async def _state_us(url: str) -> float:
+    store = RedisState(url)
+
+    async def once() -> None:
+        await store.run(Get("bench:nothing"))
+
+    try:
+        return await _cpu_us(once)
+    finally:
+        await store.close()
+
+
+async def _request_and_call_us(world: World) -> tuple[float, float]:
+    """The same empty requests seen from both sides: what serving one costs, and what asking one costs."""
+    server = start([sys.executable, "-m", "tests.bench.empty", str(world.spare_port)], dict(os.environ), cpu=0)
+    url = f"http://127.0.0.1:{world.spare_port}/"
+    try:
+        wait(url, server)
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+
+            async def once() -> None:
+                async with http.post(url, data={"grant_type": "authorization_code", "code": "c" * 40}) as answer:
+                    await answer.read()
+
+            await _repeat(once, 200)
+            before = cpu_s(server.pid)
+            call_us = await _cpu_us(once)
+            return (cpu_s(server.pid) - before) / (_ROUNDS + _WARM_UP) * 1e6, call_us
+    finally:
+        _stop(server)
+
+
+_WARM_UP = 50
+
+
+async def _cpu_us(once: Callable[[], Awaitable[None]]) -> float:
+    await _repeat(once, _WARM_UP)
+    started = time.process_time()
+    await _repeat(once, _ROUNDS)
+    return (time.process_time() - started) / _ROUNDS * 1e6
+
+
+async def _repeat(once: Callable[[], Awaitable[None]], times: int) -> None:
+    for _ in range(times):
+        await once()
+
+
+def _es256_sign_us() -> float:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _timed_us(lambda: key.sign(b"x" * 600, ec.ECDSA(hashes.SHA256())), 1000)
+
+
+def _rs256_verify_us() -> float:
+    key = rsa.generate_private_key(65537, 2048)
+    signature = key.sign(b"x" * 600, padding.PKCS1v15(), hashes.SHA256())
+    public = key.public_key()
+    return _timed_us(lambda: public.verify(signature, b"x" * 600, padding.PKCS1v15(), hashes.SHA256()), 1000)
+
+
+def _timed_us(once: Callable[[], object], times: int) -> float:
+    started = time.process_time()
+    for _ in range(times):
+        once()
+    return (time.process_time() - started) / times * 1e6
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(20)
