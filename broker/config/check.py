@@ -114,6 +114,26 @@ def _lifetimes(facts: Facts) -> Iterator[Finding]:
         yield Finding(("broker", "lifetimes", "session_idle"), "must not be longer than broker.lifetimes.session")
 
 
+def _telemetry(facts: Facts) -> Iterator[Finding]:
+    broker = facts.config.broker
+    traces, listen = broker.telemetry.traces, broker.telemetry.metrics.listen
+    path: KeyPath = ("broker", "telemetry")
+    if traces.otlp_endpoint is not None:
+        parts = urlsplit(traces.otlp_endpoint)
+        if parts.path in {"", "/"}:
+            yield Finding((*path, "traces", "otlp_endpoint"), "has no path; it usually ends in /v1/traces")
+        if traces.headers is not None and parts.scheme == "http" and not is_loopback(traces.otlp_endpoint):
+            advice = "sends the headers in the clear; use https://"
+            yield Finding((*path, "traces", "otlp_endpoint"), advice, mild=True)
+    for index, name in enumerate(traces.propagate_to):
+        if name not in facts.config.upstreams:
+            advice = f"there is no upstream {name!r}{similar(name, list(facts.config.upstreams))}"
+            yield Finding((*path, "traces", "propagate_to", index), advice)
+    if broker.telemetry.metrics.enabled and listen.port == broker.listen.port:
+        advice = "is the public port, and metrics are not for the public; choose another"
+        yield Finding((*path, "metrics", "listen", "port"), advice)
+
+
 # What production refuses
 
 
@@ -449,6 +469,7 @@ RULES: tuple[Rule, ...] = (
     _languages,
     _texts,
     _lifetimes,
+    _telemetry,
     _production,
     _upstream_addresses,
     _ceilings,

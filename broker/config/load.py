@@ -4,6 +4,7 @@ From the operator's YAML file to everything the broker is built from, or to ever
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ class Secrets:
     The broker's own secrets, resolved.
 
     ``signing``: PEM private keys in the order given. ``secret``, ``previous_secrets``: bytes to derive keys from.
-    None or empty: not configured, so development makes its own.
+    ``otlp_headers``: for the collector of traces. None or empty: not configured, so development makes its own.
     """
 
     state_url: str | None = field(default=None, repr=False)
@@ -47,6 +48,7 @@ class Secrets:
     signing: tuple[bytes, ...] = field(default=(), repr=False)
     secret: bytes | None = field(default=None, repr=False)
     previous_secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,7 @@ class _Load:
                 for index, reference in enumerate(broker.keys.previous_secrets)
                 if (secret := self._derivation(reference, ("broker", "keys", "previous_secrets", index)))
             ),
+            otlp_headers=self._headers(broker.telemetry.traces.headers, ("broker", "telemetry", "traces", "headers")),
         )
 
     def _url(self, reference: str | None, path: KeyPath, schemes: tuple[str, ...]) -> str | None:
@@ -282,6 +285,14 @@ class _Load:
         if not url.startswith(schemes):
             self._problem(path, f"the address behind {reference} must begin with one of {', '.join(schemes)}")
         return url
+
+    def _headers(self, reference: str | None, path: KeyPath) -> dict[str, str]:
+        if reference is None or (text := self._secret(reference, path)) is None:
+            return {}
+        pairs = [each.partition("=") for each in text.split(",")]
+        if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, _, value in pairs):
+            self._problem(path, f"what is behind {reference} must be name=value, several separated by commas")
+        return {name: value for name, _, value in pairs}
 
     def _signing(self) -> Iterator[bytes]:
         path: KeyPath = ("broker", "keys", "signing")
@@ -388,3 +399,5 @@ class _Load:
 
 _STATE_SCHEMES = ("redis://", "rediss://", "unix://")
 _RECORDS_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,4000}[\x21-\x7e])?")

@@ -260,6 +260,47 @@ class Retention(Strict):
     proof: Duration = timedelta(days=90)
 
 
+class Traces(Strict):
+    """
+    Traces, sent to a collector; off without an address.
+
+    ``otlp_endpoint``: complete address for OTLP over HTTP, usually ending in /v1/traces. ``headers``: reference to
+    name=value pairs, separated by commas, that are sent along. ``sample_ratio``: the part of the requests that is traced,
+    0 to 1. ``accept_parent``: take up a caller's traceparent. ``propagate_to``: upstreams that are sent ours.
+    """
+
+    otlp_endpoint: Uri | None = None
+    headers: SecretRef | None = None
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    accept_parent: bool = False
+    propagate_to: tuple[Identifier, ...] = ()
+
+
+class MetricsListen(Strict):
+    """Where the metrics are served, apart from the public port."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=1, le=65535)
+
+
+class MetricsSettings(Strict):
+    """
+    Metrics for Prometheus; off by default.
+
+    ``enabled``: whether the broker counts, and serves /metrics at ``listen``.
+    """
+
+    enabled: bool = False
+    listen: MetricsListen = MetricsListen()
+
+
+class TelemetrySettings(Strict):
+    """What is told to those who watch the broker."""
+
+    traces: Traces = Traces()
+    metrics: MetricsSettings = MetricsSettings()
+
+
 class BrokerSettings(Strict):
     """The broker itself."""
 
@@ -277,6 +318,7 @@ class BrokerSettings(Strict):
     keys: Keys = Keys()
     lifetimes: Lifetimes = Lifetimes()
     retention: Retention = Retention()
+    telemetry: TelemetrySettings = TelemetrySettings()
     notifier: Literal["none", "outbox"] = "none"
     debug: bool = False
     support_uri: Uri | None = None
