@@ -55,7 +55,10 @@ def check_config(
     file: Annotated[Path, typer.Argument(help="The YAML file to check.")],
     format: Annotated[Literal["text", "json"], typer.Option(help="For people, or for machines.")] = "text",
 ) -> None:
-    """Check a trust config and say what is wrong: file, line, key, what to do."""
+    """Say what is wrong with a trust config.
+
+    Each problem with file, line, key and what to do.
+    """
     from broker.cli.check_config import run
 
     raise typer.Exit(run(file, as_json=format == "json"))
@@ -89,7 +92,10 @@ def demo(
     screenshots: Annotated[Path | None, typer.Option(help="With --check: where to save pictures.")] = None,
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its config and data.")] = Path("build/demo"),
 ) -> None:
-    """Run the story on this machine: broker, simulated providers, tyre shop and garage."""
+    """Run the whole story on this machine.
+
+    Broker, simulated providers, tyre shop and garage; Ctrl-C stops it.
+    """
     try:
         from broker.cli.demo import run
     except ImportError as missing:

@@ -68,14 +68,17 @@ def open_state(loaded: Loaded) -> tuple[StateStore, str, Callable[[], None]]:
 
 async def check_state(state: StateStore) -> None:
     """
-    Say what is doubtful about the configured server: keys it may evict, a version too old.
+    Say what is doubtful about the configured server: no answer, keys it may evict, a version too old.
 
     A server that is away is no reason not to start; readyz says so until it is back.
     """
     if isinstance(state, RedisState):
-        with contextlib.suppress(StoreDown):
-            for doubt in await state.doubts():
-                log("state.doubt", "warning", detail=doubt)
+        try:
+            doubts = await state.doubts()
+        except StoreDown as error:
+            doubts = (f"{error.detail}: no answer yet, or not the one expected; starting all the same",)
+        for doubt in doubts:
+            log("state.doubt", "warning", detail=doubt)
 
 
 @contextlib.asynccontextmanager
