@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from broker.errors import (
     BadAsk,
@@ -85,7 +86,12 @@ def error_reply(error: StafettError, *, status: int | None = None, challenge: st
         headers["Retry-After"] = str(error.retry_after_s)
     elif answered == 503:
         headers["Retry-After"] = "2"
-    return JSONResponse(body_of(code, sentence), status_code=answered, headers=headers)
+    return Response(
+        msgspec.json.encode(body_of(code, sentence)),
+        status_code=answered,
+        headers=headers,
+        media_type="application/json",
+    )
 
 
 def body_of(code: str, sentence: str) -> dict[str, str]:
@@ -132,4 +138,6 @@ def http_reply(error: HTTPException) -> Response:
 
 def json_reply(content: Mapping[str, Any], status: int = 200) -> Response:
     """A JSON answer that nobody may keep."""
-    return JSONResponse(dict(content), status_code=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+    body = msgspec.json.encode(content)
+    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    return Response(body, status_code=status, headers=headers, media_type="application/json")

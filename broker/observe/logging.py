@@ -21,7 +21,8 @@ _reference: ContextVar[str] = ContextVar("reference", default="-")
 
 def new_reference() -> str:
     """A short id that can be read out on the phone: 8 characters, 40 bits, no look-alikes."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    number = int.from_bytes(secrets.token_bytes(5))
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(0, 40, 5))
 
 
 def set_reference(reference: str) -> None:
