@@ -113,7 +113,7 @@ def demo(
 def main() -> None:
     """Run the program; mistakes of users are sentences, not stack traces."""
     try:
-        app()
+        app(prog_name="stafett")
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         raise SystemExit(1) from None
@@ -122,6 +122,10 @@ def main() -> None:
         raise SystemExit(3) from None
     except StafettError as error:
         print(f"stafett: {error.detail}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        # A disk that is full, a file of somebody else's: the system's words and the file say it best.
+        print(f"stafett: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

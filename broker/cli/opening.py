@@ -3,7 +3,7 @@ From a config file to open stores: what every command that works with data begin
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from broker.core.policy import Mode
 from broker.errors import ConfigError, StoreDown
 from broker.observe.logging import configure, log
 from broker.stores.embedded import start_embedded
+from broker.stores.engine import read_address
 from broker.stores.memory import MemoryState
 from broker.stores.migrate import head_revision, migrate
 from broker.stores.ports import Records, StateStore
@@ -46,20 +47,49 @@ def read(config: Path | None) -> tuple[Loaded, Settings]:
 
 
 def records_url(loaded: Loaded) -> str:
-    """The database's address: the configured one, else SQLite in the data folder."""
-    if loaded.secrets.records_url is not None:
-        return loaded.secrets.records_url
-    loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite+aiosqlite:///{loaded.data_dir / 'stafett.db'}"
+    """
+    The database's address: the configured one, else SQLite in the data folder.
+
+    Raises: ConfigError for one that cannot be understood.
+    """
+    url = loaded.secrets.records_url
+    if url is None:
+        return f"sqlite+aiosqlite:///{data_folder(loaded) / 'stafett.db'}"
+    with _understood("broker.records.url"):
+        read_address(url)
+    return url
+
+
+def data_folder(loaded: Loaded) -> Path:
+    """The data folder, made now if it is not there yet. Raises: ConfigError when it cannot be."""
+    try:
+        loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError((f"broker.data_dir: cannot make the folder {loaded.data_dir} ({error.strerror})",)) from None
+    return loaded.data_dir
+
+
+@contextlib.contextmanager
+def _understood(key: str) -> Iterator[None]:
+    """What a store cannot make of an address is a mistake in the config."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError((f"{key}: {error}",)) from None
 
 
 def open_state(loaded: Loaded) -> tuple[StateStore, str, Callable[[], None]]:
-    """Redis as configured, else an embedded server. Returns: the store, what it is, and how to stop it."""
+    """
+    Redis as configured, else an embedded server. Returns: the store, what it is, and how to stop it.
+
+    Raises: ConfigError for an address that cannot be understood, or a data folder that cannot be made.
+    """
     if loaded.secrets.state_url is not None:
-        return RedisState(loaded.secrets.state_url), "redis", lambda: None
+        with _understood("broker.state.url"):
+            return RedisState(loaded.secrets.state_url), "redis", lambda: None
     if loaded.policy.broker.state.embedded == "memory":
         return MemoryState(), "memory, as configured", lambda: None
-    embedded = start_embedded(loaded.data_dir)
+    embedded = start_embedded(data_folder(loaded))
     log(
         "state.embedded", "info" if embedded.kind == "valkey" else "warning", kind=embedded.kind, detail=embedded.reason
     )

@@ -1,8 +1,9 @@
 """``stafett serve``."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -34,21 +35,56 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(loaded: Loaded) -> None:
     listen = loaded.policy.broker.listen
-    listening = bind(listen.host, listen.port, "broker.listen.port")
-    state, kind, stop = open_state(loaded)
-    try:
-        await check_state(state)
-        async with open_records(loaded) as records:
-            broker = assemble(loaded, Stores(state, records, kind))
-            log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
-            await server(broker).serve(sockets=[listening])
-    finally:
-        stop()
+    with contextlib.closing(bind(listen.host, listen.port, "broker.listen.port")) as listening:
+        state, kind, stop = open_state(loaded)
+        try:
+            await check_state(state)
+            async with open_records(loaded) as records:
+                broker = assemble(loaded, Stores(state, records, kind))
+                async with metrics_served(broker, loaded):
+                    log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
+                    await server(broker).serve(sockets=[listening])
+        finally:
+            await state.close()
+            stop()
 
 
 def assemble(loaded: Loaded, stores: Stores) -> Broker:
     """The broker on open stores."""
     return build(loaded, state=stores.state, records=stores.records)
+
+
+@contextlib.asynccontextmanager
+async def metrics_served(broker: Broker, loaded: Loaded) -> AsyncIterator[None]:
+    """
+    The metrics on their own address as long as the block runs; nothing when there are none.
+
+    Raises: ConfigError when the address cannot be used.
+    """
+    if broker.metrics is None:
+        yield
+        return
+    listen = loaded.policy.broker.telemetry.metrics.listen
+    config = uvicorn.Config(
+        broker.metrics, access_log=False, log_config=None, proxy_headers=False, server_header=False, lifespan="off"
+    )
+    beside = _Beside(config)
+    with contextlib.closing(bind(listen.host, listen.port, "broker.telemetry.metrics.listen.port")) as listening:
+        task = asyncio.create_task(beside.serve(sockets=[listening]), name="metrics")
+        try:
+            yield
+        finally:
+            beside.should_exit = True
+            await task
+
+
+class _Beside(uvicorn.Server):
+    """uvicorn beside another one, whose business the signals are."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None are captured."""
+        yield
 
 
 def server(broker: Broker) -> uvicorn.Server:

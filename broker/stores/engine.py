@@ -57,7 +57,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
-        address = _address(url)
+        address = read_address(url)
         self.dialect = address.get_backend_name()
         self._where = address.database if self.dialect == "sqlite" else f"{address.host}:{address.port or 5432}"
         self._timeout_s = timeout_s
@@ -125,7 +125,8 @@ class Database:
         return self.down(what)
 
 
-def _address(url: str) -> URL:
+def read_address(url: str) -> URL:
+    """*url* with the driver we use. Raises: as `Database`."""
     try:
         address = make_url(url)
         address = address.set(drivername=_DRIVERS[address.drivername])
@@ -182,6 +183,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # NORMAL syncs at checkpoints only, which WAL makes safe.
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # What is erased is overwritten, not only let go of: some builds of SQLite do that unasked, others do not.
+    cursor.execute("PRAGMA secure_delete=ON")
     # WAL lets a sweep or a migration in another process read while we write. It is a property of the
     # file: when SQLite says busy here, without waiting, somebody else is just switching it on.
     with suppress(sqlite3.OperationalError):
