@@ -111,6 +111,7 @@ class PlayedConnector:
         self.resumed = 0
         self.is_down = False
         self.authenticated_at: datetime | None = None
+        self.tells_time = True
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         if self.is_down:
@@ -144,6 +145,7 @@ class PlayedConnector:
             personal_number="190905271474" if is_strong else None,
             contacts=() if is_strong else (contact,),
             proof=b"<signature/>" if is_strong else None,
+            is_time_proven=self.tells_time,
         )
 
     async def close(self) -> None:

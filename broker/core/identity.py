@@ -41,7 +41,8 @@ class Evidence:
 
     ``upstream``: connector id of the YAML. ``issuer`` + ``subject``: the stable key of the person there
     (never handed to partners). ``amr``: method words for the ID token (RFC 8176 where one fits).
-    ``authenticated_at``: when the person really authenticated, as far as the upstream says (aware UTC).
+    ``authenticated_at``: when the person really authenticated, as far as the upstream says (aware UTC); where it says
+    nothing, when it answered, and ``is_time_proven`` is False.
     ``personal_number``: 12 digits ``YYYYMMDDNNNC`` for Sweden. ``proof``: signed evidence to be kept encrypted.
     ``signals``: names of risk observations (never values), for the log.
     """
@@ -61,6 +62,7 @@ class Evidence:
     language: str | None = None
     proof: bytes | None = None
     signals: tuple[str, ...] = ()
+    is_time_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Identity:
     phone_number: str | None
     phone_number_verified: bool
     may_bootstrap: bool
+    is_time_proven: bool = True
 
     @property
     def contact_proven(self) -> bool:
@@ -123,6 +126,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         phone_number=phone.value if phone else None,
         phone_number_verified=bool(phone and phone.verified),
         may_bootstrap=may_bootstrap,
+        is_time_proven=evidence.is_time_proven,
     )
 
 

@@ -252,7 +252,7 @@ def _handoff_step(
     now: datetime,
 ) -> Step:
     over = handoff_over(handoff, now)
-    if over is not None or handoff is None:
+    if handoff is None or (over is not None and handoff.state is not handoffs.State.DECLINED):
         return over or HandoffOver("expired", None)
     agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
     if agreement is None or handoff.type not in policy.fields:
@@ -265,6 +265,9 @@ def _handoff_step(
         return _login_or_wait(journey, policy, need, available, lacking or "no_session")
     if not handoffs.belongs_to(handoff, session):
         return WrongCustomer(handoff)
+    if over is not None:
+        # security: that she said no is told to her alone; whoever made the offer has the link too, and is not to know
+        return over
     wish, release = handoff_wish(handoff, agreement, session, policy)
     if handoff.state in handoffs.UNDERWAY:
         return Deliver(handoff, agreement, wish, None)

@@ -9,6 +9,9 @@ from datetime import datetime, timedelta
 from broker.core.assurance import Assurance
 from broker.core.identity import Identity
 
+_CLOCKS_DIFFER = timedelta(seconds=60)
+"""How far a provider's clock may be behind ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -32,7 +35,8 @@ class Session:
     One login in one browser.
 
     ``customer``: internal id. ``authenticated_at``: when the customer really authenticated, not when the session was
-    reused (OpenID Connect Core section 2, ``auth_time``). ``subjects``: sector -> pairwise subject, kept so that a
+    reused (OpenID Connect Core section 2, ``auth_time``); ``is_time_proven``: False where the provider did not say, so that it
+    is only when it answered. ``subjects``: sector -> pairwise subject, kept so that a
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
     """
 
@@ -48,6 +52,7 @@ class Session:
     profile: Profile = Profile()
     subjects: Mapping[str, str] = field(default_factory=dict)
     sids: Mapping[str, str] = field(default_factory=dict)
+    is_time_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class Need:
     What an ask demands of a login.
 
     ``upstreams``: connectors that may serve it, by trust config. ``fresh_after``: authentication must be later than
-    this (``max_age``); ``session_after``: the session must have been opened after this (``prompt=login``).
+    this (``max_age``); ``session_after``: the session must have been opened, by a login made anew, after this
+    (``prompt=login``).
     """
 
     minimum: Assurance
@@ -89,6 +95,7 @@ def open_session(identity: Identity, *, customer: str, language: str, now: datet
             personal_number=identity.personal_number,
             locale=language,
         ),
+        is_time_proven=identity.is_time_proven,
     )
 
 
@@ -107,13 +114,31 @@ def shortfall(session: Session | None, need: Need) -> str | None:
         return "no_session"
     if need.session_after is not None and session.created_at < need.session_after:
         return "login_asked"
-    if need.fresh_after is not None and session.authenticated_at < need.fresh_after:
-        return "too_old"
+    if (stale := staleness(session, need)) is not None:
+        return stale
     if session.upstream not in need.upstreams:
         return "other_upstream"
     if session.assurance < need.minimum:
         return "too_weak"
     return None
+
+
+def staleness(login: Identity | Session, need: Need) -> str | None:
+    """
+    Why *login* is not as fresh as *need* says; None when it is: ``login_asked`` or ``too_old``, as for `shortfall`.
+
+    security: a session opened a moment ago, for another partner say, may rest on a login at the provider weeks ago. Where
+    the provider does not tell, freshness is refused rather than claimed.
+    """
+    if need.session_after is not None and not _was_after(login, need.session_after - _CLOCKS_DIFFER):
+        return "login_asked"
+    if need.fresh_after is not None and not _was_after(login, need.fresh_after):
+        return "too_old"
+    return None
+
+
+def _was_after(login: Identity | Session, moment: datetime) -> bool:
+    return login.is_time_proven and login.authenticated_at >= moment
 
 
 def with_subject(session: Session, sector: str, subject: str) -> Session:

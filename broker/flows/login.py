@@ -30,7 +30,7 @@ from broker.core.journey import (
     redeemable,
 )
 from broker.core.naming import is_id, name_of
-from broker.core.session import Need, Profile, Session, is_alive, open_session
+from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness
 from broker.errors import (
     BadAsk,
     Expired,
@@ -535,7 +535,7 @@ def _silent_refusal(step: Step) -> NeedsCustomer:
 
 def _check_freshness(identity: Identity, need: Need) -> None:
     """A provider that could not be made to authenticate anew must not be passed off as if it had (security checklist A13)."""
-    if need.fresh_after is not None and identity.authenticated_at < need.fresh_after:
+    if staleness(identity, need) is not None:
         raise UpstreamRefused("the login at the provider is older than max_age", code="upstream.stale_login")
 
 

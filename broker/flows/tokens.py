@@ -335,7 +335,7 @@ class TokenFlow:
             code_challenge=ask.code_challenge,
             acr=release.acr or "",
             amr=release.amr,
-            auth_time=int(session.authenticated_at.timestamp()),
+            auth_time=int(session.authenticated_at.timestamp()) if session.is_time_proven else None,
             claims=claims,
             created_at=now,
             expires_at=now + policy.broker.lifetimes.access_token,

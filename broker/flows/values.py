@@ -35,8 +35,9 @@ class Grant:
     """
     What a code, and later its tokens, stand for. ``family``: of its refresh tokens, None without.
 
-    ``claims``: what userinfo answers (``sub`` included). ``auth_time``: seconds since the epoch. ``handoff``: id of the handoff
-    its data right is for. ``consent``: None when nothing rests on one. ``expires_at``: of the access token.
+    ``claims``: what userinfo answers (``sub`` included). ``auth_time``: seconds since the epoch, None where the provider did not
+    tell. ``handoff``: id of the handoff its data right is for. ``consent``: None when nothing rests on one.
+    ``expires_at``: of the access token.
     """
 
     partner: str
@@ -48,7 +49,7 @@ class Grant:
     code_challenge: str | None
     acr: str
     amr: tuple[str, ...]
-    auth_time: int
+    auth_time: int | None
     claims: Mapping[str, Any]
     created_at: datetime
     expires_at: datetime

@@ -139,15 +139,16 @@ def evidence_from(
     reader = _Reader(claims, rules, now)
     contacts = tuple(reader.contacts())
     proven = Assurance.CONTACT if any(contact.verified for contact in contacts) else Assurance.SELF_ASSERTED
-    authenticated = seconds(claims, "auth_time") or claims["iat"]
+    authenticated = seconds(claims, "auth_time")
     return Evidence(
         upstream=upstream,
         issuer=issuer,
         subject=claims["sub"],
         assurance=acr_level or proven,
         amr=_amr(claims),
-        # Without auth_time the token's own time is all there is; fresh logins were refused in begin then.
-        authenticated_at=datetime.fromtimestamp(authenticated, UTC),
+        # Without auth_time the token's own time is all there is, and proves no fresh login.
+        authenticated_at=datetime.fromtimestamp(claims["iat"] if authenticated is None else authenticated, UTC),
+        is_time_proven=authenticated is not None,
         name=reader.text("name"),
         given_name=reader.text("given_name"),
         family_name=reader.text("family_name"),

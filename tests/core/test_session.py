@@ -1,6 +1,7 @@
 """What a login in one browser is still good for."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,29 @@ BOTH = ("google", "bankid")
 def test_a_session_serves_a_need_or_says_why_not(need: Need, lacking: str | None) -> None:
     """One reason, the first in a fixed order; strength does not make up for another fault."""
     assert shortfall(session("google"), need) == lacking
+
+
+@pytest.mark.parametrize(
+    ("need", "login", "lacking"),
+    [
+        (Need(Assurance.CONTACT, BOTH), {"is_time_proven": False}, None),
+        (Need(Assurance.CONTACT, BOTH, fresh_after=later(hours=-9)), {"is_time_proven": False}, "too_old"),
+        (Need(Assurance.CONTACT, BOTH, session_after=later(hours=-9)), {"is_time_proven": False}, "login_asked"),
+        (
+            Need(Assurance.CONTACT, BOTH, session_after=NOW),
+            {"created_at": NOW, "authenticated_at": later(seconds=-60)},
+            None,
+        ),
+        (
+            Need(Assurance.CONTACT, BOTH, session_after=NOW),
+            {"created_at": NOW, "authenticated_at": later(seconds=-60) - MICRO},
+            "login_asked",
+        ),
+    ],
+)
+def test_a_young_session_on_an_old_login_is_not_fresh(need: Need, login: dict[str, Any], lacking: str | None) -> None:
+    """A session that a provider's own session opened, in another tab say, does not pass for a login made anew."""
+    assert shortfall(session("google", **login), need) == lacking
 
 
 def test_nobody_serves_nothing() -> None:

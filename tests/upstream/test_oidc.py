@@ -192,6 +192,7 @@ async def test_a_login_gives_evidence_and_makes_one_call(google):
         family_name="Lindqvist",
         contacts=(Contact(ContactKind.EMAIL, "maja.lindqvist.demo@gmail.com", True),),
         language="sv",
+        is_time_proven=False,
     )
     google.simulator.calls.clear()
     await google.login()

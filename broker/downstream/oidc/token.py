@@ -101,10 +101,11 @@ def id_token_claims(grant: Grant, *, policy: Policy, client_id: str, now_s: int)
         "aud": client_id,
         "iat": now_s,
         "exp": now_s + int(policy.broker.lifetimes.id_token.total_seconds()),
-        "auth_time": grant.auth_time,
         "acr": grant.acr,
         "sid": grant.sid,
     }
+    if grant.auth_time is not None:
+        claims["auth_time"] = grant.auth_time
     if grant.amr:
         claims["amr"] = list(grant.amr)
     if grant.nonce is not None:
