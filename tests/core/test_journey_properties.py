@@ -127,7 +127,7 @@ def serves(visitor: Session | None, at: Journey, it: Handoff | None) -> bool:
     return shortfall(visitor, need_of_ask(at.ask, it, WORLD, at.created_at)) is None
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(*situations)
 def test_whatever_comes_together_a_step_is_due_and_nothing_leaves_too_early(
     at: Journey, visitor: Session | None, it: Handoff | None, earlier: list[Consent], available: frozenset[str]
