@@ -6,7 +6,7 @@ gives it the real ones.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from broker import __version__
 from broker.config.load import Loaded
 from broker.core.policy import Policy
 from broker.desk.health import Health
+from broker.desk.metrics import metrics_app
 from broker.downstream.clients import Clients
 from broker.downstream.handoff.offer import OfferApi
 from broker.downstream.handoff.redeem import RedeemApi
@@ -40,6 +41,7 @@ from broker.flows.logout import Logouts
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference, log
+from broker.observe.telemetry import Telemetry
 from broker.pages.account import AccountPages
 from broker.pages.faults import Faults
 from broker.pages.logo import BadLogo, Logo, Logos, read_logo
@@ -48,11 +50,12 @@ from broker.pages.routes import JourneyPages
 from broker.pages.views import ContinuePage
 from broker.stores.ports import Records, StateStore
 from broker.stores.sealing import Digester, Sealer
+from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamRoutes
 from broker.web.hub import Hub
-from broker.web.middleware import RequestMiddleware
+from broker.web.middleware import QUIET, RequestMiddleware
 from broker.wire.http import Fetcher
 from broker.wire.jose import Keyring
 from broker.wire.own_keys import own_keys
@@ -82,11 +85,16 @@ class KeyMaterial:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server."""
+    """
+    A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server.
+
+    ``metrics``: the application for the operator's own port, None when nothing is counted.
+    """
 
     app: ASGIApp
     context: Context
     connectors: Mapping[str, Connector]
+    metrics: ASGIApp | None = None
 
 
 def build_context(
@@ -113,14 +121,38 @@ def build_context(
     )
 
 
-def build_connectors(loaded: Loaded, fetcher: Fetcher) -> tuple[dict[str, Connector], dict[str, str]]:
+def build_telemetry(loaded: Loaded) -> Telemetry:
+    """Who watches, as the config says; what nobody asked for is not even imported."""
+    config, tracing, metrics = loaded.policy.config, None, None
+    traces = config.broker.telemetry.traces
+    if traces.otlp_endpoint is not None:
+        from broker.observe.tracing import Tracing, over_otlp
+
+        tracing = Tracing(
+            over_otlp(traces.otlp_endpoint, loaded.secrets.otlp_headers),
+            version=__version__,
+            sample_ratio=traces.sample_ratio,
+            accepts_parent=traces.accept_parent,
+            propagates_to=traces.propagate_to,
+        )
+    if config.broker.telemetry.metrics.enabled:
+        from broker.observe.metrics import Metrics
+
+        metrics = Metrics(upstreams=config.upstreams, partners=config.partners)
+    return Telemetry(tracing=tracing, metrics=metrics)
+
+
+def build_connectors(
+    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry
+) -> tuple[dict[str, Connector], dict[str, str]]:
     """The connectors that can be started, and why the others cannot; those stay listed as unavailable."""
     connectors: dict[str, Connector] = {}
     failed: dict[str, str] = {}
     for name, connect in loaded.connectors.items():
         kind = KINDS[loaded.policy.config.upstreams[name].kind]
         try:
-            connectors[name] = kind.build(name, connect, loaded.references, fetcher)
+            watched = fetcher.watched_by(telemetry.upstream(name))
+            connectors[name] = kind.build(name, connect, loaded.references, watched)
         except (StafettError, OSError, ValueError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
             log("upstream.unavailable", "error", upstream=name, detail=failed[name])
@@ -135,12 +167,13 @@ def build(
     keys: KeyMaterial | None = None,
     clock: Clock = utc_now,
     connectors: Mapping[str, Connector] | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Broker:
     """
     The whole broker.
 
     Args:
-        connectors: in place of the config's (tests).
+        connectors, telemetry: in place of the config's (tests).
     Raises:
         ConfigError: a logo or key that cannot be used.
     """
@@ -148,8 +181,12 @@ def build(
     keyring = Keyring(material.signing)
     fetcher = Fetcher(allow_private_networks=loaded.policy.broker.outbound.allow_private_networks)
     failed: dict[str, str] = {}
+    telemetry = telemetry or build_telemetry(loaded)
     if connectors is None:
-        connectors, failed = build_connectors(loaded, fetcher)
+        connectors, failed = build_connectors(loaded, fetcher, telemetry)
+    if telemetry.is_on:
+        state = WatchedState(state, telemetry.store("state"))
+        records = watched_records(records, telemetry.store("records"))
     context = build_context(
         loaded, material, state=state, records=records, available=frozenset(connectors), clock=clock
     )
@@ -209,6 +246,7 @@ def build(
             await fetcher.close()
             await state.close()
             await records.close()
+            await telemetry.close()
 
     starlette = Starlette(
         routes=routes,
@@ -217,7 +255,26 @@ def build(
     )
     starlette.router.redirect_slashes = False
     app = RequestMiddleware(starlette, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
-    return Broker(app, context, connectors)
+    metrics = _metrics(telemetry, loaded, context.audit, sorted(failed))
+    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, metrics)
+
+
+def _metrics(telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, unavailable: Sequence[str]) -> ASGIApp | None:
+    """What is served on the operator's own port, if anything is counted."""
+    if telemetry.metrics is None:
+        return None
+    from broker.observe.metrics import Standing
+
+    standing = Standing(
+        version=__version__,
+        config_version=lambda: loaded.policy.version,
+        accepted_risks=[risk.risk.value for risk in loaded.accepted_risks],
+        unavailable=lambda: unavailable,
+        audit_waiting=lambda: audit.waiting,
+        audit_dropped=lambda: audit.dropped,
+    )
+    telemetry.metrics.stands(standing)
+    return metrics_app(telemetry.metrics.render)
 
 
 def _pages(policy: Policy) -> Pages:

@@ -31,6 +31,7 @@ from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
+from broker.observe.telemetry import Telemetry
 from broker.stores.memory import MemoryState
 from broker.stores.migrate import migrate
 from broker.stores.ports import Records, StateStore
@@ -391,6 +392,7 @@ async def open_stage(
     state: StateStore | None = None,
     edit: Mapping[str, str] | None = None,
     wrap: Callable[[Records], Records] = lambda records: records,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
@@ -420,6 +422,7 @@ async def open_stage(
         keys=KeyMaterial(made.signing, (made.secret,)),
         clock=clock,
         connectors=played,
+        telemetry=telemetry,
     )
     transport = httpx2.ASGITransport(app=broker.app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=ISSUER, follow_redirects=False) as client:

@@ -87,6 +87,39 @@ class _Beside(uvicorn.Server):
         yield
 
 
+@contextlib.asynccontextmanager
+async def metrics_served(broker: Broker, loaded: Loaded) -> AsyncIterator[None]:
+    """
+    The metrics on their own address as long as the block runs; nothing when there are none.
+
+    Raises: ConfigError when the address cannot be used.
+    """
+    if broker.metrics is None:
+        yield
+        return
+    listen = loaded.policy.broker.telemetry.metrics.listen
+    config = uvicorn.Config(
+        broker.metrics, access_log=False, log_config=None, proxy_headers=False, server_header=False, lifespan="off"
+    )
+    beside = _Beside(config)
+    with contextlib.closing(bind(listen.host, listen.port, "broker.telemetry.metrics.listen.port")) as listening:
+        task = asyncio.create_task(beside.serve(sockets=[listening]), name="metrics")
+        try:
+            yield
+        finally:
+            beside.should_exit = True
+            await task
+
+
+class _Beside(uvicorn.Server):
+    """uvicorn beside another one, whose business the signals are."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None are captured."""
+        yield
+
+
 def server(broker: Broker) -> uvicorn.Server:
     """uvicorn as the broker wants it: our own log line and proxy handling, no server header."""
     config = uvicorn.Config(

@@ -5,12 +5,14 @@ The audit trail: what happened, without personal data, written in batches beside
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from broker.errors import StoreDown
 from broker.observe.logging import log
+from broker.observe.telemetry import tell
 from broker.stores.ports import AuditEvent, Records
 
 _MAX_WAITING = 10_000
@@ -42,8 +44,26 @@ class AuditTrail:
         self._ending = asyncio.Event()
         self.dropped = 0
 
-    def note(self, action: str, *, customer: str | None = None, partner: str | None = None, **facts: Any) -> None:
-        """Record *action* (a name of docs/events.md); *facts* are ids and rule names, never personal data."""
+    @property
+    def waiting(self) -> int:
+        """How many events are not yet written."""
+        return len(self._waiting)
+
+    def note(
+        self,
+        action: str,
+        *,
+        customer: str | None = None,
+        partner: str | None = None,
+        took_s: Mapping[str, float] = MappingProxyType({}),
+        **facts: Any,
+    ) -> None:
+        """
+        Record *action* (a name of docs/events.md); *facts* are ids and rule names, never personal data.
+
+        *took_s*: how long which step took, in seconds; for whoever watches, not kept.
+        """
+        tell(action, {**facts, "partner": partner, "took_s": took_s})
         event = AuditEvent(
             at=self._clock(),
             action=action,

@@ -18,6 +18,7 @@ from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of
 from broker.flows.values import HANDOFF_AFTERLIFE_S
+from broker.observe.telemetry import about
 from broker.stores.ports import Count, Op, PutNew, Transfer
 from broker.stores.shelf import Held
 
@@ -91,11 +92,13 @@ class Handoffs:
             raise TooMany("handoffs per source", retry_after_s=60, code="rate.handoffs", partner=offer.source)
         if not is_new:
             return await self._repeat(handoff, now)
+        about("handoff", handoff.id)
         self._c.audit.note(
             "handoff.created",
             customer=customer,
             partner=offer.source,
             handoff=handoff.id,
+            recipient=offer.recipient,
             rule=agreement.id,
             type=offer.type,
         )
@@ -392,6 +395,7 @@ class Handoffs:
         return max(60.0, (handoff.expires_at - now).total_seconds() + HANDOFF_AFTERLIFE_S)
 
     def _note(self, action: str, handoff: Handoff, customer: str | None, **facts: Any) -> None:
+        about("handoff", handoff.id)
         self._c.audit.note(
             action,
             customer=customer,

@@ -43,6 +43,7 @@ from broker.errors import (
 )
 from broker.flows.context import Context, consent_of
 from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
+from broker.observe.telemetry import about
 from broker.stores.ports import Count, Customer, KnownCustomer, LinkedIdentity, Op, ProofRecord, PutNew
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
@@ -308,6 +309,7 @@ class Logins:
             upstream=session.upstream,
             assurance=session.assurance.value,
             journey=changed.id,
+            took_s={"begun_to_proved": (self._c.now() - changed.created_at).total_seconds()},
         )
         fresh = await self._turn(changed, replace(visitor, session=cookie), self._c.now())
         proved = replace(fresh, token=cookie, held=Held(changed, save.new))
@@ -438,6 +440,7 @@ class Logins:
     async def _decide(
         self, journey: Journey, session: Held[Session] | None, handoff: Held[Handoff] | None, now: datetime
     ) -> Turn:
+        about("journey", journey.id)
         if journey.ask is not None and handoff is not None:
             handoff = handoff if redeemable(handoff.value, self._c.policy(), now) else None
         step = self._step(journey, session, handoff, (), now)

@@ -16,7 +16,7 @@ from typing import Any
 from broker.core import refresh as refreshing
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
-from broker.core.journey import Ask, Ending
+from broker.core.journey import Ask, Ending, Journey
 from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.refresh import Family
@@ -28,6 +28,7 @@ from broker.flows.context import Context
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.values import Grant, PushedRequest
+from broker.observe.telemetry import about
 from broker.stores.ports import Get, Op, PutNew, Take
 from broker.stores.shelf import TOMBSTONE, Held
 
@@ -97,7 +98,9 @@ class TokenFlow:
             acr=grant.acr,
             handoff=grant.handoff,
             consent=grant.consent,
+            took_s=_took_s(turn.journey, session, now),
         )
+        about("grant", grant_id)
         return code
 
     async def redeem(self, code: str, *, partner: str, redirect_uri: str | None, code_verifier: str | None) -> Redeemed:
@@ -111,6 +114,7 @@ class TokenFlow:
         """
         now = self._c.now()
         grant_id, consent, handoff_id = self._c.tokens.open("code", code, now=now)
+        about("grant", grant_id)
         shelves = self._c.shelves
         ops: list[Op] = [
             Take(f"code:{grant_id}", leave=TOMBSTONE, leave_ttl_s=_REUSE_KNOWN_S),
@@ -152,6 +156,7 @@ class TokenFlow:
         """
         now = self._c.now()
         grant_id, consent, number = self._c.tokens.open("refresh", token, now=now)
+        about("grant", grant_id)
         grants = self._c.shelves.grants
         for _ in range(_TRIES):
             ops: list[Op] = [grants.get(grant_id)]
@@ -262,6 +267,7 @@ class TokenFlow:
 
     async def _open(self, access_token: str, handoff: str | None) -> tuple[Grant, Held[Handoff] | None]:
         grant_id, consent, handoff_id = self._c.tokens.open("access", access_token, now=self._c.now())
+        about("grant", grant_id)
         if handoff is not None and handoff != handoff_id:
             raise Spent("token is not for this handoff", code="handoff.foreign")
         shelves = self._c.shelves
@@ -379,6 +385,16 @@ def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Fa
     if terms is None or not release.is_offline:
         return None
     return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=terms.rotate)
+
+
+def _took_s(journey: Journey, session: Session, now: datetime) -> dict[str, float]:
+    """How long the login took; without a login on the way (SSO) there is nothing to tell."""
+    if session.created_at < journey.created_at:
+        return {}
+    return {
+        "proved_to_answered": (now - session.created_at).total_seconds(),
+        "begun_to_answered": (now - journey.created_at).total_seconds(),
+    }
 
 
 def _grant_ttl_s(grant: Grant, now: datetime) -> float:

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import structlog
 
 from broker.observe.redact import redact
+from broker.observe.telemetry import tell
 
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 _reference: ContextVar[str] = ContextVar("reference", default="-")
@@ -59,6 +60,7 @@ def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | 
 
 def log(event: str, level: str = "info", **facts: Any) -> None:
     """Log *event* (a name of docs/events.md) with *facts*: ids, rule names and figures, never personal data."""
+    tell(event, facts)
     getattr(structlog.get_logger(), level)(event, **facts)
 
 

@@ -18,6 +18,8 @@ from broker import errors
 
 SECURITY_EVENTS = frozenset(
     {
+        "artifact.foreign",
+        "artifact.reused",
         "bankid.return_nonce",
         "bankid.wrong_order",
         "browser.returned_elsewhere",
@@ -50,6 +52,7 @@ SECURITY_EVENTS = frozenset(
 _TRANSITIONS = {
     "handoff.created": "created",
     "handoff.started": "started",
+    "handoff.arrived": "arrived",
     "handoff.declined": "declined",
     "handoff.guest": "guest",
     "handoff.redeemed": "redeemed",

@@ -43,6 +43,7 @@ from broker.core.assurance import Assurance
 from broker.core.identity import Evidence
 from broker.core.policy import Duration, SecretRef, Strict, Uri
 from broker.errors import ConfigError, Stopped, UpstreamDown, UpstreamRefused
+from broker.observe.telemetry import Watch, unwatched
 from broker.upstream.personal_number import parse_personal_number
 from broker.upstream.port import Begun, Device, Done, Pending, Poll, Reply, ReplyKind, UpstreamAsk
 from broker.wire.bankid_api import BankIdApi, Completion, RpError, RpErrorCode, client_tls
@@ -492,14 +493,19 @@ class BankIdConnector:
 
 
 def bankid_connector(
-    id: str, connect: BankIdConnect, *, path: Callable[[str], Path], secret: Callable[[str], str]
+    id: str,
+    connect: BankIdConnect,
+    *,
+    path: Callable[[str], Path],
+    secret: Callable[[str], str],
+    watch: Watch = unwatched,
 ) -> BankIdConnector:
     """
     Build the connector from its config block.
 
     Args:
         path: the file a name relative to the config file stands for. secret: what an ``env:`` or ``file:``
-            points at.
+            points at. watch: goes around every call.
     Raises:
         ConfigError: certificate, key or CA cannot be loaded.
     """
@@ -516,7 +522,7 @@ def bankid_connector(
             " give PEM files whose key and certificate belong together, and the passphrase if the key has one"
         )
         raise ConfigError((problem,)) from error
-    api = BankIdApi(connect.api_url, tls, timeout_s=connect.timeout.total_seconds())
+    api = BankIdApi(connect.api_url, tls, timeout_s=connect.timeout.total_seconds(), watch=watch)
     return BankIdConnector(id, connect, api)
 
 

@@ -235,7 +235,7 @@ class OidcConnector:
             "code_verifier": attempt.verifier,
             **proof.form,
         }
-        fetched = await self._fetcher.post_form(metadata.token_endpoint, form, basic=proof.basic)
+        fetched = await self._fetcher.post_form(metadata.token_endpoint, form, basic=proof.basic, operation="token")
         return read_token_answer(fetched.status, fetched.json)
 
     async def _verified_claims(self, answer: TokenAnswer, attempt: _Attempt, now: datetime) -> Mapping[str, Any]:
@@ -262,7 +262,7 @@ class OidcConnector:
         if metadata.userinfo_endpoint is None:
             raise UpstreamDown("the provider has no userinfo endpoint", code="userinfo.missing")
         bearer = {"Authorization": f"Bearer {answer.access_token}"}
-        fetched = await self._fetcher.get_json(metadata.userinfo_endpoint, headers=bearer)
+        fetched = await self._fetcher.get_json(metadata.userinfo_endpoint, headers=bearer, operation="userinfo")
         if fetched.status != 200:
             raise UpstreamRefused(f"userinfo answers {fetched.status}", code="userinfo.status")
         if fetched.json.get("sub") != subject:

@@ -80,8 +80,9 @@ def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator
         yield Concern("client_certificate", advice, Risk.BANKID_TEST_ENVIRONMENT)
 
 
-def _build_bankid(id: str, connect: BankIdConnect, references: References, _fetcher: Fetcher) -> Connector:
-    return bankid_connector(id, connect, path=references.path, secret=references.secret)
+def _build_bankid(id: str, connect: BankIdConnect, references: References, fetcher: Fetcher) -> Connector:
+    # It has its own way out, by mutual TLS; only who watches is the same.
+    return bankid_connector(id, connect, path=references.path, secret=references.secret, watch=fetcher.watch)
 
 
 def _oidc_concerns(connect: OidcConfig, references: References) -> Iterator[Concern]:

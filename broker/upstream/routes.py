@@ -64,7 +64,7 @@ class UpstreamEdge:
         try:
             begun = await connector.begin(self._ask(opening, visitor, upstream))
         except (UpstreamDown, UpstreamRefused) as error:
-            return await self._failed(journey, visitor, upstream, error)
+            return await self._failed(opening.journey, visitor, upstream, error)
         turn = await self._logins.attempted(
             journey,
             visitor,
@@ -121,6 +121,7 @@ class UpstreamEdge:
             if error.code not in {"callback.replayed", "journey.went_on"}:
                 raise
             # Reload or back button: the answer is not taken a second time, but this browser's journey goes on.
+            log("upstream.repeated", upstream=upstream, code=error.code)
             return await self._logins.look(data["state"].partition(".")[0], visitor)
         reply = Reply(ReplyKind.CALLBACK, data, self._clock(), visitor.address)
         return await self._resume(connector, journey, state, reply, visitor)
@@ -151,10 +152,10 @@ class UpstreamEdge:
         try:
             outcome = await connector.resume(state, reply)
         except Stopped as error:
-            log("upstream.stopped", upstream=connector.id, detail=error.detail)
+            log("upstream.stopped", upstream=connector.id, partner=journey.partner, detail=error.detail)
             return await self._logins.attempt_failed(journey.id, visitor, _notice(error, "notice.cancelled"))
         except (UpstreamDown, UpstreamRefused) as error:
-            return await self._failed(journey.id, visitor, connector.id, error)
+            return await self._failed(journey, visitor, connector.id, error)
         match outcome:
             case Done(evidence=evidence):
                 if evidence.signals:
@@ -164,12 +165,21 @@ class UpstreamEdge:
                 return await self._logins.pending(journey.id, visitor, token=token, state=changed)
 
     async def _failed(
-        self, journey: str, visitor: Visitor, upstream: str, error: UpstreamDown | UpstreamRefused
+        self, journey: Journey, visitor: Visitor, upstream: str, error: UpstreamDown | UpstreamRefused
     ) -> Turn:
         """Nothing is lost: the customer may choose again and reads why."""
-        log("upstream.failed", "warning", upstream=upstream, code=error.code, detail=error.detail, **error.facts)
+        log(
+            "upstream.failed",
+            "warning",
+            upstream=upstream,
+            partner=journey.partner,
+            code=error.code,
+            kind=type(error).__name__,
+            detail=error.detail,
+            **error.facts,
+        )
         general = "notice.upstream_down" if isinstance(error, UpstreamDown) else "notice.upstream_refused"
-        return await self._logins.attempt_failed(journey, visitor, _notice(error, general))
+        return await self._logins.attempt_failed(journey.id, visitor, _notice(error, general))
 
     async def _cancel_running(self, journey: Journey) -> None:
         """One running order per journey: a new one withdraws the old one at the provider."""

@@ -18,7 +18,8 @@ from broker.web.visitor import client_address
 _MAX_BODY = 64 * 1024
 _MAX_DIGITS = 10
 _MAX_URL = 8 * 1024
-_QUIET = frozenset({"/healthz", "/readyz"})
+QUIET = frozenset({"/healthz", "/readyz"})
+"""Probes: too many to be told."""
 
 
 class RequestMiddleware:
@@ -61,7 +62,7 @@ class RequestMiddleware:
             if not answer.status:
                 raise
         finally:
-            if scope["path"] not in _QUIET:
+            if scope["path"] not in QUIET:
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
                 log("request", method=scope["method"], route=_route(scope), status=answer.status, ms=took_ms)
 
@@ -77,7 +78,7 @@ class RequestMiddleware:
         if not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > _MAX_BODY:
             return PlainTextResponse("The request is too large.\n", status_code=413)
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if scope["path"] not in _QUIET and host != urlsplit(self._issuer()).netloc.lower():
+        if scope["path"] not in QUIET and host != urlsplit(self._issuer()).netloc.lower():
             return PlainTextResponse("This server does not serve that host name.\n", status_code=421)
         return None
 

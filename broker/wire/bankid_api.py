@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from broker.errors import UpstreamDown, UpstreamRefused
+from broker.observe.telemetry import Call, Watch, unwatched
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_RETRY_S: Final = 60
@@ -191,12 +192,14 @@ class BankIdApi:
         url: base address, ending with a slash.
         tls: from `client_tls`.
         timeout_s: for one whole call.
+        watch: goes around every call; operations are the endpoints' names.
     """
 
-    def __init__(self, url: str, tls: ssl.SSLContext, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext, *, timeout_s: float = 5.0, watch: Watch = unwatched) -> None:
         self._url = url
         self._tls = tls
         self._timeout_s = timeout_s
+        self._watch = watch
         self._session: aiohttp.ClientSession | None = None
 
     async def auth(self, request: Mapping[str, Any]) -> OrderTokens:
@@ -241,9 +244,13 @@ class BankIdApi:
             self._session = None
 
     async def _post(self, endpoint: str, body: Mapping[str, Any]) -> bytes:
+        with self._watch(endpoint) as call:
+            return await self._bounded(endpoint, body, call)
+
+    async def _bounded(self, endpoint: str, body: Mapping[str, Any], call: Call) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._exchange(endpoint, msgspec.json.encode(body))
+                return await self._exchange(endpoint, msgspec.json.encode(body), call)
         except TimeoutError as error:
             detail = f"{endpoint}: no complete answer in {self._timeout_s} s"
             raise UpstreamDown(detail, code="bankid.slow") from error
@@ -251,12 +258,13 @@ class BankIdApi:
             detail = f"{endpoint}: {type(error).__name__}"
             raise UpstreamDown(detail, code="bankid.unreachable") from error
 
-    async def _exchange(self, endpoint: str, body: bytes) -> bytes:
+    async def _exchange(self, endpoint: str, body: bytes, call: Call) -> bytes:
         # The header must be exactly this: BankID answers 415 to a charset.
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **call.headers}
         async with self._pool().post(
             self._url + endpoint, data=body, headers=headers, allow_redirects=False
         ) as response:
+            call.answered(response.status)
             answer = await response.content.read(_MAX_BYTES + 1)
             while len(answer) <= _MAX_BYTES and (more := await response.content.read(_MAX_BYTES)):
                 answer += more

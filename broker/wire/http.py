@@ -10,6 +10,7 @@ redirects, cookies or proxies from the environment; one deadline for everything;
 
 import asyncio
 import base64
+import copy
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from broker.errors import UpstreamDown
+from broker.observe.telemetry import Watch, unwatched
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -118,6 +120,8 @@ class Fetcher:
         max_bytes: largest body read.
         resolver: how names become addresses (tests); the system's when None.
         tls: context for https, e.g. with a client certificate; the system's trust store when None.
+
+    ``watch``: goes around every call; operations are named by whoever calls.
     """
 
     def __init__(
@@ -138,8 +142,15 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._resolver = resolver
         self._tls = tls
+        self.watch: Watch = unwatched
 
-    async def get_json(self, url: str, *, headers: Mapping[str, str] | None = None) -> Fetched:
+    def watched_by(self, watch: Watch) -> "Fetcher":
+        """The same way out, its connections included, under another *watch*."""
+        twin = copy.copy(self)
+        twin.watch = watch
+        return twin
+
+    async def get_json(self, url: str, *, headers: Mapping[str, str] | None = None, operation: str = "get") -> Fetched:
         """
         GET a JSON object.
 
@@ -147,7 +158,7 @@ class Fetcher:
             Blocked: the address is not one the broker may call, or the answer is a redirect.
             UpstreamDown: unreachable, too slow, too big, 5xx, 429, or not a JSON object.
         """
-        return await self._call("GET", url, headers=headers)
+        return await self._watched(operation, "GET", url, headers=headers)
 
     async def post_form(
         self,
@@ -156,6 +167,7 @@ class Fetcher:
         *,
         basic: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        operation: str = "post",
     ) -> Fetched:
         """
         POST a form; *basic* is a user name and password, already encoded as the protocol wants them.
@@ -166,10 +178,10 @@ class Fetcher:
         if basic is not None:
             credentials = base64.b64encode(f"{basic[0]}:{basic[1]}".encode()).decode()
             with_auth["Authorization"] = f"Basic {credentials}"
-        return await self._call("POST", url, headers=with_auth, data=dict(data))
+        return await self._watched(operation, "POST", url, headers=with_auth, data=dict(data))
 
     async def post_json(
-        self, url: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+        self, url: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None, operation: str = "post"
     ) -> Fetched:
         """
         POST a JSON object.
@@ -177,13 +189,22 @@ class Fetcher:
         Raises: as `get_json`.
         """
         typed = {"Content-Type": "application/json", **(headers or {})}
-        return await self._call("POST", url, headers=typed, data=msgspec.json.encode(body))
+        return await self._watched(operation, "POST", url, headers=typed, data=msgspec.json.encode(body))
 
     async def close(self) -> None:
         """Close all connections; the fetcher may be used again afterwards."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        for session in sessions:
             await session.close()
+
+    async def _watched(
+        self, operation: str, method: str, url: str, *, headers: Mapping[str, str] | None, data: Any = None
+    ) -> Fetched:
+        with self.watch(operation) as call:
+            fetched = await self._call(method, url, headers={**(headers or {}), **call.headers}, data=data)
+            call.answered(fetched.status)
+            return fetched
 
     async def _call(self, method: str, url: str, *, headers: Mapping[str, str] | None, data: Any = None) -> Fetched:
         target = _checked_url(url, self._guards)

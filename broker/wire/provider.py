@@ -140,14 +140,14 @@ class Provider:
             return await self._keys.renewed(now)
 
     async def _load_metadata(self, now: datetime) -> Fetched:
-        return _expect_ok(await self._fetcher.get_json(discovery_url(self._issuer)), "discovery")
+        return _expect_ok(await self._fetcher.get_json(discovery_url(self._issuer), operation="discovery"), "discovery")
 
     def _parse_metadata(self, fetched: Fetched) -> ProviderMetadata:
         return parse_metadata(fetched.json, expected_issuer=self._issuer)
 
     async def _load_keys(self, now: datetime) -> Fetched:
         metadata = await self.metadata(now)
-        return _expect_ok(await self._fetcher.get_json(metadata.jwks_uri), "key set")
+        return _expect_ok(await self._fetcher.get_json(metadata.jwks_uri, operation="keys"), "key set")
 
 
 def _parse_keys(fetched: Fetched) -> KeySet:
