@@ -116,7 +116,7 @@ def _default(value: Any) -> Any:
     match value:
         case timedelta():
             return _duration(int(value.total_seconds()))
-        case str() | bool() | int():
+        case str() | bool() | int() | float():
             return value
         case tuple() if value and all(isinstance(each, str) for each in value):
             return list(value)

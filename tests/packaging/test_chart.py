@@ -1,7 +1,10 @@
 """The Helm chart: what helm 3 and helm 4 make of it, judged as a cluster would, and as the broker in the pod would."""
 
 import base64
+import http.client
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from broker.core.policy import Mode
 from broker.demo.providers.bankid.certificates import make_certificates
 from tests.config.conftest import PRODUCTION, pem
 from tests.packaging.charts import CHART, ROOT, Helm, Rendered, is_hook
+from tests.servers import free_port
 from tests.stage import START
 
 # The oldest the chart allows, one between, the newest whose schemas are known.
@@ -205,6 +209,24 @@ def test_the_network_policy_closes_both_ways(plain: Rendered) -> None:
     assert {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} <= set(excepted)
 
 
+def test_metrics_have_a_port_of_their_own_for_named_readers(helm4: Helm, tmp_path: Path) -> None:
+    """Served when the trust config says so, let through for whom the values name, and never by the service."""
+    path = tmp_path / "stafett.yaml"
+    metrics = "\nbroker:\n  telemetry: {metrics: {enabled: true, listen: {host: 0.0.0.0, port: 9999}}}\n"
+    path.write_text((CHART / "files/stafett.yaml").read_text().replace("\nbroker:\n", metrics))
+    values = tmp_path / "values.yaml"
+    values.write_text("networkPolicy: {metricsFrom: [{podSelector: {matchLabels: {app: prometheus}}}]}\n")
+    given = ("--set-file", f"trustConfig={path}")
+    closed, rendered = helm4.render(*given), helm4.render(*given, "--values", str(values))
+    (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8700, "metrics": 9999}
+    rule = rendered.one("NetworkPolicy")["spec"]["ingress"][1]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 9999}]
+    assert len(closed.one("NetworkPolicy")["spec"]["ingress"]) == 1
+    assert [port["name"] for port in rendered.one("Service")["spec"]["ports"]] == ["http"]
+
+
 def test_the_database_is_prepared_before_anything_changes(plain: Rendered) -> None:
     """A hook has nothing of the release yet, so the job brings its config; helm clears both away when it went well."""
     job, config = plain.one("Job", hook=True), plain.one("ConfigMap", hook=True)
@@ -310,6 +332,7 @@ def test_both_versions_hold_to_the_schema_of_values(helm: Helm) -> None:
         ("  issuer: https://login.example.com\n", "", "broker.issuer must be the broker's address"),
         ("https://login.example.com", "https://[2001:db8::1]", "broker.issuer must be the broker's address"),
         ("\nbroker:\n", "\nmode: development\nbroker:\n", "mode: development is for one machine"),
+        ("\nbroker:\n", "\nbroker:\n  telemetry: {metrics: {enabled: true}}\n", "metrics.listen.host must be 0.0.0.0"),
         ("upstreams: {}", "upstreams: {", "trustConfig is not YAML"),
     ],
 )
@@ -412,7 +435,53 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
         assert set(loaded.policy.config.partners) == {"tyre-shop", "garage"}
 
 
-def test_secrets_reach_no_config_map(helm4: Helm, plain: Rendered) -> None:
+def test_what_the_pods_run_runs(
+    helm4: Helm, secrets: Mapping[str, Mapping[str, str]], redis_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    """
+    migrate, serve, sweep, each as its pod is told: on Redis and PostgreSQL, ready, answering the probes by the pod's
+    address, and without writing a file, for there is nowhere to.
+    """
+    port = free_port()
+    trust_config = tmp_path / "stafett.yaml"
+    trust_config.write_text((CHART / "files/stafett.yaml").read_text().replace("port: 8700", f"port: {port}"))
+    rendered = helm4.render("--set-file", f"trustConfig={trust_config}")
+    stores = {**secrets["stafett"], "redis-url": redis_url, "database-url": postgres_url}
+    mounted = tmp_path / "etc"
+    pods = dict(rendered.pods())
+    environment = rendered.mount(pods["Job"], mounted, {**secrets, "stafett": stores})
+    work = tmp_path / "work"
+    work.mkdir()
+    environment |= {"STAFETT_CONFIG": str(mounted / "stafett.yaml"), "HOME": str(work), "PYTHONPATH": str(ROOT)}
+    before = sorted(mounted.rglob("*"))
+
+    def command(kind: str) -> list[str]:
+        return [sys.executable, "-m", "broker", *pods[kind]["containers"][0]["args"]]
+
+    def run(kind: str) -> str:
+        done = subprocess.run(command(kind), cwd=work, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("Job").startswith("the database is at schema ")
+    with subprocess.Popen(command("Deployment"), cwd=work, env=environment, stderr=subprocess.PIPE) as broker:
+        try:
+            assert broker.stderr is not None
+            while b'"serving"' not in (line := broker.stderr.readline()):
+                assert line, "it ended before it served"
+            (container,) = pods["Deployment"]["containers"]
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                connection.request("GET", container[probe]["httpGet"]["path"])
+                assert connection.getresponse().status == 200
+                connection.close()
+        finally:
+            broker.terminate()
+    assert run("CronJob").startswith("erased: ")
+    assert (sorted(mounted.rglob("*")), list(work.iterdir())) == (before, [])
+
+
+def test_secrets_reach_no_config_map(plain: Rendered) -> None:
     """The trust config has references only; hooks aside there is one config map."""
     assert plain.kinds().count("ConfigMap") == 1
     text = plain.one("ConfigMap")["data"]["stafett.yaml"]

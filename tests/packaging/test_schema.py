@@ -18,7 +18,7 @@ from tests.conftest import Golden
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "docs/schema/stafett.schema.json"
-EXAMPLES = [ROOT / "config/stafett.example.yaml"]
+EXAMPLES = [ROOT / "config/stafett.example.yaml", ROOT / "helm/stafett/files/stafett.yaml"]
 EXAMPLE = EXAMPLES[0].read_text("utf-8")
 VALIDATOR = Draft7Validator(config_schema())
 

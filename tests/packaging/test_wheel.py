@@ -154,8 +154,8 @@ def test_the_example_in_the_package_is_the_one_in_the_checkout(installed: Instal
 
 def test_demo_and_serve_run_from_the_wheel(installed: Installed, ports: Ports) -> None:
     """
-    The demo starts every party; its config is then good for check-config and for a broker alone, which makes its
-    database, shows its pages in the customer's language and stops when told to.
+    The demo starts every party; its config is then good for check-config and for a broker alone, which has brought its
+    database to the schema, shows its pages in the customer's language and stops when told to.
     """
 
     def demo_is_up() -> bool:
@@ -197,18 +197,3 @@ def test_demo_and_serve_run_from_the_wheel(installed: Installed, ports: Ports) -
         assert style is not None
         assert get("localhost", ports.broker, style[1])[0] == 200
         assert get("localhost", ports.shop, "/healthz")[0] == 0
-
-
-def test_an_unprepared_database_is_prepared_by_migrate(installed: Installed) -> None:
-    """The revisions are in the package: production runs them as a step of its own."""
-    config = installed.folder / "own.yaml"
-    config.write_text(
-        "accept_risks: [embedded_state, sqlite_records, generated_keys, no_trusted_proxies]\n"
-        "broker: {issuer: https://login.example}\nupstreams: {}\npartners: {}\n"
-    )
-    refused = installed.run("serve", "--config", str(config))
-    assert (refused.returncode, "run: stafett migrate" in refused.stderr) == (1, True)
-    migrated = installed.run("migrate", "--config", str(config))
-    assert migrated.returncode == 0
-    assert re.fullmatch(r"the database is at schema \w+\n", migrated.stdout)
-    assert (installed.folder / "data/stafett.db").is_file()

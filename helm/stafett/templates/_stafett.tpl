@@ -20,7 +20,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.trustConfig | default (.Files.Get "files/stafett.yaml") }}
 {{- end -}}
 
-{{/* What the chart has to know of the trust config, as JSON: host and port. The broker itself checks everything else. */}}
+{{/* What the chart has to know of the trust config, as JSON: host, port and the port for metrics (0: none). The broker itself
+     checks everything else. */}}
 {{- define "stafett.facts" -}}
 {{- $config := include "stafett.trustConfig" . | fromYaml -}}
 {{- with $config.Error }}{{ fail (printf "trustConfig is not YAML: %s" .) }}{{ end -}}
@@ -40,11 +41,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if lt $port 1024 -}}
 {{- fail "trustConfig: broker.listen.port must be 1024 or higher: the pod has no privilege to listen below" -}}
 {{- end -}}
+{{- $metrics := dig "telemetry" "metrics" dict $broker -}}
+{{- $metricsListen := $metrics.listen | default dict -}}
+{{- if and $metrics.enabled (not (has ($metricsListen.host | default "127.0.0.1") (list "0.0.0.0" "::"))) -}}
+{{- fail "trustConfig: broker.telemetry.metrics.listen.host must be 0.0.0.0 or \"::\"; else nobody outside the pod reads the metrics" -}}
+{{- end -}}
 {{- if lt (int .Values.terminationGracePeriodSeconds) (add (int .Values.drainSeconds) 15 | int) -}}
 {{- fail "terminationGracePeriodSeconds must be at least drainSeconds + 15: the broker takes up to 10 seconds to finish what is under way" -}}
 {{- end -}}
 {{- $host := regexFind "^[a-z0-9.-]+" (regexReplaceAll "^https?://" $issuer "") -}}
-{{- dict "issuer" $issuer "host" $host "port" $port | toJson -}}
+{{- $metricsPort := ternary ($metricsListen.port | default 9464 | int) 0 ($metrics.enabled | default false) -}}
+{{- dict "issuer" $issuer "host" $host "port" $port "metricsPort" $metricsPort | toJson -}}
 {{- end -}}
 
 {{/* The keys of a config map have no slashes: schemas/a.json is kept as schemas_a.json and mounted as it was. */}}
