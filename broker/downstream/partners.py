@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from broker.core.handoff import UNDECIDED, belongs_to
-from broker.core.journey import Answer, Deliver, Refuse
+from broker.core.journey import Answer, Ask, Deliver, Refuse
 from broker.core.policy import Policy
 from broker.errors import Denied, Spent
 from broker.flows.consent import Consents
@@ -29,6 +29,7 @@ class PartnerExits:
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Answer):
             raise Spent("no request to answer", code="journey.went_on")
+        self._check_registered(ask)
         code = await self._tokens.issue(ask, turn, step.consent)
         return authorization_response(ask.redirect_uri, {"code": code}, ask.state, self._policy().issuer)
 
@@ -37,6 +38,7 @@ class PartnerExits:
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Refuse):
             raise Spent("no request to refuse", code="journey.went_on")
+        self._check_registered(ask)
         answer = {"error": step.error, "error_description": step.reason}
         return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
 
@@ -75,11 +77,18 @@ class PartnerExits:
         """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""
         ask = turn.journey.ask
         if ask is not None:
+            self._check_registered(ask)
             answer = {"error": "access_denied", "error_description": "the customer cancelled"}
             return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
         if turn.handoff is not None:
             return with_query(turn.handoff.value.return_uri, {"handoff": "cancelled"})
         return self.start_again(turn.journey.partner) or "/"
+
+    def _check_registered(self, ask: Ask) -> None:
+        """Raises Denied when the address was taken off the partner's list since it asked: it may have leaked."""
+        partner = self._policy().partner(ask.partner)
+        if partner is None or partner.oidc is None or ask.redirect_uri not in partner.oidc.redirect_uris:
+            raise Denied("redirect_uri is not registered any more", code="authorize.redirect_uri", partner=ask.partner)
 
     def start_again(self, partner: str) -> str | None:
         """The partner's own login start if it has one, so that the customer arrives logged in; else its front page."""

@@ -91,7 +91,7 @@ class UpstreamEdge:
         """Ask the provider if it is time to and nobody else is asking; else the turn as it is."""
         attempt = turn.journey.attempt
         connector = self._connectors.get(attempt.upstream) if attempt else None
-        if attempt is None or not isinstance(connector, PollingConnector):
+        if attempt is None or not isinstance(turn.step, Wait) or not isinstance(connector, PollingConnector):
             return turn
         if not connector.is_due(attempt.state, self._clock()):
             return turn
