@@ -4,12 +4,14 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from .catalogue import BY_SKU, Car, Tyre, look_up, normal_plate
 
 MOST_PER_LINE = 8
+_KIRUNA = ZoneInfo("Europe/Stockholm")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Order:
     subject: str | None
     offer: Offer | None = None
     offers_made: int = 0
+
+    @property
+    def placed_on(self) -> date:
+        """The day it was in Kiruna."""
+        return self.placed_at.astimezone(_KIRUNA).date()
 
     @property
     def total_kr(self) -> int:
