@@ -46,7 +46,7 @@ def query(request: Request) -> Mapping[str, str]:
 
 async def form(request: Request) -> Mapping[str, str]:
     """
-    The members of an urlencoded form; none may also be in the query (security checklist A7).
+    The members of an urlencoded form; none may also be in the query (docs/security.md A7).
 
     Raises: BadAsk.
     """
