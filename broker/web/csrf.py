@@ -15,7 +15,7 @@ def check(request: Request, fields: Mapping[str, str], expected: str, issuer: st
     Return if the form was sent by our own page.
 
     The token decides. ``Sec-Fetch-Site`` and ``Origin`` are looked at where they are sent; ``Origin: null`` is what our
-    pages without referrer send (security checklist C3).
+    pages without referrer send (docs/security.md C3).
 
     Raises: BadAsk ``form.token`` or ``form.origin``.
     """
