@@ -27,7 +27,7 @@ class RequestMiddleware:
     Wraps the whole application.
 
     Args:
-        issuer: its host is the only one served, besides the probes (security checklist E2).
+        issuer: its host is the only one served, besides the probes (docs/security.md E2).
         trusted: networks of our own proxies.
     """
 
