@@ -33,7 +33,7 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted: Sequenc
     """
     The customer's address: the nearest hop of ``X-Forwarded-For`` that is not a proxy of ours.
 
-    security: the header counts only when the direct peer is a trusted proxy (security checklist E3).
+    security: the header counts only when the direct peer is a trusted proxy (docs/security.md E3).
     """
     address = peer or ""
     if not forwarded_for or not _is_in(address, trusted):
