@@ -177,7 +177,7 @@ class _WatchedApp:
     Pure ASGI, outermost.
 
     security: of the request it reads the method, ``traceparent`` if the config says so, and afterwards the template of the
-    route. Path, query, host and every other header stay unread: codes, ids and personal data are in them (checklist F1).
+    route. Path, query, host and every other header stay unread: codes, ids and personal data are in them (docs/security.md F1).
     """
 
     def __init__(self, app: App, telemetry: Telemetry, quiet: frozenset[str]) -> None:
