@@ -537,7 +537,7 @@ def _silent_refusal(step: Step) -> NeedsCustomer:
 
 
 def _check_freshness(identity: Identity, need: Need) -> None:
-    """A provider that could not be made to authenticate anew must not be passed off as if it had (security checklist A13)."""
+    """A provider that could not be made to authenticate anew must not be passed off as if it had (docs/security.md A13)."""
     if staleness(identity, need) is not None:
         raise UpstreamRefused("the login at the provider is older than max_age", code="upstream.stale_login")
 
