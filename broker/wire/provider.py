@@ -2,7 +2,7 @@
 One OpenID provider as seen from here: its metadata and keys, fetched when needed and kept as long as it says.
 
 Concurrent callers share one fetch. A key nobody knows leads to at most one new fetch a minute, so that a stranger
-who sends tokens with invented key names cannot make us hammer the provider (security checklist B9).
+who sends tokens with invented key names cannot make us hammer the provider (docs/security.md B9).
 """
 
 import asyncio
