@@ -104,7 +104,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
 
     Args:
         evidence: checked facts from a connector.
-        ceiling: the strongest assurance the operator allows this connector (security checklist A13).
+        ceiling: the strongest assurance the operator allows this connector (docs/security.md A13).
         may_bootstrap: the connector's ``may_bootstrap_other_methods``.
     """
     email = _contact(evidence, ContactKind.EMAIL)
