@@ -240,7 +240,7 @@ async def test_configured_prompt_and_extra_parameters_are_sent(google):
 
 @pytest.mark.parametrize("asked", [{"fresh": True}, {"max_age_s": 300}, {"max_age_s": 0}])
 async def test_google_cannot_be_made_to_authenticate_anew(google, asked):
-    """There is no prompt=login there: refused at once rather than claimed (security checklist A13)."""
+    """There is no prompt=login there: refused at once rather than claimed (docs/security.md A13)."""
     with pytest.raises(UpstreamRefused) as error:
         await google.begin(**asked)
     assert code_of(error) == "upstream.cannot_reauthenticate"
