@@ -154,7 +154,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_an_alias_bomb_is_refused_without_being_built() -> None:
-    """Security checklist E8: 306 bytes that would expand to 387 million leaves."""
+    """docs/security.md E8: 306 bytes that would expand to 387 million leaves."""
     levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 10))
     found = sentences(f"l0: &l0 x\n{levels}\n")
     assert "a.yaml:2 l1[0]: aliases (*name) are not allowed; write the value out" in found
