@@ -1,5 +1,5 @@
 """
-Where personal data and secrets must not turn up: logs, addresses, cookies, the state store, the database (security checklist F1).
+Where personal data and secrets must not turn up: logs, addresses, cookies, the state store, the database (docs/security.md F1).
 
 A whole story is played with values found nowhere else; then every place is searched for them.
 """
