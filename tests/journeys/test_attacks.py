@@ -33,7 +33,7 @@ class TestARefusalIsNobodyElsesBusiness:
 
 
 class TestAFreshLoginIsOne:
-    """prompt=login and max_age speak of the customer, not of our session (security checklist A13)."""
+    """prompt=login and max_age speak of the customer, not of our session (docs/security.md A13)."""
 
     async def test_an_old_login_in_another_tab_does_not_answer_prompt_login(self, staged: Stage) -> None:
         """A second tab asks for no fresh login and gets a new session from the provider's old one: not fresh."""
