@@ -46,7 +46,7 @@ async def state_of(stage: Stage, handoff: str) -> str:
 
 
 class TestTheCallback:
-    """What a provider sends back, in the wrong place or time (security checklist A1, A2)."""
+    """What a provider sends back, in the wrong place or time (docs/security.md A1, A2)."""
 
     async def test_in_another_browser_logs_nobody_in(self, staged: Stage) -> None:
         """Login CSRF: a valid state with no cookie, or with another browser's, reaches no provider."""
@@ -354,7 +354,7 @@ class TestTheReference:
 
 
 class TestTheConsentPage:
-    """Posted by somebody else, or to something else (security checklist C3, A16)."""
+    """Posted by somebody else, or to something else (docs/security.md C3, A16)."""
 
     async def at_consent(self, stage: Stage) -> tuple[Browser, str]:
         browser = stage.browser()
@@ -532,7 +532,7 @@ class TestWhatIShare:
 
 
 async def test_a_partner_never_sees_another_partners_words(staged: Stage) -> None:
-    """security checklist F3: subs, sids, consent and handoff ids: nothing two partners could compare."""
+    """docs/security.md F3: subs, sids, consent and handoff ids: nothing two partners could compare."""
     browser = staged.browser()
     at_shop = await staged.shop_login(browser)
     created = await staged.offer(at_shop["claims"]["sub"])
