@@ -91,7 +91,7 @@ async def test_every_page_leads_somewhere(pages: dict[str, Answer]) -> None:
 
 
 async def test_no_page_loads_anything_from_elsewhere(pages: dict[str, Answer]) -> None:
-    """Scripts, styles and images are our own (security checklist F6)."""
+    """Scripts, styles and images are our own (docs/security.md F6)."""
     for name, page in pages.items():
         for address in re.findall(r'(?:src|action)="([^"]*)"|<link[^>]*href="([^"]*)"', page.text):
             assert ("".join(address)).startswith("/"), name
@@ -128,7 +128,7 @@ async def test_every_other_answer_is_protected_too(crowd: Crowd) -> None:
      "127.0.0.1:8700", "LOCALHOST:8700.", "", "localhost:8700, evil.example", "[::1]:8700", "localhost:8700/x"],
 )  # fmt: skip
 async def test_another_host_name_is_not_served(crowd: Crowd, host: str) -> None:
-    """security checklist E2: nothing is answered for a name that is not the issuer's."""
+    """docs/security.md E2: nothing is answered for a name that is not the issuer's."""
     for path in ("/", "/.well-known/openid-configuration", "/logged-out", crowd.stage.shop.request()):
         answer = await crowd.stage.client.get(path, headers={"host": host})
         assert answer.status_code == 421, path
@@ -153,7 +153,7 @@ async def test_links_come_from_the_config_whatever_proxies_say(crowd: Crowd) -> 
 
 
 async def test_what_is_too_large_is_refused_unread(crowd: Crowd) -> None:
-    """Address over 8 KiB, body over 64 KiB announced or not, lengths that are none (security checklist E5)."""
+    """Address over 8 KiB, body over 64 KiB announced or not, lengths that are none (docs/security.md E5)."""
     client = crowd.stage.client
     form = {"content-type": "application/x-www-form-urlencoded"}
     read = 0
@@ -209,7 +209,7 @@ async def test_unknown_methods_and_addresses_are_answered(crowd: Crowd) -> None:
 
 
 async def test_no_redirect_repeats_a_post(crowd: Crowd) -> None:
-    """security checklist A6: 303 everywhere, no 301, 302, 307 or 308, also for a slash too many."""
+    """docs/security.md A6: 303 everywhere, no 301, 302, 307 or 308, also for a slash too many."""
     client = crowd.stage.client
     for path in ("/token/", "/authorize/", "/shared/", "/logout/", "/.well-known/openid-configuration/"):
         for method in ("GET", "POST"):
@@ -235,7 +235,7 @@ async def test_every_route_is_known_to_these_tests(crowd: Crowd) -> None:
 
 
 class TestTheCustomersAddress:
-    """``X-Forwarded-For`` counts from our own proxies only (security checklist E3)."""
+    """``X-Forwarded-For`` counts from our own proxies only (docs/security.md E3)."""
 
     async def _seen(self, stage: Stage, forwarded: str | None) -> str:
         """The address that reaches a provider."""
