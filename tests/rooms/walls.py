@@ -172,7 +172,7 @@ def findings(sources: list[Source], name: str) -> list[Finding]:
 
 @rule
 def rooms_import_only_what_the_table_allows(sources: list[Source]) -> Iterator[Finding]:
-    """STYLE.md section 2: edges never call each other, the core knows nobody, only app.py knows all."""
+    """docs/architecture.md: edges never call each other, the core knows nobody, only app.py knows all."""
     name = "rooms-import-only-what-the-table-allows"
     for source in sources:
         if source.room and source.room not in ROOMS:
