@@ -19,7 +19,7 @@ def broker() -> list[walls.Source]:
 
 @pytest.mark.parametrize("rule", walls.RULES)
 def test_the_broker_keeps(rule: str, broker: list[walls.Source]) -> None:
-    """STYLE.md section 2 and the checklist's A6, E12 and G5 hold in every file of the broker."""
+    """docs/architecture.md, and docs/security.md A6, E12 and G5, hold in every file of the broker."""
     found = walls.findings(broker, rule)
     assert not found, f"{walls.RULES[rule].__doc__}\n" + "\n".join(str(finding) for finding in found)
 
