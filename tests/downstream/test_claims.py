@@ -156,7 +156,7 @@ class TestTheIdToken:
         assert tokens["claims"]["auth_time"] == int((crowd.stage.clock.now - timedelta(hours=3)).timestamp())
 
     async def test_never_claims_more_than_the_ceiling(self, crowd: Crowd) -> None:
-        """acr comes from what was proven and what the operator allows (security checklist A13)."""
+        """acr comes from what was proven and what the operator allows (docs/security.md A13)."""
         strong = await logged_in(crowd, crowd.stage.shop, method="bankid")
         weak = await logged_in(crowd, crowd.stage.shop, method="google", acr_values="http://eidas.europa.eu/LoA/high 1")
         assert strong["claims"]["acr"] == "http://eidas.europa.eu/LoA/substantial"
