@@ -83,7 +83,7 @@ def error_of(answer: Answer) -> str:
 
 @pytest.mark.parametrize("uri", MUTATED_REDIRECT_URIS)
 async def test_nothing_but_the_registered_redirect_uri_redirects(crowd: Crowd, uri: str) -> None:
-    """security checklist A5: compared character by character; anything else ends on our own page, also with prompt=none."""
+    """docs/security.md A5: compared character by character; anything else ends on our own page, also with prompt=none."""
     for extra in ({}, {"prompt": "none"}, {"response_type": "token"}):
         answer = await crowd.stage.browser().get(crowd.stage.shop.request(redirect_uri=uri, **extra))
         assert refused_here(answer), uri
@@ -121,7 +121,7 @@ async def test_a_parameter_given_twice_is_refused(crowd: Crowd, name: str) -> No
 
 
 async def test_a_parameter_in_query_and_form_is_refused(crowd: Crowd) -> None:
-    """security checklist A7: mixed is double as well."""
+    """docs/security.md A7: mixed is double as well."""
     query = crowd.stage.shop.request().partition("?")[2]
     answer = await crowd.stage.browser().post(
         f"/authorize?client_id={SHOP}", [tuple(p.split("=", 1)) for p in query.split("&")]
@@ -314,7 +314,7 @@ async def test_max_age_is_measured_from_the_real_login(crowd: Crowd) -> None:
 
 
 async def test_a_provider_that_did_not_ask_again_is_not_passed_off_as_if_it_had(crowd: Crowd) -> None:
-    """security checklist A13: a login at the provider that is older than max_age does not count."""
+    """docs/security.md A13: a login at the provider that is older than max_age does not count."""
     google = crowd.stage.connectors["google"]
     google.authenticated_at = crowd.stage.clock.now - timedelta(hours=1)
     try:
