@@ -291,7 +291,7 @@ async def test_a_challenge_must_be_answered_where_pkce_is_optional_too(crowd: Cr
 
 
 async def test_a_code_of_another_client_is_worth_nothing(crowd: Crowd) -> None:
-    """security checklist A8: with its redirect URI and verifier known, too."""
+    """docs/security.md A8: with its redirect URI and verifier known, too."""
     for owner, thief in (
         (crowd.stage.shop, crowd.florist),
         (crowd.florist, crowd.bank),
@@ -324,7 +324,7 @@ async def test_using_a_code_twice_ends_what_it_gave(crowd: Crowd, wait_s: int) -
 
 
 async def test_tokens_of_one_kind_are_not_those_of_another(crowd: Crowd) -> None:
-    """security checklist A9: each kind of token offered everywhere else: only its own place takes it."""
+    """docs/security.md A9: each kind of token offered everywhere else: only its own place takes it."""
     browser = crowd.stage.browser()
     at_shop = await crowd.stage.shop_login(browser)
     offered = await crowd.stage.offer(at_shop["claims"]["sub"])
