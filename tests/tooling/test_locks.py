@@ -1,4 +1,4 @@
-"""The lock files: complete, anonymous, and above the versions with known weaknesses (security checklist G1, G2)."""
+"""The lock files: complete, anonymous, and above the versions with known weaknesses (docs/security.md G1, G2)."""
 
 import re
 import tomllib
