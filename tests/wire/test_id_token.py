@@ -1,4 +1,4 @@
-"""ID tokens of others: OpenID Connect Core section 3.1.3.7, RFC 8725, security checklist B1 to B11."""
+"""ID tokens of others: OpenID Connect Core section 3.1.3.7, RFC 8725, docs/security.md B1 to B11."""
 
 import base64
 import hashlib
