@@ -1,4 +1,4 @@
-"""The outbound fetcher: where a connection may end, and what an answer may be (security checklist E1)."""
+"""The outbound fetcher: where a connection may end, and what an answer may be (docs/security.md E1)."""
 
 import asyncio
 import datetime
