@@ -1,5 +1,5 @@
 """
-Our own signatures and the assertions partners sign: security checklist B1 to B8 and B11, RFC 7523, RFC 8725.
+Our own signatures and the assertions partners sign: docs/security.md B1 to B8 and B11, RFC 7523, RFC 8725.
 
 Forged tokens are put together by hand from `cryptography`, not by the library that verifies them.
 """
