@@ -32,7 +32,7 @@ PAGES = Pages(broker_name="Stafett")
 VIEWS = views(shop_logo="/logo/shop?v=1")
 FORM = Form("/j/a", "token")
 
-# Security checklist C5, and what else markup, attributes, addresses and scripts could be broken out of with.
+# docs/security.md C5, and what else markup, attributes, addresses and scripts could be broken out of with.
 PAYLOADS = [
     "{{7*7}}",
     "{% for x in range(9) %}9{% endfor %}",
@@ -223,7 +223,7 @@ def test_only_origins_extend_form_action(origin: str) -> None:
 
 
 def test_form_action_names_the_next_hops() -> None:
-    """The origins of this journey's next hops are added for this response, each once (security checklist C5)."""
+    """The origins of this journey's next hops are added for this response, each once (docs/security.md C5)."""
     origins = ["http://127.0.0.1:8702", "https://garage.example", "http://127.0.0.1:8702", "http://[::1]:8701"]
     policy = header(VIEWS["consent"], "content-security-policy", form_action_origins=origins)
     assert policy.endswith("form-action 'self' http://127.0.0.1:8702 https://garage.example http://[::1]:8701")
