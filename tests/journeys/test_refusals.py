@@ -216,7 +216,7 @@ class TestTheSession:
 
 
 class TestTheLink:
-    """A handoff link in the wrong hands (handoff.md section 7)."""
+    """A handoff link in the wrong hands (docs/handoff.md)."""
 
     async def test_opened_by_another_customer_shows_nothing_and_changes_nothing(self, staged: Stage) -> None:
         """Neither plate nor name nor order; the right customer's handoff is as it was."""
