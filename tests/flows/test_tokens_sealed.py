@@ -92,14 +92,11 @@ def test_a_token_has_one_spelling() -> None:
                 TOKENS.open("code", spelling, now=NOW)
 
 
-@pytest.mark.parametrize("at", range(0, len(CODE), 3))
-@pytest.mark.parametrize("put", ["A", "B"])
-def test_a_changed_token_is_nobodys(at: int, put: str) -> None:
+def test_a_changed_token_is_nobodys() -> None:
     """Wherever it is changed."""
-    if CODE[at] == put:
-        put = "C"
-    with pytest.raises(Spent):
-        TOKENS.open("code", CODE[:at] + put + CODE[at + 1 :], now=NOW)
+    for at, was in enumerate(CODE):
+        with pytest.raises(Spent):
+            TOKENS.open("code", CODE[:at] + ("A" if was != "A" else "B") + CODE[at + 1 :], now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -31,16 +31,16 @@ PERSONAL = [
 ]
 
 
+AROUND = ["{}", "customer {} refused", "id={};", "<{}>", '"{}"', "/path/{}?x=1", "({})", "a,{},b", "{}\n", "key: {}"]
+
+
 @pytest.mark.parametrize("secret", PERSONAL)
-@pytest.mark.parametrize(
-    "around",
-    ["{}", "customer {} refused", "id={};", "<{}>", '"{}"', "/path/{}?x=1", "({})", "a,{},b", "{}\n", "key: {}"],
-)
-def test_personal_data_is_caught_wherever_it_stands(secret: str, around: str) -> None:
+def test_personal_data_is_caught_wherever_it_stands(secret: str) -> None:
     """Personal numbers of three countries, addresses, phone numbers, tokens and secrets, alone or inside a text."""
-    caught = redact(around.format(secret))
-    assert secret not in caught
-    assert "[redacted]" in caught
+    for around in AROUND:
+        caught = redact(around.format(secret))
+        assert secret not in caught
+        assert "[redacted]" in caught
 
 
 @pytest.mark.parametrize(

@@ -40,20 +40,20 @@ def test_a_moved_value_does_not_open(place: str) -> None:
         SEALER.open(SEALED, place)
 
 
-@pytest.mark.parametrize("at", range(len(SEALED)))
-def test_a_changed_value_does_not_open(at: int) -> None:
+def test_a_changed_value_does_not_open() -> None:
     """Not one bit of key id, nonce, content or tag."""
-    changed = bytearray(SEALED)
-    changed[at] ^= 1
-    with pytest.raises(Broken):
-        SEALER.open(bytes(changed), PLACE)
+    for at in range(len(SEALED)):
+        changed = bytearray(SEALED)
+        changed[at] ^= 1
+        with pytest.raises(Broken):
+            SEALER.open(bytes(changed), PLACE)
 
 
-@pytest.mark.parametrize("length", range(len(SEALED)))
-def test_a_cut_value_does_not_open(length: int) -> None:
+def test_a_cut_value_does_not_open() -> None:
     """However much of it is left."""
-    with pytest.raises(Broken):
-        SEALER.open(SEALED[:length], PLACE)
+    for length in range(len(SEALED)):
+        with pytest.raises(Broken):
+            SEALER.open(SEALED[:length], PLACE)
 
 
 @pytest.mark.parametrize(
