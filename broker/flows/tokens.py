@@ -16,7 +16,7 @@ from typing import Any
 from broker.core import refresh as refreshing
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
-from broker.core.journey import Ask, Ending, Journey
+from broker.core.journey import Ask, Ending
 from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.refresh import Family
@@ -98,7 +98,7 @@ class TokenFlow:
             acr=grant.acr,
             handoff=grant.handoff,
             consent=grant.consent,
-            took_s=_took_s(turn.journey, session, now),
+            took_s=_took_s(turn, session, now),
         )
         about("grant", grant_id)
         return code
@@ -387,9 +387,10 @@ def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Fa
     return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=terms.rotate)
 
 
-def _took_s(journey: Journey, session: Session, now: datetime) -> dict[str, float]:
+def _took_s(turn: Turn, session: Session, now: datetime) -> dict[str, float]:
     """How long the login took; without a login on the way (SSO) there is nothing to tell."""
-    if session.created_at < journey.created_at:
+    journey = turn.journey
+    if turn.held is None or session.created_at < journey.created_at:
         return {}
     return {
         "proved_to_answered": (now - session.created_at).total_seconds(),
