@@ -17,6 +17,7 @@ from urllib.parse import quote_plus, urlencode
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from broker.stores.ports import StateStore
 from tests.stage import ISSUER, SECRET, Answer, Browser, Partner, Stage, open_stage
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -184,7 +185,7 @@ class Crowd:
 
 
 @asynccontextmanager
-async def open_crowd(prepared: Path) -> AsyncIterator[Crowd]:
+async def open_crowd(prepared: Path, *, state: StateStore | None = None) -> AsyncIterator[Crowd]:
     """A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
@@ -193,6 +194,6 @@ async def open_crowd(prepared: Path) -> AsyncIterator[Crowd]:
     (folder / "secrets" / "other").write_text(OTHER_SECRET)
     (folder / "secrets" / "other").chmod(0o600)
     assert SECRET != OTHER_SECRET
-    async with open_stage(folder, edit={"\npartners:\n": _PARTNERS}) as stage:
+    async with open_stage(folder, state=state, edit={"\npartners:\n": _PARTNERS}) as stage:
         yield Crowd(stage, keys)
     shutil.rmtree(folder)
