@@ -23,6 +23,7 @@ from broker.core.policy import Policy
 from broker.desk.health import Health
 from broker.desk.metrics import metrics_app
 from broker.downstream.clients import Clients
+from broker.downstream.handoff.artifact import ArtifactApi
 from broker.downstream.handoff.offer import OfferApi
 from broker.downstream.handoff.redeem import RedeemApi
 from broker.downstream.oidc.authorize import Authorize
@@ -32,6 +33,7 @@ from broker.downstream.oidc.token import Token
 from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
 from broker.errors import ConfigError, StafettError
+from broker.flows.artifact import Artifacts
 from broker.flows.audit import AuditTrail
 from broker.flows.consent import Consents
 from broker.flows.context import Clock, Context, Shelves, Tokens
@@ -194,12 +196,13 @@ def build(
     handoffs = Handoffs(context)
     consents = Consents(context, logins, handoffs)
     tokens = TokenFlow(context, handoffs)
+    artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)
     policy = context.policy
 
     pages = _pages(loaded.policy)
     logos = Logos(_logos(loaded))
-    exits = PartnerExits(policy, tokens, consents, handoffs)
+    exits = PartnerExits(policy, tokens, consents, handoffs, artifacts)
 
     def continue_page(url: str, visitor: Visitor) -> Response:
         return pages.render(ContinuePage(url), language=visitor.language, reference=current_reference(), here=None)
@@ -221,6 +224,7 @@ def build(
         *Token(policy, clients, tokens, keyring, clock).routes(),
         *Userinfo(tokens).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),
+        *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),
         *RedeemApi(clients, tokens, handoffs).routes(),
         *JourneyPages(policy, logins, consents, handoffs, upstreams, exits, hub, pages, logos).routes(),
         *UpstreamRoutes(policy, upstreams, hub).routes(),

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from broker.config.document import KeyPath
 from broker.config.validate import similar
 from broker.core.assurance import Assurance
-from broker.core.policy import Agreement, ClientAuth, Mode, Risk, TrustConfig, is_loopback
+from broker.core.policy import Agreement, ClientAuth, Mode, Partner, Risk, TrustConfig, is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,12 +261,17 @@ def _ceilings(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def client_path(name: str, partner: Partner) -> KeyPath:
+    """Where the credentials of *partner*, called *name*, stand in the file."""
+    return ("partners", name, "oidc" if partner.oidc is not None else "service")
+
+
 def _clients(facts: Facts) -> Iterator[Finding]:
     first: dict[str, str] = {}
     partners = facts.config.partners
     for name, partner in partners.items():
-        path: KeyPath = ("partners", name, "oidc", "client_id")
-        client_id = partner.oidc.client_id
+        path: KeyPath = (*client_path(name, partner), "client_id")
+        client_id = partner.client.client_id
         if (other := first.setdefault(client_id, name)) != name:
             yield Finding(path, f"is already the client_id of partner {other}; give each partner its own")
         if client_id != name and client_id in partners:
@@ -280,14 +285,14 @@ def _clients(facts: Facts) -> Iterator[Finding]:
 
 def _client_authentication(facts: Facts) -> Iterator[Finding]:
     for name, partner in facts.config.partners.items():
-        oidc, path = partner.oidc, ("partners", name, "oidc")
-        by_key = oidc.auth is ClientAuth.PRIVATE_KEY_JWT
+        client, path = partner.client, client_path(name, partner)
+        by_key = client.auth is ClientAuth.PRIVATE_KEY_JWT
         needed, unused = ("jwks_file", "secret") if by_key else ("secret", "jwks_file")
-        if getattr(oidc, needed) is None:
-            yield Finding((*path, needed), f"is missing, and auth: {oidc.auth} needs it")
-        if getattr(oidc, unused) is not None:
-            yield Finding((*path, unused), f"is not used with auth: {oidc.auth}; remove it")
-        if not oidc.require_pkce:
+        if getattr(client, needed) is None:
+            yield Finding((*path, needed), f"is missing, and auth: {client.auth} needs it")
+        if getattr(client, unused) is not None:
+            yield Finding((*path, unused), f"is not used with auth: {client.auth}; remove it")
+        if partner.oidc is not None and not partner.oidc.require_pkce:
             yield Finding(
                 (*path, "require_pkce"),
                 "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it when you can",
@@ -295,13 +300,32 @@ def _client_authentication(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _services(facts: Facts) -> Iterator[Finding]:
+    """Partners without an OpenID Connect client: customers come to them by handoffs, and only that way."""
+    recipients = {agreement.recipient for agreement in facts.config.agreements}
+    for name, partner in facts.config.partners.items():
+        if (service := partner.service) is None:
+            continue
+        path: KeyPath = ("partners", name, "service")
+        if service.auth is ClientAuth.SECRET_POST:
+            advice = "client_secret_post is for forms, and a service sends JSON; use client_secret_basic"
+            yield Finding((*path, "auth"), advice)
+        if partner.login is not None:
+            yield Finding(
+                ("partners", name, "login"),
+                "is for logins the partner starts, which need oidc; remove it, or register an OpenID Connect client",
+            )
+        if name not in recipients:
+            yield Finding(path, "is reached by handoffs only, and no agreement leads here", mild=True)
+
+
 def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
     """Without rotation a stolen refresh token works until it ends, unless only the client's own key can use it."""
     for name, partner in facts.config.partners.items():
-        terms, path = partner.oidc.refresh_tokens, ("partners", name, "oidc", "refresh_tokens")
+        terms, path = partner.refresh_tokens, ("partners", name, "oidc", "refresh_tokens")
         if terms is None:
             continue
-        if not terms.rotate and partner.oidc.auth is not ClientAuth.PRIVATE_KEY_JWT:
+        if not terms.rotate and partner.client.auth is not ClientAuth.PRIVATE_KEY_JWT:
             yield Finding((*path, "rotate"), "may be false only with auth: private_key_jwt; remove it")
         if terms.idle > terms.lifetime:
             yield Finding((*path, "idle"), "must not be longer than lifetime")
@@ -378,7 +402,7 @@ def _ends(facts: Facts) -> Iterator[Finding]:
             )
     for name in dict.fromkeys(each.recipient for each in agreements if each.recipient in partners):
         partner = partners[name]
-        if partner.oidc.initiate_login_uri is None:
+        if partner.oidc is not None and partner.login_start is None:
             yield Finding(
                 ("partners", name, "oidc", "initiate_login_uri"),
                 "is missing; the broker starts the login of arriving customers there (OpenID Connect Core section 4)",
@@ -475,6 +499,7 @@ RULES: tuple[Rule, ...] = (
     _ceilings,
     _clients,
     _client_authentication,
+    _services,
     _refresh_tokens,
     _partner_addresses,
     _logins,

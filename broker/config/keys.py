@@ -62,6 +62,30 @@ def public_keys(text: str) -> Mapping[str, Any]:
     Raises:
         ValueError: with everything that is wrong, one sentence per line.
     """
+    keys = _key_set(text)
+    if found := [*_each_wrong(keys), *_kids_wrong(keys)]:
+        raise ValueError("\n".join(found))
+    return {"keys": keys}
+
+
+def encryption_key(text: str) -> Mapping[str, Any]:
+    """
+    The key of a partner's JWK Set that handoff tokens are encrypted to: the first one with ``"use": "enc"``.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    key = next((key for key in _key_set(text) if key.get("use") == "enc"), None)
+    if key is None:
+        raise ValueError('has no key for encryption; ask the partner for one on P-256 with "use": "enc"')
+    if advice := _key_wrong({**key, "use": "sig"}):
+        raise ValueError(f"key for encryption: {advice}")
+    if key.get("kty") != "EC":
+        raise ValueError("key for encryption: must be EC on P-256 (ECDH-ES)")
+    return key
+
+
+def _key_set(text: str) -> list[Mapping[str, Any]]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -69,9 +93,7 @@ def public_keys(text: str) -> Mapping[str, Any]:
     keys = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
         raise ValueError('is not a JWK Set: {"keys": [...]} with at least one key')
-    if found := [*_each_wrong(keys), *_kids_wrong(keys)]:
-        raise ValueError("\n".join(found))
-    return {"keys": keys}
+    return keys
 
 
 def _each_wrong(keys: Sequence[Mapping[str, Any]]) -> Iterator[str]:

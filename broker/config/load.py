@@ -5,16 +5,16 @@ From the operator's YAML file to everything the broker is built from, or to ever
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from broker.config.check import Facts, Finding, check, unneeded_risks
+from broker.config.check import Facts, Finding, check, client_path, unneeded_risks
 from broker.config.document import MAX_BYTES, Document, KeyPath, Problem, read
-from broker.config.keys import derivation_secret, public_keys, signing_kind
+from broker.config.keys import derivation_secret, encryption_key, public_keys, signing_kind
 from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
@@ -130,6 +130,7 @@ class _Load:
         schemas = self._schemas()
         self._logos()
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
+        encryption_keys = self._encryption_keys()
         secrets = self._broker_secrets()
         accepted = self._cross_checks(
             Facts(
@@ -150,6 +151,7 @@ class _Load:
             schemas={name: schema.content for name, schema in schemas.items()},
             client_secrets=client_secrets,
             client_jwks=client_jwks,
+            encryption_keys=encryption_keys,
         )
         return Loaded(
             path=self.path,
@@ -238,10 +240,10 @@ class _Load:
     def _client_secrets(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for name, partner in self.config.partners.items():
-            path: KeyPath = ("partners", name, "oidc", "secret")
-            if partner.oidc.secret is None or partner.oidc.auth is ClientAuth.PRIVATE_KEY_JWT:
+            path: KeyPath = (*client_path(name, partner), "secret")
+            if partner.client.secret is None or partner.client.auth is ClientAuth.PRIVATE_KEY_JWT:
                 continue
-            if (secret := self._secret(partner.oidc.secret, path)) is None:
+            if (secret := self._secret(partner.client.secret, path)) is None:
                 continue
             if len(secret) < MIN_CLIENT_SECRET:
                 advice = f"is shorter than {MIN_CLIENT_SECRET} characters; make it with: openssl rand -hex 32"
@@ -252,17 +254,36 @@ class _Load:
     def _client_jwks(self) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for name, partner in self.config.partners.items():
-            if partner.oidc.jwks_file is None or partner.oidc.auth is not ClientAuth.PRIVATE_KEY_JWT:
+            if partner.client.jwks_file is None or partner.client.auth is not ClientAuth.PRIVATE_KEY_JWT:
                 continue
-            path: KeyPath = ("partners", name, "oidc", "jwks_file")
-            try:
-                text = self.references.text(partner.oidc.jwks_file)
-                found[name] = public_keys(text)
-                self.digest.update(text.encode())
-            except (Unresolved, ValueError) as error:
-                for advice in str(error).splitlines():
-                    self._problem(path, advice)
+            path: KeyPath = (*client_path(name, partner), "jwks_file")
+            if (keys := self._key_file(partner.client.jwks_file, path, public_keys)) is not None:
+                found[name] = keys
         return found
+
+    def _encryption_keys(self) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        for name, partner in self.config.partners.items():
+            if partner.service is None or (encrypt := partner.service.token.encrypt) is None:
+                continue
+            path: KeyPath = ("partners", name, "service", "token", "encrypt", "jwks_file")
+            if (key := self._key_file(encrypt.jwks_file, path, encryption_key)) is not None:
+                found[name] = key
+        return found
+
+    def _key_file(
+        self, file: str, path: KeyPath, read_keys: Callable[[str], Mapping[str, Any]]
+    ) -> Mapping[str, Any] | None:
+        """What *read_keys* makes of a partner's public keys; problems are told at *path*."""
+        try:
+            text = self.references.text(file)
+            keys = read_keys(text)
+        except (Unresolved, ValueError) as error:
+            for advice in str(error).splitlines():
+                self._problem(path, advice)
+            return None
+        self.digest.update(text.encode())
+        return keys
 
     def _broker_secrets(self) -> Secrets:
         broker = self.config.broker

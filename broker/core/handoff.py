@@ -196,7 +196,7 @@ def agree(
 
     Raises: Gone when it expired or was revoked, Spent when it was decided before.
     """
-    _still_open(handoff, now)
+    may_go_on(handoff, now)
     if handoff.state is not State.BOUND:
         raise Spent("consent given to a handoff that is not waiting for it", state=handoff.state.value)
     return replace(handoff, state=State.CONSENTED, consent=consent, payload=payload, withheld=withheld, decided_at=now)
@@ -206,7 +206,7 @@ def decline(handoff: Handoff, *, product: Mapping[str, Any], now: datetime) -> H
     """
     The customer goes on without sharing; from now on there is only *product*, nothing personal. Repeating it changes nothing.
     """
-    _still_open(handoff, now)
+    may_go_on(handoff, now)
     if handoff.state is State.DECLINED:
         return handoff
     if handoff.state not in UNDECIDED:
@@ -216,7 +216,7 @@ def decline(handoff: Handoff, *, product: Mapping[str, Any], now: datetime) -> H
 
 def start(handoff: Handoff, *, now: datetime) -> Handoff:
     """The customer is on the way to the recipient; repeating it changes nothing until it is redeemed."""
-    _still_open(handoff, now)
+    may_go_on(handoff, now)
     if handoff.state not in UNDERWAY:
         raise Spent("started without consent", state=handoff.state.value)
     return replace(handoff, state=State.STARTED)
@@ -232,7 +232,7 @@ def redeem(handoff: Handoff, *, recipient: str, now: datetime) -> Handoff:
     """
     if handoff.recipient != recipient:
         raise Spent("handoff is for another recipient", code="handoff.foreign")
-    _still_open(handoff, now)
+    may_go_on(handoff, now)
     if handoff.state is not State.STARTED:
         raise Spent("handoff is not waiting to be redeemed", state=handoff.state.value)
     return replace(handoff, state=State.REDEEMED, redeemed_at=now)
@@ -246,7 +246,7 @@ def may_go_as_guest(handoff: Handoff, *, recipient: str, now: datetime) -> None:
     """
     if handoff.recipient != recipient:
         raise Spent("handoff is for another recipient", code="handoff.foreign")
-    _still_open(handoff, now)
+    may_go_on(handoff, now)
 
 
 def may_read(handoff: Handoff, *, recipient: str) -> None:
@@ -274,7 +274,8 @@ def revoke(handoff: Handoff) -> Handoff:
     return replace(handoff, state=State.REVOKED, payload={})
 
 
-def _still_open(handoff: Handoff, now: datetime) -> None:
+def may_go_on(handoff: Handoff, now: datetime) -> None:
+    """Return if *handoff* is neither over nor taken back. Raises: Gone."""
     if handoff.state is State.REVOKED:
         raise Gone("handoff was revoked")
     if is_expired(handoff, now):

@@ -3,6 +3,7 @@ A journey: one login attempt or one handoff, in one browser, from its beginning 
 
     (authorize) --> Login --> [upstream] --> AskConsent --> Answer            a partner's own login
     (link)  --> Welcome --> Login --> [upstream] --> AskConsent --> Deliver   a handoff
+                                                        (arrive) --> Arrive   ... to a partner without a login of ours
                                   \\-> WrongCustomer        \\-> guest, cancel
 
 `next_step` looks at what is true now (session, handoff, consents) instead of remembering where the customer was, so
@@ -83,7 +84,8 @@ class Journey:
     ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the
     customer is heading, empty for the broker's own pages; then neither ``ask`` (a partner's login, asked at
     ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``notice``: a message key to show on the next page
-    (why the last attempt failed).
+    (why the last attempt failed). ``challenge``: what the recipient's server bound this browser by when the customer arrived
+    there; None before, and for recipients with a login of ours.
     """
 
     id: str
@@ -99,6 +101,7 @@ class Journey:
     attempt: Attempt | None = None
     notice: str | None = None
     ended: Ending | None = None
+    challenge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,14 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrive:
+    """The recipient has no login of ours: name the account the customer arrives with, and let her confirm it."""
+
+    handoff: Handoff
+    challenge: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffOver:
     """
     The handoff cannot go on: ``why`` is ``already``, ``declined``, ``expired`` or ``unavailable``.
@@ -206,6 +217,7 @@ Step = (
     | Answer
     | Refuse
     | Deliver
+    | Arrive
     | HandoffOver
     | Ended
     | Late
@@ -270,9 +282,16 @@ def _handoff_step(
         return over
     wish, release = handoff_wish(handoff, agreement, session, policy)
     if handoff.state in handoffs.UNDERWAY:
+        if journey.challenge is not None and _has_no_login(handoff.recipient, policy):
+            return Arrive(handoff, journey.challenge)
         return Deliver(handoff, agreement, wish, None)
     consent = covering(consents, wish, now)
     return Deliver(handoff, agreement, wish, consent) if consent else AskConsent(wish, release, agreement)
+
+
+def _has_no_login(recipient: str, policy: Policy) -> bool:
+    partner = policy.partner(recipient)
+    return partner is not None and partner.service is not None
 
 
 def handoff_over(handoff: Handoff | None, now: datetime) -> HandoffOver | None:
@@ -378,7 +397,7 @@ def _login_consent(
     if partner is None or login is None or login.consent == "implied":
         return Answer(session, None)
     terms = LoginTerms(
-        ask.partner, login.claims, frozenset(ask.scopes), None, may_stay=partner.oidc.refresh_tokens is not None
+        ask.partner, login.claims, frozenset(ask.scopes), None, may_stay=partner.refresh_tokens is not None
     )
     release = decide_release(terms, session, policy_version=policy.version)
     shared = tuple(name for name in release.given if not name.endswith("_verified"))

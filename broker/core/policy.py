@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic import (
     PrivateAttr,
     StringConstraints,
     Tag,
+    model_validator,
 )
 
 from broker.core.assurance import Assurance
@@ -239,7 +240,8 @@ class Lifetimes(Strict):
     """
     How long things live.
 
-    ``journey``: one login attempt. ``handoff_reference``: the opaque ``login_hint`` towards a partner.
+    ``journey``: one login attempt. ``handoff_reference``: the opaque ``login_hint`` or ``handoff`` towards a partner.
+    ``artifact``: what a partner without OpenID Connect exchanges for its ``handoff_token``.
     """
 
     journey: Duration = timedelta(minutes=30)
@@ -251,6 +253,8 @@ class Lifetimes(Strict):
     pushed_request: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=90)
     handoff_reference: Duration = timedelta(minutes=15)
     guest_reference: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(seconds=60)
+    artifact: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=60)
+    handoff_token: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(minutes=5)
 
 
 class Retention(Strict):
@@ -354,8 +358,8 @@ class ClientAuth(StrEnum):
     PRIVATE_KEY_JWT = "private_key_jwt"
 
 
-class IdTokenAlg(StrEnum):
-    """Signature of ID tokens; RS256 is what libraries assume (OpenID Connect Discovery section 3)."""
+class SigningAlg(StrEnum):
+    """Signature of what the broker gives partners; RS256 is what OpenID Connect libraries assume (Discovery section 3)."""
 
     RS256 = "RS256"
     ES256 = "ES256"
@@ -379,25 +383,54 @@ class RefreshTokens(Strict):
     rotate: bool = True
 
 
-class PartnerOidc(Strict):
+class ClientCredentials(Strict):
+    """How a partner's server is known. ``secret`` or ``jwks_file`` (its public keys), as ``auth`` needs."""
+
+    client_id: ClientId
+    auth: ClientAuth = ClientAuth.SECRET_BASIC
+    secret: SecretRef | None = None
+    jwks_file: str | None = None
+
+
+class PartnerOidc(ClientCredentials):
     """
     A partner as an OpenID Connect client. All addresses are compared exactly.
 
     ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126). ``refresh_tokens``: None for none.
     """
 
-    client_id: ClientId
-    auth: ClientAuth = ClientAuth.SECRET_BASIC
-    secret: SecretRef | None = None
-    jwks_file: str | None = None
     redirect_uris: Annotated[tuple[Uri, ...], Field(min_length=1)]
     post_logout_redirect_uris: tuple[Uri, ...] = ()
     initiate_login_uri: Uri | None = None
     target_link_uri: Uri | None = None
-    id_token_alg: IdTokenAlg = IdTokenAlg.RS256
+    id_token_alg: SigningAlg = SigningAlg.RS256
     require_pkce: bool = True
     require_par: bool = False
     refresh_tokens: RefreshTokens | None = None
+
+
+class TokenEncryption(Strict):
+    """``jwks_file``: public keys of the partner; the first with ``use: enc`` is encrypted to (ECDH-ES, A256GCM)."""
+
+    jwks_file: str
+
+
+class HandoffToken(Strict):
+    """How a handoff token is made for a partner. ``alg``: its signature. ``encrypt``: None, signed only."""
+
+    alg: SigningAlg = SigningAlg.ES256
+    encrypt: TokenEncryption | None = None
+
+
+class PartnerService(ClientCredentials):
+    """
+    A partner without an OpenID Connect client, which customers reach by handoffs only.
+
+    ``arrive_uri``: where customers arrive, compared exactly. ``token``: the handoff token it is given for them.
+    """
+
+    arrive_uri: Uri
+    token: HandoffToken = HandoffToken()
 
 
 LoginClaim = Literal[
@@ -420,7 +453,13 @@ class PartnerLogin(Strict):
 
 
 class Partner(Strict):
-    """A website or service customers are sent to, or come from."""
+    """
+    A website or service customers are sent to, or come from.
+
+    It is reached in one of two ways: ``oidc``, as an OpenID Connect client; ``service``, by a one-time artifact.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["oidc"]}, {"required": ["service"]}]})
 
     names: Texts
     logo: str | None = None
@@ -428,8 +467,32 @@ class Partner(Strict):
     return_uris: tuple[Uri, ...] = ()
     guest_uri: Uri | None = None
     sector: Identifier | None = None
-    oidc: PartnerOidc
+    oidc: PartnerOidc | None = None
+    service: PartnerService | None = None
     login: PartnerLogin | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.oidc is None) is (self.service is None):
+            raise ValueError("must have one of oidc (an OpenID Connect client) and service (none), and not both")
+        return self
+
+    @property
+    def client(self) -> PartnerOidc | PartnerService:
+        """How the partner is reached, and how its server proves itself: the one place that knows there are two ways."""
+        if (client := self.oidc or self.service) is None:
+            raise ValueError("a partner is reached in one of two ways")
+        return client
+
+    @property
+    def login_start(self) -> str | None:
+        """Where a login at the partner begins; None where it has none of ours, or cannot be asked to."""
+        return self.oidc.initiate_login_uri if self.oidc else None
+
+    @property
+    def refresh_tokens(self) -> RefreshTokens | None:
+        """Terms of the refresh tokens it may have, None for none."""
+        return self.oidc.refresh_tokens if self.oidc else None
 
 
 class PayloadType(Strict):
@@ -545,6 +608,7 @@ class Policy(Strict):
     reasons, logs and audit.
     ``fields``: payload type -> its fields in schema order. ``schemas``: payload type -> JSON Schema (parsed).
     ``client_secrets``: partner id -> secret. ``client_jwks``: partner id -> public JWK Set (parsed).
+    ``encryption_keys``: partner id -> public JWK its handoff tokens are encrypted to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -555,6 +619,7 @@ class Policy(Strict):
     schemas: Mapping[str, Mapping[str, Any]]
     client_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
     client_jwks: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    encryption_keys: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
 
     # Thousands of partners are looked up on every request: by index, not by search.
     _partner_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -563,7 +628,7 @@ class Policy(Strict):
     def model_post_init(self, _context: Any, /) -> None:
         """Build the indexes."""
         for name, partner in self.config.partners.items():
-            self._partner_by_client.setdefault(partner.oidc.client_id, name)
+            self._partner_by_client.setdefault(partner.client.client_id, name)
         for each in self.config.agreements:
             if each.enabled:
                 self._agreement_by_edge.setdefault((each.source, each.recipient, each.purpose), each)

@@ -11,8 +11,8 @@ from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 
-from broker.core.policy import ClientAuth, Partner, Policy
-from broker.errors import BadClient
+from broker.core.policy import ClientAuth, Partner, PartnerOidc, PartnerService, Policy
+from broker.errors import BadAsk, BadClient
 from broker.flows.context import Clock
 from broker.flows.tokens import TokenFlow
 from broker.wire.jose import BadToken, KeySet, import_jwks, unverified_client, verify_client_assertion
@@ -29,6 +29,20 @@ class Client:
 
     id: str
     partner: Partner
+
+    @property
+    def oidc(self) -> PartnerOidc:
+        """What it is registered with for OpenID Connect. Raises: BadAsk for a service, which has none of its endpoints."""
+        if self.partner.oidc is None:
+            raise BadAsk("not an OpenID Connect client", oauth_error="unauthorized_client", code="client.service")
+        return self.partner.oidc
+
+    @property
+    def service(self) -> PartnerService:
+        """What it is registered with as a service. Raises: BadAsk for an OpenID Connect client."""
+        if self.partner.service is None:
+            raise BadAsk("not registered as a service", oauth_error="unauthorized_client", code="client.oidc")
+        return self.partner.service
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +75,8 @@ class Clients:
         partner = policy.partner(partner_id) if partner_id else None
         if partner_id is None or partner is None:
             raise BadClient("unknown client", code="client.unknown")
-        if given.method is not partner.oidc.auth:
-            raise BadClient(f"{partner_id} is registered for {partner.oidc.auth.value}", code="client.method")
+        if given.method is not partner.client.auth:
+            raise BadClient(f"{partner_id} is registered for {partner.client.auth.value}", code="client.method")
         if given.method is ClientAuth.PRIVATE_KEY_JWT:
             await self._check_assertion(given, partner_id, policy)
         elif not self._secret_fits(given, partner_id, policy):

@@ -7,8 +7,9 @@ from urllib.parse import urlencode, urlsplit
 
 from broker.core.handoff import UNDECIDED, belongs_to
 from broker.core.journey import Answer, Ask, Deliver, Refuse
-from broker.core.policy import Policy
+from broker.core.policy import PartnerOidc, PartnerService, Policy
 from broker.errors import Denied, Spent
+from broker.flows.artifact import Artifacts
 from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Turn
@@ -16,13 +17,21 @@ from broker.flows.tokens import TokenFlow
 
 
 class PartnerExits:
-    """`broker.web.hub.Partners`, for OpenID Connect partners. Every address comes from the trust config."""
+    """`broker.web.hub.Partners`. Every address comes from the trust config."""
 
-    def __init__(self, policy: Callable[[], Policy], tokens: TokenFlow, consents: Consents, handoffs: Handoffs) -> None:
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        tokens: TokenFlow,
+        consents: Consents,
+        handoffs: Handoffs,
+        artifacts: Artifacts,
+    ) -> None:
         self._policy = policy
         self._tokens = tokens
         self._consents = consents
         self._handoffs = handoffs
+        self._artifacts = artifacts
 
     async def answer(self, turn: Turn) -> str:
         """The authorization response with its code (RFC 6749 section 4.1.2, RFC 9207)."""
@@ -43,17 +52,28 @@ class PartnerExits:
         return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
 
     async def deliver(self, turn: Turn) -> str:
-        """Third-party-initiated login at the recipient (OpenID Connect Core section 4)."""
+        """
+        To the recipient: third-party-initiated login (OpenID Connect Core section 4), or its ``arrive_uri`` with only a handle.
+        """
         if not isinstance(turn.step, Deliver):
             raise Spent("nothing to deliver", code="journey.went_on")
         handoff = await self._consents.deliver(turn)
         partner = self._policy().partner(handoff.recipient)
-        if partner is None or partner.oidc.initiate_login_uri is None:
-            raise Denied("recipient has no initiate_login_uri", code="partner.no_start")
-        query = {"iss": self._policy().issuer, "login_hint": self._handoffs.reference(handoff)}
-        if partner.oidc.target_link_uri is not None:
-            query["target_link_uri"] = partner.oidc.target_link_uri
-        return with_query(partner.oidc.initiate_login_uri, query)
+        match partner.client if partner else None:
+            case PartnerService(arrive_uri=arrive_uri):
+                return with_query(arrive_uri, {"handoff": self._artifacts.handle(turn, handoff)})
+            case PartnerOidc(initiate_login_uri=str(login_start), target_link_uri=target):
+                query = {"iss": self._policy().issuer, "login_hint": self._handoffs.reference(handoff)}
+                return with_query(login_start, query | ({"target_link_uri": target} if target else {}))
+            case _:
+                raise Denied("recipient has no initiate_login_uri", code="partner.no_start")
+
+    async def arrived(self, turn: Turn) -> str:
+        """The recipient's ``arrive_uri`` with a one-time artifact."""
+        partner = self._policy().partner(turn.journey.partner)
+        if partner is None or partner.service is None:
+            raise Denied("recipient is no service", code="partner.no_start")
+        return with_query(partner.service.arrive_uri, {"artifact": await self._artifacts.issue(turn)})
 
     async def guest(self, turn: Turn) -> str:
         """
@@ -95,8 +115,8 @@ class PartnerExits:
         known = self._policy().partner(partner)
         if known is None:
             return None
-        if known.login is not None and known.oidc.initiate_login_uri is not None:
-            return with_query(known.oidc.initiate_login_uri, {"iss": self._policy().issuer})
+        if known.login is not None and known.login_start is not None:
+            return with_query(known.login_start, {"iss": self._policy().issuer})
         return known.home_uri
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from broker.core.arrival import Arrival
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Journey
@@ -90,6 +91,7 @@ class Shelves:
     handoffs: Shelf[Handoff]
     grants: Shelf[Grant]
     pushed: Shelf[PushedRequest]
+    arrivals: Shelf[Arrival]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -100,6 +102,7 @@ class Shelves:
             Shelf("handoff", Handoff, sealer),
             Shelf("grant", Grant, sealer),
             Shelf("pushed", PushedRequest, sealer),
+            Shelf("arrival", Arrival, sealer),
         )
 
 

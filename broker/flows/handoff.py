@@ -152,7 +152,7 @@ class Handoffs:
         """
         now = self._c.now()
         bound = core.bind(held.value, session)
-        release = self._release(bound, session, frozenset(consent.granted))
+        release = self.release(bound, session, frozenset(consent.granted))
         agreed = core.agree(bound, consent=consent.id, payload=release.nested(), withheld=release.withheld, now=now)
         started = core.start(agreed, now=now)
         if not await self._swap(held, started, now):
@@ -262,6 +262,8 @@ class Handoffs:
 
     async def acknowledge(self, handoff: str, *, recipient: str, result: Result, reference: str | None) -> Handoff:
         """The recipient says what it did. Raises: as `core.acknowledge`."""
+        if not is_id(handoff):
+            raise Spent("not the id of a handoff", code="handoff.foreign")
         changed = await self._change(
             handoff,
             lambda old, _: core.acknowledge(old, recipient=recipient, result=result, reference=reference),
@@ -325,12 +327,18 @@ class Handoffs:
         terms = GuestTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload)
         return decide_release(terms, None, policy_version=policy.version)
 
-    def _release(self, handoff: Handoff, session: Session, agreed: frozenset[str]) -> Release:
+    def release(self, handoff: Handoff, session: Session, agreed: frozenset[str] | None) -> Release:
+        """
+        What its recipient gets of *handoff*, and may be told of the login. Raises: Denied when the agreement was ended.
+
+        Args:
+            agreed: names of the fields the customer kept; None for those that are left of the payload.
+        """
         policy = self._c.policy()
         agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is None:
             raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
-        terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload, agreed)
+        terms = HandoffTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload, agreed)
         return decide_release(terms, session, policy_version=policy.version)
 
     async def _customer(self, offer: Offer) -> str | None:

@@ -5,15 +5,13 @@ Both are sealed: they carry the ids of their grant, consent and handoff, so that
 needs. A grant lives in the state store; when it is gone its tokens are worth nothing.
 """
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from broker.core import refresh as refreshing
+from broker.core.challenge import fits
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Ask, Ending
@@ -299,7 +297,7 @@ class TokenFlow:
             wrong = "redirect_uri differs from the request"
         elif grant.code_challenge is None and code_verifier is not None:
             wrong = "verifier without challenge"
-        elif grant.code_challenge is not None and not _fits(grant.code_challenge, code_verifier):
+        elif grant.code_challenge is not None and not fits(grant.code_challenge, code_verifier):
             wrong = "code_verifier does not fit"
         if wrong is not None:
             await self._c.state.run(self._c.shelves.grants.drop(grant_id))
@@ -371,7 +369,7 @@ def _release(ask: Ask, session: Session, handoff: Handoff | None, consent: Conse
             login.claims,
             frozenset(ask.scopes),
             agreed,
-            may_stay=partner.oidc.refresh_tokens is not None,
+            may_stay=partner.refresh_tokens is not None,
         ),
         session,
         policy_version=policy.version,
@@ -381,7 +379,7 @@ def _release(ask: Ask, session: Session, handoff: Handoff | None, consent: Conse
 def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Family | None:
     """Refresh tokens where the customer (or the agreement) lets the partner stay; never for a handoff."""
     known = policy.partner(partner)
-    terms = known.oidc.refresh_tokens if known else None
+    terms = known.refresh_tokens if known else None
     if terms is None or not release.is_offline:
         return None
     return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=terms.rotate)
@@ -414,11 +412,3 @@ def _handoff_claim(handoff: Handoff) -> dict[str, str]:
         "created_at": handoff.created_at.isoformat(timespec="seconds"),
         "expires_at": handoff.expires_at.isoformat(timespec="seconds"),
     }
-
-
-def _fits(challenge: str, verifier: str | None) -> bool:
-    """PKCE S256 (RFC 7636 section 4.6)."""
-    if verifier is None or not 43 <= len(verifier) <= 128 or not verifier.isascii():
-        return False
-    digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    return hmac.compare_digest(digest, challenge)

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from broker.pages.catalogue import Catalogue, load_catalogues
 from broker.pages.static import StaticFiles
 from broker.pages.views import (
+    ArrivePage,
     Cell,
     ChoosePage,
     ConsentPage,
@@ -82,6 +83,7 @@ _KINDS: Mapping[type, _Kind] = {
     ChoosePage: _Kind("choose.html"),
     WelcomePage: _Kind("welcome.html"),
     WrongCustomerPage: _Kind("wrong_customer.html"),
+    ArrivePage: _Kind("arrive.html"),
     WaitPage: _Kind("wait.html", script="wait.js", polls=True),
     ConsentPage: _Kind("consent.html", script="consent.js"),
     SharedPage: _Kind("shared.html"),

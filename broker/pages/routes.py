@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.journey import (
+    Arrive,
     AskConsent,
     Deliver,
     Ended,
@@ -38,6 +39,7 @@ from broker.pages.render import Pages
 from broker.pages.show import Show
 from broker.pages.views import (
     Action,
+    ArrivePage,
     ChoosePage,
     Form,
     HandoffStatus,
@@ -50,13 +52,14 @@ from broker.pages.views import (
     Way,
     WelcomePage,
     WrongCustomerPage,
+    mask_address,
     mask_name,
 )
 from broker.web import csrf, params
 from broker.web.hub import Hub, Partners, Upstreams, with_cookies
 from broker.web.visitor import visitor_of
 
-_FORMS = ("welcome", "choose", "wait", "consent")
+_FORMS = ("welcome", "choose", "wait", "consent", "arrive")
 
 _REASONS: Mapping[str, Reason] = {
     "no_session": Reason.CONTINUE,
@@ -114,6 +117,7 @@ class JourneyPages:
             Route("/j/{journey}/choose", self.choose, methods=["POST"]),
             Route("/j/{journey}/wait", self.wait, methods=["POST"]),
             Route("/j/{journey}/consent", self.consent, methods=["POST"]),
+            Route("/j/{journey}/arrive", self.arrive, methods=["POST"]),
             *(Route(f"/j/{{journey}}/{form}", self.form_again, methods=["GET"]) for form in _FORMS),
         ]
 
@@ -176,10 +180,7 @@ class JourneyPages:
             case "continue":
                 turn = await self._logins.welcome(journey, visitor)
             case "not_me" | "switch":
-                turn = await self._logins.switch_customer(journey, visitor)
-                response = await self._hub.go(request, visitor, turn, self._policy())
-                response.delete_cookie("__Host-stafett-session", path="/", secure=True, httponly=True)
-                return response
+                return await self._switch(request, posted)
             case "guest":
                 return await self._as_guest(request, posted)
             case "back":
@@ -221,6 +222,26 @@ class JourneyPages:
             case _:
                 raise BadAsk("unknown answer", code="form.answer")
 
+    async def arrive(self, request: Request) -> Response:
+        """
+        The account she arrives with at a recipient that has no login of ours: hers?
+
+        security: the answer counts for the challenge its page was shown for, and no other (login CSRF).
+        """
+        posted = await self._posted(request)
+        match posted.fields.get("answer"):
+            case "continue":
+                step = posted.turn.step
+                if not isinstance(step, Arrive) or posted.fields.get("challenge") != step.challenge:
+                    return RedirectResponse(f"/j/{posted.turn.journey.id}", status_code=303)
+                return self._hub.leave_for(request, posted.visitor, await self._partners.arrived(posted.turn))
+            case "not_me":
+                return await self._switch(request, posted)
+            case "back":
+                return await self._leave(request, posted)
+            case _:
+                raise BadAsk("unknown answer", code="form.answer")
+
     async def guest_again(self, request: Request) -> Response:
         """A customer who said no comes back to the link: still welcome at the recipient, as a guest."""
         visitor = self._visitor(request)
@@ -228,6 +249,13 @@ class JourneyPages:
         if not (isinstance(turn.step, HandoffOver) and turn.step.why == "declined"):
             return await self._respond(request, visitor, turn)
         return self._hub.leave_for(request, visitor, await self._partners.guest(turn))
+
+    async def _switch(self, request: Request, posted: Posted) -> Response:
+        """Somebody else sits here: log this one out of the browser, and ask who it is."""
+        turn = await self._logins.switch_customer(posted.turn.journey.id, posted.visitor)
+        response = await self._hub.go(request, posted.visitor, turn, self._policy())
+        response.delete_cookie("__Host-stafett-session", path="/", secure=True, httponly=True)
+        return response
 
     async def _share(self, request: Request, posted: Posted) -> Response:
         try:
@@ -271,7 +299,7 @@ class JourneyPages:
                 return RedirectResponse(self._partners.start_again(turn.journey.partner) or "/", status_code=303)
             case HandoffOver(why="already"):
                 return self._already(turn.journey.partner)
-            case Welcome() | Login() | WrongCustomer() | AskConsent() | HandoffOver():
+            case Welcome() | Login() | WrongCustomer() | AskConsent() | Arrive() | HandoffOver():
                 view = self._view(turn)
             case Wait():
                 seen = self._upstreams.waiting(turn)
@@ -322,6 +350,14 @@ class JourneyPages:
             case AskConsent() if turn.session is not None:
                 offered = turn.handoff.value if turn.handoff else None
                 return show.consent(step, offered, turn.session.value, self._form(turn, "consent"), self._logins.now())
+            case Arrive(handoff=handoff, challenge=challenge):
+                return ArrivePage(
+                    form=self._form(turn, "arrive"),
+                    challenge=challenge,
+                    source=show.party(handoff.source),
+                    recipient=show.party(handoff.recipient),
+                    customer=self._masked(turn),
+                )
             case HandoffOver():
                 return self._over_page(turn, step, show)
             case _:
@@ -399,8 +435,12 @@ class JourneyPages:
         return Show(self._policy(), self._logos, self._pages.words(language), language)
 
     def _masked(self, turn: Turn) -> str | None:
-        name = turn.session.value.profile.name if turn.session else None
-        return mask_name(name) if name else None
+        if turn.session is None:
+            return None
+        profile = turn.session.value.profile
+        if profile.name:
+            return mask_name(profile.name)
+        return mask_address(profile.email) if profile.email else None
 
     def _has_guest_page(self, recipient: str) -> bool:
         partner = self._policy().partner(recipient)
@@ -420,7 +460,7 @@ class JourneyPages:
 def _may_turn_guest(step: Step) -> bool:
     """Whether going on without sharing is an answer to *step*; an expired, ended or decided journey is shown as it stands."""
     match step:
-        case Late() | Ended() | Deliver():
+        case Late() | Ended() | Deliver() | Arrive():
             return False
         case HandoffOver():
             return step.why == "declined"

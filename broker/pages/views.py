@@ -133,6 +133,21 @@ class WrongCustomerPage:
     may_continue_as_guest: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class ArrivePage:
+    """
+    Which account the customer arrives with, at a recipient that has no login of ours; she has consented before.
+
+    Posts ``challenge`` and ``answer`` = ``continue``, ``not_me`` or ``back``. ``customer``: masked (`mask_name`).
+    """
+
+    form: Form
+    challenge: str
+    source: Party
+    recipient: Party
+    customer: str | None = None
+
+
 class Phase(StrEnum):
     """The pictures of the waiting page, as `core.waiting.Poll.phase` names them."""
 
@@ -409,6 +424,7 @@ Page = (
     ChoosePage
     | WelcomePage
     | WrongCustomerPage
+    | ArrivePage
     | WaitPage
     | ConsentPage
     | SharedPage
@@ -432,3 +448,9 @@ def mask_name(name: str) -> str:
     words = name.split()
     ends = words[:1] + words[1:][-1:]
     return "\u00a0".join(f"{word[0]}•••" for word in ends)
+
+
+def mask_address(address: str) -> str:
+    """An e-mail *address* so that its owner knows it: ``maja@example.com`` -> ``m•••@example.com``."""
+    name, _, host = address.rpartition("@")
+    return f"{name[:1]}•••@{host}"

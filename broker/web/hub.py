@@ -62,6 +62,10 @@ class Partners(Protocol):
         """Start the handoff at the recipient (step `Deliver`)."""
         ...
 
+    async def arrived(self, turn: Turn) -> str:
+        """The customer confirmed the account she arrives at the recipient with (step `Arrive`)."""
+        ...
+
     async def guest(self, turn: Turn) -> str:
         """The customer goes on without sharing: the recipient's guest page."""
         ...

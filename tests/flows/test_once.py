@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from broker.stores.ports import StateStore
 from broker.stores.redis import RedisState
+from tests.downstream.service import Services, open_services
 from tests.stage import Answer, Browser, Stage, open_stage
 
 MANY = 50
@@ -21,6 +22,16 @@ async def stored(request: pytest.FixtureRequest, stage_folder: Path) -> AsyncIte
     if request.param != "memory":
         store = RedisState(request.getfixturevalue(f"{request.param}_url"))
     async with open_stage(stage_folder, state=store) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(params=["memory", "redis", "valkey"])
+async def housed(request: pytest.FixtureRequest, prepared_stage: Path) -> AsyncIterator[Services]:
+    """A stage with partners that have no OpenID Connect client, on each store."""
+    store: StateStore | None = None
+    if request.param != "memory":
+        store = RedisState(request.getfixturevalue(f"{request.param}_url"))
+    async with open_services(prepared_stage, state=store) as opened:
         yield opened
 
 
@@ -64,6 +75,23 @@ async def test_one_handoff_is_redeemed_once_by_many_codes(stored: Stage) -> None
     won = next(answer for answer in answers if answer.status == 200).json
     handoff = won["authorization_details"][0]["handoff"]
     assert (await stored.garage.read(handoff, won["access_token"])).status == 200
+
+
+async def test_one_artifact_is_redeemed_once(housed: Services) -> None:
+    """Handoffs without an OpenID Connect client: exactly one token, all others 400 invalid_grant."""
+    artifact = await housed.depot.artifact()
+    answers = await asyncio.gather(*(housed.depot.redeem(artifact) for _ in range(MANY)))
+    assert sorted(answer.status for answer in answers) == [200] + [400] * (MANY - 1)
+    assert {answer.json["error"] for answer in answers if answer.status == 400} == {"invalid_grant"}
+
+
+async def test_one_handoff_is_redeemed_once_by_many_artifacts(housed: Services) -> None:
+    """Fifty tabs confirmed: one of them brings the data, one transfer is on record."""
+    browser, sent = await housed.depot.customer()
+    artifacts = [await housed.depot.confirmed(browser, sent) for _ in range(MANY)]
+    assert len(set(artifacts)) == MANY
+    answers = await asyncio.gather(*(housed.depot.redeem(artifact) for artifact in artifacts))
+    assert sorted(answer.status for answer in answers) == [200] + [400] * (MANY - 1)
 
 
 async def test_one_consent_comes_of_fifty_clicks(stored: Stage) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from broker.pages.views import (
     Action,
+    ArrivePage,
     ChoosePage,
     ConsentField,
     ConsentPage,
@@ -98,6 +99,8 @@ def _arriving(said: Callable[[str], str], form: Form, shop: Party, garage: Party
     return {
         "welcome": WelcomePage(form, shop, garage, said("Tyres for fitting"), customer),
         "welcome-plain": WelcomePage(form, shop, garage, may_continue_as_guest=False),
+        "arrive": ArrivePage(form, said("challenge"), shop, garage, customer),
+        "arrive-plain": ArrivePage(form, said("challenge"), shop, garage),
         "wrong-customer": WrongCustomerPage(form, shop, garage, customer),
         "wrong-customer-plain": WrongCustomerPage(form, shop, garage, may_continue_as_guest=False),
     }

@@ -11,8 +11,8 @@ from starlette.routing import Route
 from broker.core.handoff import Handoff, Result
 from broker.downstream.bearer import bearer_endpoint
 from broker.downstream.clients import Clients
-from broker.downstream.replies import json_reply, partner_endpoint
-from broker.errors import BadAsk
+from broker.downstream.replies import body_of, json_reply, note_refusal, partner_endpoint
+from broker.errors import BadAsk, Gone, Spent
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.tokens import TokenFlow
 from broker.wire.schema import read_object
@@ -34,14 +34,34 @@ class RedeemApi:
         reading = await self._tokens.read_handoff(token, request.path_params["id"])
         return json_reply(_shown(reading) | {"state": reading.handoff.state.value})
 
+    async def acknowledge(self, request: Request) -> Response:
+        """The recipient says what it did, by its access token or as itself; repeating it is harmless."""
+        if _proves_client(request):
+            return await self._acknowledge_as_client(request)
+        return await self._acknowledge_by_token(request)
+
     @bearer_endpoint
-    async def acknowledge(self, request: Request, token: str) -> Response:
-        """The recipient says what it did; repeating it is harmless."""
-        handoff_id = request.path_params["id"]
-        body = read_object(await request.body())
-        result, reference = _acknowledgement(body)
-        recipient = await self._tokens.may_write_handoff(token, handoff_id)
-        handoff = await self._handoffs.acknowledge(handoff_id, recipient=recipient, result=result, reference=reference)
+    async def _acknowledge_by_token(self, request: Request, token: str) -> Response:
+        recipient = await self._tokens.may_write_handoff(token, request.path_params["id"])
+        return await self._acknowledged(request, recipient)
+
+    @partner_endpoint
+    async def _acknowledge_as_client(self, request: Request) -> Response:
+        client = await self._clients.authenticate(request, {})
+        try:
+            return await self._acknowledged(request, client.id)
+        except (Spent, Gone) as error:
+            # security: one that never was and somebody else's look alike
+            is_hers = isinstance(error, Gone) and error.code == Gone.default_code
+            code, status = ("gone", 410) if is_hers else ("not_found", 404)
+            note_refusal(error, status)
+            return json_reply(body_of(code, "withdrawn" if is_hers else "no such handoff of this client"), status)
+
+    async def _acknowledged(self, request: Request, recipient: str) -> Response:
+        result, reference = _acknowledgement(read_object(await request.body()))
+        handoff = await self._handoffs.acknowledge(
+            request.path_params["id"], recipient=recipient, result=result, reference=reference
+        )
         return json_reply({"id": handoff.id, "state": handoff.state.value})
 
     @partner_endpoint
@@ -76,6 +96,12 @@ def _shown(reading: Reading) -> dict[str, Any]:
         "claims": reading.claims,
         "withheld": list(reading.withheld),
     }
+
+
+def _proves_client(request: Request) -> bool:
+    """Whether the caller is named by client authentication: Basic, or an assertion, which unlike our tokens has dots."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "basic" or (scheme.lower() == "bearer" and value.count(".") == 2)
 
 
 def _acknowledgement(body: dict[str, Any]) -> tuple[Result, str | None]:

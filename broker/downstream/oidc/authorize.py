@@ -5,7 +5,6 @@ First the client and its redirect URI are proven; until then nothing is ever red
 at the redirect URI, with ``state`` and ``iss`` (RFC 9207).
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
@@ -14,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.challenge import is_challenge
 from broker.core.journey import Ask
 from broker.core.naming import name_of
-from broker.core.policy import Partner, Policy
+from broker.core.policy import PartnerOidc, Policy
 from broker.downstream.clients import CLIENT_AUTHENTICATION, Clients
 from broker.downstream.partners import authorization_response
 from broker.downstream.replies import json_reply, note_refusal, oauth_error, partner_endpoint
@@ -29,7 +29,6 @@ from broker.web.hub import Hub
 from broker.web.visitor import visitor_of
 from broker.wire.jose import BadToken, Keyring
 
-_CHALLENGE = re.compile(r"^[A-Za-z0-9_-]{43}\Z")
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _MAX_STATE = 4096
 _MAX_NONCE = 1024
@@ -40,7 +39,7 @@ class Proven:
     """Client and redirect URI fit together: errors may be sent there."""
 
     partner_id: str
-    partner: Partner
+    oidc: PartnerOidc
     redirect_uri: str
     state: str | None
 
@@ -77,7 +76,7 @@ class Authorize:
         languages = policy.broker.languages
         visitor = visitor_of(request, languages=languages, default=policy.broker.default_language)
         try:
-            check_pushed(proven.partner, pushed)
+            check_pushed(proven.oidc, pushed)
             ask = replace(self._ask(asked, proven, policy), pushed=pushed)
             turn = await self._logins.begin(ask, visitor)
             return await self._hub.go(request, visitor, turn, policy)
@@ -108,7 +107,7 @@ class Authorize:
         form = dict(await web_params.form(request))
         client = await self._clients.authenticate(request, form)
         asked = {name: value for name, value in form.items() if name not in CLIENT_AUTHENTICATION}
-        asked["client_id"] = client.partner.oidc.client_id
+        asked["client_id"] = client.oidc.client_id
         policy = self._policy()
         self._ask(asked, prove(asked, policy), policy)
         reference, lifetime_s = await self._tokens.push(client.id, asked)
@@ -146,7 +145,7 @@ class Authorize:
             state=proven.state,
             nonce=checked_nonce(asked),
             scopes=checked_scopes(asked),
-            code_challenge=checked_challenge(asked, proven.partner),
+            code_challenge=checked_challenge(asked, proven.oidc),
             prompt=checked_prompt(asked),
             max_age_s=checked_max_age(asked),
             acr_values=tuple(asked.get("acr_values", "").split()[:20]),
@@ -163,7 +162,7 @@ class Authorize:
             claims = self._keyring.id_token_hint(hint, issuer=policy.issuer)
         except BadToken as error:
             raise BadAsk(f"id_token_hint: {error}", code="authorize.id_token_hint") from error
-        if claims.get("aud") != proven.partner.oidc.client_id:
+        if claims.get("aud") != proven.oidc.client_id:
             raise BadAsk("id_token_hint was issued to another client", code="authorize.id_token_hint")
         return str(claims["sub"])
 
@@ -183,7 +182,7 @@ def prove(asked: Mapping[str, str], policy: Policy) -> Proven:
     client_id = asked.get("client_id")
     partner_id = policy.partner_of_client(client_id) if client_id else None
     partner = policy.partner(partner_id) if partner_id else None
-    if partner_id is None or partner is None:
+    if partner_id is None or partner is None or partner.oidc is None:
         raise BadAsk("client_id is missing or unknown", code="authorize.client")
     redirect_uri = asked.get("redirect_uri")
     if redirect_uri is None or redirect_uri not in partner.oidc.redirect_uris:
@@ -191,12 +190,12 @@ def prove(asked: Mapping[str, str], policy: Policy) -> Proven:
     state = asked.get("state")
     if state is not None and len(state) > _MAX_STATE:
         raise BadAsk("state is too long", code="authorize.state", partner=partner_id)
-    return Proven(partner_id, partner, redirect_uri, state)
+    return Proven(partner_id, partner.oidc, redirect_uri, state)
 
 
-def check_pushed(partner: Partner, pushed: str | None) -> None:
+def check_pushed(oidc: PartnerOidc, pushed: str | None) -> None:
     """Where the partner's config demands it, only pushed requests."""
-    if partner.oidc.require_par and pushed is None:
+    if oidc.require_par and pushed is None:
         raise BadAsk("this client must push its authorization requests (RFC 9126)", code="authorize.par")
 
 
@@ -236,16 +235,16 @@ def checked_scopes(asked: Mapping[str, str]) -> tuple[str, ...]:
     return scopes
 
 
-def checked_challenge(asked: Mapping[str, str], partner: Partner) -> str | None:
+def checked_challenge(asked: Mapping[str, str], oidc: PartnerOidc) -> str | None:
     """PKCE with S256 (RFC 7636); without it only where the partner's config says so."""
     challenge = asked.get("code_challenge")
     if challenge is None:
-        if partner.oidc.require_pkce or "code_challenge_method" in asked:
+        if oidc.require_pkce or "code_challenge_method" in asked:
             raise BadAsk("code_challenge is missing", code="authorize.pkce")
         return None
     if asked.get("code_challenge_method") != "S256":
         raise BadAsk("code_challenge_method must be S256", code="authorize.pkce")
-    if not _CHALLENGE.match(challenge):
+    if not is_challenge(challenge):
         raise BadAsk("code_challenge is malformed", code="authorize.pkce")
     return challenge
 

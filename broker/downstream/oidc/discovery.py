@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.core.assurance import acr_values
-from broker.core.policy import ClientAuth, IdTokenAlg, Policy
+from broker.core.policy import ClientAuth, Policy, SigningAlg
 from broker.core.release import OFFLINE, SCOPE_OF_CLAIM
 from broker.wire.jose import Keyring
 
@@ -36,7 +36,7 @@ def document(policy: Policy) -> dict[str, Any]:
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": [alg.value for alg in IdTokenAlg],
+        "id_token_signing_alg_values_supported": [alg.value for alg in SigningAlg],
         "token_endpoint_auth_methods_supported": [method.value for method in ClientAuth],
         "token_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGS,
         "code_challenge_methods_supported": ["S256"],

@@ -82,7 +82,7 @@ class Logout:
         client_id = claims.get("aud")
         partner_id = policy.partner_of_client(client_id) if isinstance(client_id, str) else None
         partner = policy.partner(partner_id) if partner_id else None
-        if partner is None or asked.get("client_id", client_id) != client_id:
+        if partner is None or partner.oidc is None or asked.get("client_id", client_id) != client_id:
             raise BadAsk("id_token_hint is not of this client", code="logout.client")
         target = asked.get("post_logout_redirect_uri")
         if target is not None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker.core.policy import Policy
+from broker.core.policy import PartnerOidc, Policy
 from broker.downstream.clients import Client, Clients
 from broker.downstream.replies import json_reply, partner_endpoint
 from broker.errors import BadAsk
@@ -37,11 +37,12 @@ class Token:
         """Exchange a code."""
         form = await params.form(request)
         client = await self._clients.authenticate(request, form)
+        oidc = client.oidc
         match form.get("grant_type"):
             case "authorization_code":
-                return json_reply(self._answer(await self._code(form, client), client))
+                return json_reply(self._answer(await self._code(form, client), oidc))
             case "refresh_token":
-                return json_reply(self._answer(await self._refresh(form, client), client, is_refresh=True))
+                return json_reply(self._answer(await self._refresh(form, client), oidc, is_refresh=True))
             case _:
                 raise BadAsk(
                     "grant_type must be authorization_code or refresh_token", oauth_error="unsupported_grant_type"
@@ -70,10 +71,10 @@ class Token:
             form["refresh_token"], partner=client.id, scopes=form.get("scope", "").split()
         )
 
-    def _answer(self, redeemed: Redeemed, client: Client, *, is_refresh: bool = False) -> dict[str, Any]:
+    def _answer(self, redeemed: Redeemed, oidc: PartnerOidc, *, is_refresh: bool = False) -> dict[str, Any]:
         policy, grant = self._policy(), redeemed.grant
         claims = id_token_claims(
-            grant, policy=policy, client_id=client.partner.oidc.client_id, now_s=int(self._clock().timestamp())
+            grant, policy=policy, client_id=oidc.client_id, now_s=int(self._clock().timestamp())
         )
         claims["at_hash"] = at_hash(redeemed.access_token)
         if is_refresh:
@@ -83,7 +84,7 @@ class Token:
             "token_type": "Bearer",
             "expires_in": redeemed.expires_in,
             "scope": " ".join(grant.scopes),
-            "id_token": self._keyring.sign(claims, alg=client.partner.oidc.id_token_alg.value),
+            "id_token": self._keyring.sign(claims, alg=oidc.id_token_alg.value),
         }
         if redeemed.refresh_token is not None:
             answer["refresh_token"] = redeemed.refresh_token
