@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 
@@ -15,6 +16,9 @@ from broker.errors import ConfigError
 from broker.observe.logging import log
 
 _BACKLOG = 2048
+
+_MAX_HEAD = 64 * 1024
+"""What a request may send besides its body: request line, headers, trailers, chunk sizes."""
 
 
 def run(config: Path | None) -> None:
@@ -87,53 +91,54 @@ class _Beside(uvicorn.Server):
         yield
 
 
-@contextlib.asynccontextmanager
-async def metrics_served(broker: Broker, loaded: Loaded) -> AsyncIterator[None]:
-    """
-    The metrics on their own address as long as the block runs; nothing when there are none.
-
-    Raises: ConfigError when the address cannot be used.
-    """
-    if broker.metrics is None:
-        yield
-        return
-    listen = loaded.policy.broker.telemetry.metrics.listen
-    config = uvicorn.Config(
-        broker.metrics, access_log=False, log_config=None, proxy_headers=False, server_header=False, lifespan="off"
-    )
-    beside = _Beside(config)
-    with contextlib.closing(bind(listen.host, listen.port, "broker.telemetry.metrics.listen.port")) as listening:
-        task = asyncio.create_task(beside.serve(sockets=[listening]), name="metrics")
-        try:
-            yield
-        finally:
-            beside.should_exit = True
-            await task
-
-
-class _Beside(uvicorn.Server):
-    """uvicorn beside another one, whose business the signals are."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """None are captured."""
-        yield
-
-
 def server(broker: Broker) -> uvicorn.Server:
     """uvicorn as the broker wants it: our own log line and proxy handling, no server header."""
     config = uvicorn.Config(
         broker.app,
         access_log=False,
         log_config=None,
+        http=_protocol(),
         proxy_headers=False,
         server_header=False,
         lifespan="on",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=16 * 1024,
+        h11_max_incomplete_event_size=_MAX_HEAD,
     )
     return uvicorn.Server(config)
+
+
+def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
+    """
+    How HTTP is read: by httptools where it is installed (uvicorn's ``standard`` extra), with a bound on the head.
+
+    security: httptools has none, so that one connection that never ends its headers could take all memory.
+    """
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        return "h11"
+
+    class Bounded(HttpToolsProtocol):
+        """Hangs up when a request sends more than `_MAX_HEAD` besides its body."""
+
+        beside_body = 0
+
+        def on_message_begin(self) -> None:
+            self.beside_body = 0
+            super().on_message_begin()
+
+        def on_body(self, body: bytes) -> None:
+            self.beside_body -= len(body)
+            super().on_body(body)
+
+        def data_received(self, data: bytes) -> None:
+            self.beside_body = max(0, self.beside_body) + len(data)
+            super().data_received(data)
+            if self.beside_body > _MAX_HEAD and not self.transport.is_closing():
+                self.transport.close()
+
+    return Bounded
 
 
 def bind(host: str, port: int, key: str) -> socket.socket:

@@ -5,8 +5,23 @@ Names under which secrets are remembered.
 import base64
 import hashlib
 import re
+from ipaddress import ip_address, ip_network
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def neighbourhood(address: str) -> str:
+    """
+    Whom an address is counted with: an IPv6 address stands for its /64, all of which one customer or attacker has.
+    """
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if known.version == 4:
+        return address
+    mapped = known.ipv4_mapped
+    return str(mapped or ip_network((known.packed[:8] + bytes(8), 64)))
 
 
 def is_id(text: str) -> bool:

@@ -29,7 +29,7 @@ from broker.core.journey import (
     next_step,
     redeemable,
 )
-from broker.core.naming import is_id, name_of
+from broker.core.naming import is_id, name_of, neighbourhood
 from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness
 from broker.errors import (
     BadAsk,
@@ -56,6 +56,9 @@ _BUSY = timedelta(seconds=15)
 
 _JOURNEYS_PER_MINUTE = 300
 """Per network address; wide, since offices and mobile carriers share addresses."""
+
+_OPENED_PER_MINUTE = 300
+"""Logins at providers, per network address: each may cost, and a provider's own limit counts for all customers."""
 
 _TRIES = 5
 
@@ -180,7 +183,7 @@ class Logins:
         The customer chose *upstream*.
 
         Raises:
-            BadAsk: it may not serve this journey. Expired, WrongBrowser.
+            BadAsk: it may not serve this journey. Expired, WrongBrowser. TooMany.
         """
         turn, held = await self.load(journey, visitor, ignore_attempt=True)
         step = turn.step
@@ -190,6 +193,7 @@ class Logins:
             raise Spent("no login is due on this journey", step=type(step).__name__)
         if upstream not in {choice.upstream for choice in step.choices.may}:
             raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=upstream[:63])
+        await self._may_open(visitor)
         ask = turn.journey.ask
         fresh = step.reason in {"login_asked", "too_old"}
         token = f"{turn.journey.id}.{self._c.tokens.random()}"
@@ -219,9 +223,7 @@ class Logins:
         journey_id, dot, _ = token.partition(".")
         if not dot or not is_id(journey_id) or len(token) > 200:
             raise Spent("callback state is not one of ours")
-        # Per browser: a link scanner, or whoever else got hold of the state, must not use it up for the customer.
-        used: Op = PutNew(f"used:{name_of(f'{visitor.browser} {token}')}", b"1", JOURNEY_KEPT_S)
-        raw, first = await self._c.state.run(self._c.shelves.journeys.get(journey_id), used)
+        (raw,) = await self._c.state.run(self._c.shelves.journeys.get(journey_id))
         held = self._c.shelves.journeys.read(journey_id, raw)
         if held is None:
             raise Expired("callback for a journey that is gone")
@@ -230,21 +232,30 @@ class Logins:
         attempt = journey.attempt
         if journey.ended is not None or attempt is None:
             raise Spent("callback for a journey that went on", code="journey.went_on")
-        if not first or attempt.token != token:
-            raise Spent("callback state was used before or replaced", code="callback.replayed")
+        if attempt.token != token:
+            raise Spent("callback state was replaced", code="callback.replayed")
         if attempt.upstream != upstream:
             # security: mix-up defence, RFC 9700 section 4.4: an answer of one provider at another's address
             raise Spent("callback at another upstream's address", code="callback.mixed_up")
         if self._c.now() >= journey.expires_at:
             raise Expired("journey expired at the provider", partner=journey.partner)
+        # security: last, so that only the customer's own browser uses it up, and nobody fills the store with inventions.
+        (first,) = await self._c.state.run(PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S))
+        if not first:
+            raise Spent("callback state was used before", code="callback.replayed")
         return journey, attempt.state
 
-    async def lease(self, journey: str, visitor: Visitor) -> tuple[Journey, bytes] | None:
+    async def lease(self, journey: str, visitor: Visitor, *, pressed: bool = False) -> tuple[Journey, bytes] | None:
         """
         The right to ask the provider about the running attempt: one worker at a time.
 
+        Args:
+            pressed: a button was, which may open a login at the provider.
         Returns: journey and connector state for the one, None for all others.
+        Raises: as `load`; TooMany.
         """
+        if pressed:
+            await self._may_open(visitor)
         now = self._c.now()
         turn, held = await self.load(journey, visitor)
         attempt = turn.journey.attempt
@@ -390,11 +401,20 @@ class Logins:
     async def _store_new(self, turn: Turn, visitor: Visitor) -> Turn:
         browser = visitor.browser or self._c.tokens.random()
         journey = replace(turn.journey, browser=name_of(browser))
-        limit = Count(f"rate:journeys:{self._c.lookup.digest('address', visitor.address)[:32]}", 60)
+        limit = self._counted("journeys", visitor)
         _, count = await self._c.state.run(self._c.shelves.journeys.put_new(journey.id, journey, JOURNEY_KEPT_S), limit)
         if count > _JOURNEYS_PER_MINUTE:
             raise TooMany("journeys per address", retry_after_s=60, code="rate.journeys")
         return replace(turn, journey=journey, browser=browser)
+
+    def _counted(self, what: str, visitor: Visitor) -> Count:
+        address = self._c.lookup.digest("address", neighbourhood(visitor.address))
+        return Count(f"rate:{what}:{address[:32]}", 60)
+
+    async def _may_open(self, visitor: Visitor) -> None:
+        (count,) = await self._c.state.run(self._counted("opened", visitor))
+        if count > _OPENED_PER_MINUTE:
+            raise TooMany("logins opened per address", retry_after_s=60, code="rate.opened")
 
     async def load(self, journey: str, visitor: Visitor, *, ignore_attempt: bool = False) -> tuple[Turn, Held[Journey]]:
         """As `look`, with the stored journey for a later compare-and-set."""

@@ -135,7 +135,7 @@ class UpstreamEdge:
 
     async def _advance(self, turn: Turn, visitor: Visitor, kind: ReplyKind, data: Mapping[str, str]) -> Turn:
         """Let the connector go on, one worker at a time; the others see what is stored."""
-        leased = await self._logins.lease(turn.journey.id, visitor)
+        leased = await self._logins.lease(turn.journey.id, visitor, pressed=kind is ReplyKind.ACT)
         if leased is None:
             return await self._logins.look(turn.journey.id, visitor)
         journey, state = leased

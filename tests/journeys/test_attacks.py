@@ -1,8 +1,19 @@
 """What an attacker would think of: each of these worked once."""
 
+import asyncio
+import contextlib
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-from tests.stage import Stage
+import pytest
+
+from broker.cli.serve import bind, server
+from broker.flows import login
+from broker.stores.memory import MemoryState
+from broker.stores.ports import Put, PutNew
+from tests.stage import Stage, open_stage
 
 
 class TestARefusalIsNobodyElsesBusiness:
@@ -59,3 +70,101 @@ class TestAFreshLoginIsOne:
         silent = await browser.get(staged.shop.request(max_age="3600", prompt="none"))
         assert silent.query["error"] == "login_required"
         assert "code" in (await browser.get(staged.shop.request(prompt="none"))).query
+
+
+async def test_an_answer_under_another_config_is_asked_for_again(stage_folder: Path) -> None:
+    """What she may leave out on the page becomes required meanwhile: her unticked box is not overruled in silence."""
+    state = MemoryState()
+    now_required = {
+        "        - customer.email\n        - customer.phone\n": "        - customer.phone\n",
+        "        - order.reference\n": "        - order.reference\n        - customer.email\n",
+    }
+    async with (
+        open_stage(stage_folder, state=state) as old,
+        open_stage(stage_folder, state=state, edit=now_required) as new,
+    ):
+        before, after = old.browser(), new.browser()
+        at_shop = await old.shop_login(before)
+        created = await old.offer(at_shop["claims"]["sub"])
+        page = await before.follow(await before.get(created.json["link"]))
+        assert 'value="customer.email"' in page.text
+        after.cookies, after.page = before.cookies, page
+        again = await after.follow(await after.press("share"))
+        assert "login_hint" not in again.query
+        assert "share" in again.ids
+        assert "login_hint" in (await after.press("share")).query
+
+
+class TestNobodyFillsTheStore:
+    """What costs us memory or a provider's patience is counted, or not done for strangers at all."""
+
+    async def test_invented_callbacks_leave_nothing_behind(
+        self, staged: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither a state that never was, nor a real one with cookies made up for each request."""
+        browser = staged.browser()
+        await browser.follow(await browser.get(staged.shop.request()))
+        state = (await browser.press("method-google")).query["state"]
+        run, written = staged.state.run, []
+
+        async def watched(*ops: Any) -> Any:
+            written.extend(op.key for op in ops if isinstance(op, Put | PutNew))
+            return await run(*ops)
+
+        monkeypatch.setattr(staged.state, "run", watched)
+        for index, sent in enumerate([state, f"{state.partition('.')[0]}.x", "invented.x"]):
+            stranger = staged.browser()
+            stranger.cookies = {"__Host-stafett-browser": f"{index:043d}"}
+            answer = await stranger.get(f"/up/google/callback?state={sent}&who=maja")
+            assert answer.status in {403, 410}
+        assert written == []
+        monkeypatch.undo()
+        assert "code" in (await browser.get(f"/up/google/callback?state={state}&who=maja")).query
+
+    async def test_logins_opened_at_providers_are_counted(self, staged: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One journey, one button, pressed without end: the provider hears of it a limited number of times."""
+        monkeypatch.setattr(login, "_OPENED_PER_MINUTE", 3)
+        browser = staged.browser()
+        await browser.follow(await browser.get(staged.shop.request()))
+        page = browser.page
+        answers = []
+        for _ in range(5):
+            browser.page = page
+            answers.append((await browser.press("method-google")).status)
+        assert answers == [200, 200, 200, 429, 429]
+        assert len(staged.connectors["google"].asks) == 3
+
+
+@pytest.mark.parametrize("endless", [b"a" * 1000, b"x: " + b"a" * 995 + b"\r\n"], ids=["one header", "many headers"])
+async def test_headers_without_end_are_hung_up_on(endless: bytes, staged: Stage) -> None:
+    """The HTTP parser has no bound of its own: one connection took all memory there was."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await receive()
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    listening = bind("127.0.0.1", 0, "test")
+    running = server(replace(staged.broker, app=application))
+    running.config.lifespan = "off"
+    serving = asyncio.create_task(running.serve(sockets=[listening]))
+    try:
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"b" * 8000 + b"\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 204")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 5_000_000:
+                writer.write(endless)
+                await writer.drain()
+                sent += len(endless)
+        assert sent < 5_000_000
+        assert b"204" not in await reader.read()
+    except ConnectionError:
+        pass
+    finally:
+        running.should_exit = True
+        await serving
