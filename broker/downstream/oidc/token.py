@@ -73,9 +73,7 @@ class Token:
 
     def _answer(self, redeemed: Redeemed, oidc: PartnerOidc, *, is_refresh: bool = False) -> dict[str, Any]:
         policy, grant = self._policy(), redeemed.grant
-        claims = id_token_claims(
-            grant, policy=policy, client_id=oidc.client_id, now_s=int(self._clock().timestamp())
-        )
+        claims = id_token_claims(grant, policy=policy, client_id=oidc.client_id, now_s=int(self._clock().timestamp()))
         claims["at_hash"] = at_hash(redeemed.access_token)
         if is_refresh:
             claims.pop("nonce", None)  # Core section 12.2: a refreshed ID token should not have one
