@@ -53,6 +53,14 @@ def digest_of_release(wish: Wish, release: Release) -> str:
     return digest_of([wish.source, wish.recipient, wish.purpose, wish.type, wish.required, shown, release.rule])
 
 
+def _narrowed(step: Answer | Deliver, kept: frozenset[str]) -> Answer | Deliver:
+    if step.consent is None:
+        return step
+    required = step.wish.required if isinstance(step, Deliver) else ()
+    granted = tuple(name for name in step.consent.granted if name in kept or name in required)
+    return replace(step, consent=replace(step.consent, granted=granted))
+
+
 class Consents:
     """The flow; one per process."""
 
@@ -65,7 +73,8 @@ class Consents:
         """
         The customer shares the required fields and those in *kept*.
 
-        Returns: the turn whose step is `Answer` or `Deliver`; the same for a repeated answer.
+        Returns: the turn whose step is `Answer` or `Deliver`; the same for a repeated answer. Where a remembered consent
+        came to cover it meanwhile, nothing goes out that she left out here.
         Raises:
             BadAsk: ``consent.changed``, what she saw is not what is due now: show it again.
             Spent: no consent is due.
@@ -73,7 +82,7 @@ class Consents:
         turn = await self._logins.look(journey, visitor)
         step = turn.step
         if isinstance(step, Answer | Deliver):
-            return turn
+            return replace(turn, step=_narrowed(step, kept))
         if not isinstance(step, AskConsent) or turn.session is None:
             raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
         if digest != digest_of_release(step.wish, step.release):
