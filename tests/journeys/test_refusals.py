@@ -5,6 +5,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from broker.stores.ports import Put
 from tests.stage import GARAGE_CALLBACK, ISSUER, PAYLOAD, SHOP_CALLBACK, Answer, Browser, Stage
 
 PERSONAL = ("ABC 12D", "Maja", "Lind", "maja@example.com", "+46701234567", "NH-1001", "Volvo")
@@ -543,6 +544,57 @@ async def test_a_partner_never_sees_another_partners_words(staged: Stage) -> Non
     for own in ("sub", "sid"):
         assert at_shop["claims"][own] not in told
     assert PAYLOAD["customer"]["email"] not in told
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "{{7*7}}${7*7}#{7*7}",
+    "</td></table><form action=//evil.example>",
+    '" onmouseover="alert(1)',
+    "\u202eDROWSSAP\u2066",
+    "javascript:alert(1)",
+)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_what_a_source_writes_stays_words(staged: Stage, hostile: str) -> None:
+    """security checklist C5: markup, templates and direction marks in a payload are shown as they are, on every page."""
+    browser = staged.browser()
+    at_shop = await staged.shop_login(browser)
+    payload = {
+        **PAYLOAD,
+        "vehicle": {**PAYLOAD["vehicle"], "make": hostile[:40], "model": hostile[:40]},
+        "items": [{**PAYLOAD["items"][0], "description": hostile}],
+        "customer": {**PAYLOAD["customer"], "name": hostile},
+        "booking": {"note": hostile},
+    }
+    created = await staged.offer(at_shop["claims"]["sub"], payload=payload)
+    assert created.status == 201, created.text
+    page = await browser.follow(await browser.get(created.json["link"]))
+    assert "share" in page.ids
+    for raw in ("<script>alert", "<img src=x", "<form action=//evil", '" onmouseover="', 'href="javascript'):
+        assert raw not in page.text
+    assert "{{7*7}}" not in hostile or "{{7*7}}" in page.text
+    tokens = await staged.garage.exchange(await staged.arrive(browser, await browser.press("share")))
+    data = await staged.garage.read(tokens["claims"]["handoff"]["id"], tokens["access_token"])
+    assert data.headers["content-type"] == "application/json"
+    assert data.json["claims"]["customer"]["name"] == hostile
+
+
+async def test_too_many_logins_from_one_place_are_slowed_down(staged: Stage) -> None:
+    """429 with a time to come back and a way on; somebody known already goes through."""
+    known = staged.browser()
+    await staged.shop_login(known)
+    digest = staged.broker.context.lookup.digest("address", "127.0.0.1")[:32]
+    await staged.state.run(Put(f"rate:journeys:{digest}", b"300", 60))
+    page = await staged.browser().get(staged.shop.request())
+    assert page.status == 429
+    assert page.headers["retry-after"] == "60"
+    assert has_a_way_on(page)
+    assert "code" in (await known.get(staged.shop.request(prompt="none"))).query
+    staged.clock.forward(seconds=61)
+    assert (await staged.browser().get(staged.shop.request())).status == 303
 
 
 async def test_no_answer_leaves_for_an_unregistered_place(staged: Stage) -> None:

@@ -92,6 +92,30 @@ class TestTabs:
         assert late.status in {200, 303}
         assert started.location.startswith(GARAGE_START)
 
+    async def test_the_latest_answer_never_shares_more_than_it_says(self, staged: Stage) -> None:
+        """All remembered in one tab, less ticked in another that was open already: from there, less goes out."""
+        one = staged.browser()
+        await staged.shop_login(one, "google")
+        two = one.copy()
+        await one.follow(await one.get(staged.garage.request()))
+        await two.follow(await two.get(staged.garage.request()))
+        more = await staged.garage.exchange(
+            await one.press("share", ("field", "name"), ("field", "email"), ("remember", "yes"))
+        )
+        assert "email" in (await staged.garage.userinfo(more["access_token"])).json
+        less = await staged.garage.exchange(await two.press("share", ("field", "name")))
+        assert set((await staged.garage.userinfo(less["access_token"])).json) == {"sub", "name"}
+
+        sub = (await staged.shop.exchange(await two.get(staged.shop.request(prompt="none"))))["claims"]["sub"]
+        links = [(await staged.offer(sub)).json["link"] for _ in range(2)]
+        await one.follow(await one.get(links[0]))
+        await two.follow(await two.get(links[1]))
+        await one.press("share", ("field", "vehicle.model"), ("remember", "yes"))
+        tokens = await staged.garage.exchange(await staged.arrive(two, await two.press("share")))
+        data = await staged.garage.read(tokens["claims"]["handoff"]["id"], tokens["access_token"])
+        assert "model" not in data.json["claims"]["vehicle"]
+        assert data.json["claims"]["vehicle"]["registration_number"] == "ABC 12D"
+
 
 class TestBackAndReload:
     """Every address a browser's history may hold."""
