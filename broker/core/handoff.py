@@ -119,8 +119,12 @@ def admit(offer: Offer, policy: Policy) -> Agreement:
     """
     agreement = policy.agreement(offer.source, offer.recipient, offer.purpose)
     if agreement is None or offer.type not in agreement.types:
+        # Only words of the config: whatever else a source wrote there may be anybody's, and details are logged.
+        recipient = offer.recipient if policy.partner(offer.recipient) else "an unknown partner"
+        purposes = {each.purpose for each in policy.config.agreements}
+        purpose = offer.purpose if offer.purpose in purposes else "an unknown purpose"
         raise Denied(
-            f"no agreement lets {offer.source} hand {offer.type} to {offer.recipient} for {offer.purpose}",
+            f"no agreement lets {offer.source} hand {offer.type} to {recipient} for {purpose}",
             code="handoff.no_agreement",
             config_version=policy.version,
         )
