@@ -267,6 +267,19 @@ def may_read(handoff: Handoff, *, recipient: str) -> None:
         raise Spent("handoff was not redeemed", state=handoff.state.value)
 
 
+def readable(handoff: Handoff, agreement: Agreement) -> dict[str, Any]:
+    """
+    What of the payload *agreement* still lets the recipient have.
+
+    security: what the operator took out of it since the customer agreed does not leave any more.
+    """
+    left: dict[str, Any] = {}
+    for name in (*agreement.claims.required, *agreement.claims.optional):
+        if (value := lookup(handoff.payload, name)) is not None:
+            place(left, name, value)
+    return left
+
+
 def acknowledge(handoff: Handoff, *, recipient: str, result: Result, reference: str | None) -> Handoff:
     """The recipient says what it did; a repeat with the same words changes nothing, other words replace them."""
     may_read(handoff, recipient=recipient)

@@ -255,10 +255,11 @@ class Handoffs:
         if handoff is None:
             raise Gone("handoff record is gone")
         core.may_read(handoff, recipient=recipient)
-        if self._c.policy().agreement(handoff.source, handoff.recipient, handoff.purpose) is None:
+        agreement = self._c.policy().agreement(handoff.source, handoff.recipient, handoff.purpose)
+        if agreement is None:
             raise Gone("the agreement was ended", code="handoff.no_agreement")
         self._note("handoff.read", handoff, handoff.bound_to)
-        return Reading(handoff, dict(handoff.payload), handoff.withheld)
+        return Reading(handoff, core.readable(handoff, agreement), handoff.withheld)
 
     async def acknowledge(self, handoff: str, *, recipient: str, result: Result, reference: str | None) -> Handoff:
         """The recipient says what it did. Raises: as `core.acknowledge`."""

@@ -155,6 +155,10 @@ class TokenFlow:
         now = self._c.now()
         grant_id, consent, number = self._c.tokens.open("refresh", token, now=now)
         about("grant", grant_id)
+        known = self._c.policy().partner(partner)
+        if known is None or known.oidc is None or known.oidc.refresh_tokens is None:
+            # security: the operator's switch counts for families that began before it
+            raise Spent("this partner gets no refresh tokens any more", code="refresh.ended")
         grants = self._c.shelves.grants
         for _ in range(_TRIES):
             ops: list[Op] = [grants.get(grant_id)]

@@ -168,3 +168,37 @@ async def test_headers_without_end_are_hung_up_on(endless: bytes, staged: Stage)
     finally:
         running.should_exit = True
         await serving
+
+
+async def test_what_the_operator_took_out_is_not_read_any_more(stage_folder: Path) -> None:
+    """She agreed and the garage fetched; a field that left the agreement since then does not leave the broker."""
+    state = MemoryState()
+    narrower = {"        - customer.email\n        - customer.phone\n": "        - customer.email\n"}
+    async with (
+        open_stage(stage_folder, state=state) as old,
+        open_stage(stage_folder, state=state, edit=narrower) as new,
+    ):
+        browser = old.browser()
+        at_shop = await old.shop_login(browser)
+        created = await old.offer(at_shop["claims"]["sub"])
+        await browser.follow(await browser.get(created.json["link"]))
+        started = await browser.press("share", ("field", "customer.email"), ("field", "customer.phone"))
+        tokens = await old.garage.exchange(await old.arrive(browser, started))
+        at = created.json["handoff_id"], tokens["access_token"]
+        assert set((await old.garage.read(*at)).json["claims"]["customer"]) == {"name", "email", "phone"}
+        assert set((await new.garage.read(*at)).json["claims"]["customer"]) == {"name", "email"}
+
+
+async def test_refresh_tokens_end_when_the_operator_says_so(stage_folder: Path) -> None:
+    """A family that began while the partner might have one ends with the switch, not after its thirty days."""
+    state = MemoryState()
+    allowed = {"      client_id: nordhjul-web\n": "      client_id: nordhjul-web\n      refresh_tokens: {}\n"}
+    async with (
+        open_stage(stage_folder, state=state, edit=allowed) as old,
+        open_stage(stage_folder, state=state) as new,
+    ):
+        old.shop.scope = "openid offline_access"
+        given = (await old.shop_login(old.browser()))["refresh_token"]
+        form = {"grant_type": "refresh_token", "refresh_token": given}
+        assert (await new.client.post("/token", data=form, auth=new.shop.auth)).status_code == 400
+        assert (await old.client.post("/token", data=form, auth=old.shop.auth)).status_code == 200
