@@ -18,7 +18,16 @@ from broker.flows.login import Logins, Turn
 from broker.flows.values import Visitor
 from broker.stores.ports import ConsentRecord, Put, Transfer
 
-__all__ = ["LOGIN_CONSENT", "ConsentRecord", "Consents", "Sharing", "Transfer", "digest_of_release", "withdrawn_key"]
+__all__ = [
+    "LOGIN_CONSENT",
+    "ConsentRecord",
+    "Consents",
+    "Sharing",
+    "Transfer",
+    "digest_of_release",
+    "edge_of",
+    "withdrawn_key",
+]
 
 _WITHDRAWN_S = 30 * 24 * 3600.0
 """Longer than any token or payload that could rest on a consent."""
@@ -36,6 +45,11 @@ class Sharing:
 
     consents: Sequence[ConsentRecord]
     transfers: Sequence[Transfer]
+
+
+def edge_of(consent: ConsentRecord) -> tuple[str | None, str, str]:
+    """What the customer sees as one sharing: source, recipient, purpose."""
+    return consent.source, consent.recipient, consent.purpose
 
 
 def withdrawn_key(consent: str) -> str:
@@ -120,21 +134,26 @@ class Consents:
 
     async def withdraw(self, consent: str, session: Session) -> ConsentRecord:
         """
-        Take a consent back: from now on every token, userinfo and data read that rests on it is refused.
+        Stop sharing: from now on every token, userinfo and data read that rests on *consent* is refused, and on every other
+        one of this customer for the same source, recipient and purpose; she sees them as one.
 
-        Raises: Gone when there is no such live consent of this customer. StoreDown: try again, nothing is lost.
+        Raises: Gone when there is no such consent of this customer. StoreDown: try again, nothing is lost.
         """
         now = self._c.now()
         known = await self._c.records.get_consent(consent)
         if known is None or known.customer != session.customer:
             raise Gone("no such consent of this customer")
-        await self._c.state.run(Put(withdrawn_key(consent), b"1", _WITHDRAWN_S))
-        record = await self._c.records.withdraw_consent(consent, session.customer, now)
+        live = await self._c.records.live_consents(session.customer, now)
+        ending = {each.id for each in live if edge_of(each) == edge_of(known)} | {consent}
+        await self._c.state.run(*(Put(withdrawn_key(each), b"1", _WITHDRAWN_S) for each in sorted(ending)))
+        for each in sorted(ending):
+            await self._c.records.withdraw_consent(each, session.customer, now)
         for transfer in await self._c.records.transfers_of(session.customer, _ALL):
-            if transfer.consent == consent:
+            if transfer.consent in ending:
                 await self._revoke(transfer)
-        self._c.audit.note("consent.withdrawn", customer=session.customer, partner=known.recipient, consent=consent)
-        return record or known
+        for each in sorted(ending):
+            self._c.audit.note("consent.withdrawn", customer=session.customer, partner=known.recipient, consent=each)
+        return known
 
     async def _revoke(self, transfer: Transfer) -> None:
         await self._handoffs.revoke(transfer.id)

@@ -60,7 +60,8 @@ _JOURNEYS_PER_MINUTE = 300
 _OPENED_PER_MINUTE = 300
 """Logins at providers, per network address: each may cost, and a provider's own limit counts for all customers."""
 
-_TRIES = 5
+_TRIES = 60
+"""Compare-and-set loops end by themselves: each round somebody else got on. More than anybody does at once."""
 
 _MARK_USED_EVERY = timedelta(days=1)
 """How exact "last used" is; a write at every login would be the costliest part of it."""

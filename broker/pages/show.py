@@ -11,7 +11,7 @@ from broker.core.journey import AskConsent
 from broker.core.policy import Policy
 from broker.core.release import Item
 from broker.core.session import Session
-from broker.flows.consent import LOGIN_CONSENT, ConsentRecord, Sharing, digest_of_release
+from broker.flows.consent import LOGIN_CONSENT, ConsentRecord, Sharing, digest_of_release, edge_of
 from broker.pages.catalogue import Catalogue
 from broker.pages.logo import Logos
 from broker.pages.views import (
@@ -73,7 +73,7 @@ class Show:
             customer=session.profile.name or session.profile.email or "",
             withdraw=withdraw,
             log_out=log_out,
-            consents=tuple(self._live(record) for record in sharing.consents),
+            consents=tuple(self._live(records) for records in _by_edge(sharing.consents)),
             history=tuple(
                 Transfer(
                     recipient=self.party(each.recipient),
@@ -92,13 +92,16 @@ class Show:
         known = self._policy.config.payload_types.get(handoff.type)
         return self._policy.text(known.titles, self._language) if known else ""
 
-    def _live(self, record: ConsentRecord) -> LiveConsent:
+    def _live(self, records: Sequence[ConsentRecord]) -> LiveConsent:
+        """All that is shared along one edge, as one: the remembered consent if there is one, else the newest."""
+        record = next((each for each in records if each.remember), records[0])
+        names = dict.fromkeys((name, each.type) for each in records for name in each.granted)
         return LiveConsent(
             id=record.id,
             recipient=self.party(record.recipient),
             purpose=self._purpose(record.source, record.recipient, record.purpose),
-            fields=tuple(self._label(name, record.type) for name in record.granted),
-            since=record.created_at,
+            fields=tuple(dict.fromkeys(self._label(name, kind) for name, kind in names)),
+            since=min(each.created_at for each in records),
             until=record.expires_at if record.remember else None,
             source=self.party(record.source) if record.source else None,
             is_remembered=record.remember,
@@ -161,6 +164,14 @@ class Show:
         if isinstance(value, str):
             return _moment_or_text(value, schema.get("format"))
         return value if isinstance(value, int | float | bool) or value is None else str(value)
+
+
+def _by_edge(consents: Sequence[ConsentRecord]) -> list[list[ConsentRecord]]:
+    """Consents for the same source, recipient and purpose together, in the order given."""
+    grouped: dict[tuple[str | None, str, str], list[ConsentRecord]] = {}
+    for consent in consents:
+        grouped.setdefault(edge_of(consent), []).append(consent)
+    return list(grouped.values())
 
 
 def _moment_or_text(value: str, form: str | None) -> Cell:

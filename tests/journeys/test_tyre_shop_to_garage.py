@@ -99,3 +99,24 @@ async def test_cancel_leads_back_to_the_shop_and_the_link_still_works(staged: St
     assert (await browser.press("cancel")).location == f"{SHOP_RETURN}?handoff=cancelled"
     again = await browser.follow(await browser.get(created.json["link"]))
     assert "share" in again.ids
+
+
+async def test_what_she_shares_twice_is_shown_and_stopped_as_one(staged: Stage) -> None:
+    """Two handoffs, each agreed to once: one card with all that is shared; one press ends both."""
+    browser = staged.browser()
+    at_shop = await staged.shop_login(browser)
+    taken = []
+    for extra in ("customer.phone", "customer.email"):
+        created = await staged.offer(at_shop["claims"]["sub"])
+        await browser.follow(await browser.get(created.json["link"]))
+        started = await browser.press("share", ("field", extra))
+        taken.append(await staged.garage.exchange(await staged.arrive(browser, started)))
+    shared = await browser.get("/shared")
+    buttons = [each for each in shared.ids if each.startswith("withdraw-")]
+    assert len(buttons) == 1
+    assert "E-mail" in shared.text
+    assert "Phone" in shared.text
+    await browser.press(buttons[0])
+    for each in taken:
+        assert (await staged.garage.read(each["claims"]["handoff"]["id"], each["access_token"])).status == 410
+    assert not [each for each in (await browser.get("/shared")).ids if each.startswith("withdraw-")]
