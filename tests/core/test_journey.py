@@ -114,6 +114,14 @@ HINTED_AT_KARL = {"hinted_subject": "s", "hinted_customer": "karl"}
 WEAK = session("letter")
 S = State
 
+FOR_DEPOT = handoff(S.STARTED, recipient="depot")
+FETCHED = handoff(S.REDEEMED, recipient="depot")
+
+
+def at_depot(**changed: Any) -> Journey:
+    return by_link(partner="depot", challenge="c", **changed)
+
+
 HANDOFFS: list[tuple[str, Journey, Session | None, Handoff | None, tuple[Consent, ...], str]] = [
     ("a stranger reads first", journey(handoff="h1"), None, handoff(), (), "Welcome"),
     ("too weak a login reads first", journey(handoff="h1"), WEAK, handoff(), (), "Welcome"),
@@ -142,6 +150,14 @@ HANDOFFS: list[tuple[str, Journey, Session | None, Handoff | None, tuple[Consent
     ("remembered for another garage", by_link(), session(), handoff(), (OTHERS,), "AskConsent shop>garage:fitting"),
     ("agreed already", by_link(), session(), handoff(S.CONSENTED), (), "Deliver -"),
     ("on the way already", by_link(), session(), handoff(S.STARTED), (), "Deliver -"),
+    ("arrives at a depot", at_depot(), session(), FOR_DEPOT, (), "Arrive"),
+    ("arrives there, reloads", at_depot(), session(), FOR_DEPOT, (), "Arrive"),
+    ("on the way to a depot", by_link(partner="depot"), session(), FOR_DEPOT, (), "Deliver -"),
+    ("arrives there, logged out since", at_depot(), None, FOR_DEPOT, (), "Login no_session: google bankid eid"),
+    ("somebody else arrives there", at_depot(), KARL, FOR_DEPOT, (), "WrongCustomer"),
+    ("arrives there before she agreed", at_depot(), session(), handoff(recipient="depot"), (), "AskConsent shop>depot:fitting"),
+    ("arrives there after it was fetched", at_depot(), session(), FETCHED, (), "HandoffOver already"),
+    ("a challenge where there is a login", by_link(challenge="c"), session(), handoff(S.STARTED), (), "Deliver -"),
     ("on the way, logged out since", by_link(), None, handoff(S.STARTED), (), "Login no_session: google bankid eid"),
     ("fetched", by_link(), session(), handoff(S.REDEEMED), (), "HandoffOver already"),
     ("fetched, link long dead, nobody here", by_link(), None, LONG_DEAD, (), "HandoffOver already"),

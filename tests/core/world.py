@@ -84,6 +84,12 @@ def partner(client_id: str, **changed: Any) -> dict[str, Any]:
     }
 
 
+def service(client_id: str) -> dict[str, Any]:
+    """A partner without an OpenID Connect client."""
+    credentials = {"client_id": client_id, "arrive_uri": f"https://{client_id}.test/arrive"}
+    return {key: value for key, value in partner(client_id).items() if key != "oidc"} | {"service": credentials}
+
+
 def policy(
     *,
     agreements: list[dict[str, Any]] | None = None,
@@ -110,8 +116,9 @@ def policy(
                 "shop": partner("shop", login=login(consent="implied")),
                 "garage": partner("garage", login=garage_login or login()),
                 "silent": partner("silent"),
+                "depot": service("depot"),
             },
-            "agreements": [agreement()] if agreements is None else agreements,
+            "agreements": [agreement(), agreement(to="depot")] if agreements is None else agreements,
         }
     )
     return Policy(config=config, version="0123456789ab", fields={TYPE: fields}, schemas={})
