@@ -199,7 +199,7 @@ def import_encryption_key(jwk: Mapping[str, Any]) -> EncryptionKey:
 
 def encrypt(token: str, key: EncryptionKey) -> str:
     """
-    *token*, a signed JWT, in a compact JWE to *key*: ECDH-ES, A256GCM, uncompressed (security checklist B6).
+    *token*, a signed JWT, in a compact JWE to *key*: ECDH-ES, A256GCM, uncompressed (docs/security.md B6).
 
     Spec: RFC 7516; nested as in RFC 7519 section 5.2, with nothing of the inner claims in the header.
     """
