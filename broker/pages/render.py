@@ -176,7 +176,7 @@ class Pages:
             language: BCP 47; one the broker does not have becomes the default.
             reference: the short id this page shares with the log; shown where something went wrong.
             form_action_origins: origins the answer to this page's form may redirect to, over all its hops: Chromium
-                applies ``form-action`` to the whole redirect chain after a POST (security checklist C5).
+                applies ``form-action`` to the whole redirect chain after a POST (docs/security.md C5).
             here: where the language links lead, path and perhaps query; "" is the page's own path without its query,
                 None leaves the links out (a page that answers a POST at an address that has no GET).
             url_is_secret: the address holds a handle or code: send no referrer at all, so that the form's ``Origin`` is
