@@ -390,7 +390,7 @@ class ContinuePage:
     Goes on to ``url`` by itself, at once, and shows a link besides.
 
     The answer to a POST that leaves for another site, where a redirect would be held to the form's ``form-action`` over
-    all its hops (security checklist C5).
+    all its hops (docs/security.md C5).
     """
 
     url: str
