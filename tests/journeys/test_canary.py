@@ -1,6 +1,6 @@
 """
 The canary: values like no others, planted in everything that can be said to the broker, and looked for wherever it speaks to
-operators (security checklist F1).
+operators (docs/security.md F1).
 
 Over the whole story, its refusals, faults of ours and storage that is away, none may be in a log line, a span, a metric, an
 audit row or the database file; and nothing personal in an address.
