@@ -559,7 +559,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_what_a_source_writes_stays_words(staged: Stage, hostile: str) -> None:
-    """security checklist C5: markup, templates and direction marks in a payload are shown as they are, on every page."""
+    """docs/security.md C5: markup, templates and direction marks in a payload are shown as they are, on every page."""
     browser = staged.browser()
     at_shop = await staged.shop_login(browser)
     payload = {
