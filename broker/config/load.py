@@ -419,6 +419,6 @@ class _Load:
 
 
 _STATE_SCHEMES = ("redis://", "rediss://", "unix://")
-_RECORDS_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
+_RECORDS_SCHEMES = ("postgresql://", "postgresql+asyncpg://", "sqlite://", "sqlite+aiosqlite://")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,4000}[\x21-\x7e])?")

@@ -35,6 +35,18 @@ _DRIVERS = {
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
 
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+#: What an operator can do something about, by SQLSTATE (PostgreSQL, appendix A).
+_SENTENCES = {
+    "28P01": "it refuses this user name or password",
+    "28000": "it does not let this user in",
+    "3D000": "there is no database of this name",
+    "42501": "this user may not do that; grant it the rights of an owner",
+    "42P01": "tables are missing; run: stafett migrate",
+    "53300": "it has no connection left; raise max_connections or use a pooler",
+}
+
 _REFUSED = ("22", "23")
 """
 SQLSTATE classes that blame the values and not the server: data exception, integrity constraint violation.
@@ -120,6 +132,8 @@ class Database:
         # security: `from None` and no text of the database, since it quotes the values of the row it refused.
         sqlstate = getattr(error.orig, "sqlstate", None) or ""
         what = f"{type(error).__name__} {sqlstate}".strip()
+        if told := _SENTENCES.get(sqlstate):
+            return self.down(f"{told} ({sqlstate})")
         if sqlstate[:2] in _REFUSED or isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
             return StafettError(f"records at {self._where}: {what}", code="records_refused")
         return self.down(what)
@@ -137,6 +151,13 @@ def read_address(url: str) -> URL:
     if "sslmode" in address.query:
         mode = address.query["sslmode"]
         address = address.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    if set(address.query) - {"ssl"} or address.query.get("ssl", "require") not in _SSL_MODES:
+        raise ValueError(
+            "a database URL may have the one option sslmode, of "
+            + ", ".join(_SSL_MODES)
+            + "; a CA of your own goes into"
+            " the environment variable PGSSLROOTCERT"
+        )
     return address
 
 

@@ -214,3 +214,21 @@ async def test_sslmode_is_understood_as_libpq_does(postgres_url: str) -> None:
     with pytest.raises(StoreDown):
         await strict.ping()
     await strict.close()
+
+
+@pytest.mark.parametrize(
+    "query", ["sslrootcert=/etc/ssl/ca.pem", "sslmode=bogus", "sslmode=require&target_session_attrs=any", "ssl=yes"]
+)
+def test_options_nobody_understands_are_refused(query: str) -> None:
+    """A sentence at start, not a driver's complaint at the first login; and it does not repeat the address."""
+    with pytest.raises(ValueError, match="may have the one option sslmode") as caught:
+        SqlRecords(f"postgresql://maja:hush@db.example/stafett?{query}")
+    assert "hush" not in str(caught.value)
+
+
+async def test_what_an_operator_can_mend_is_said_in_words(postgres_server: PostgresServer) -> None:
+    """A database that is not there is called that."""
+    records = SqlRecords(postgres_server.url("no_such_database"))
+    with pytest.raises(StoreDown, match="there is no database of this name"):
+        await records.ping()
+    await records.close()
