@@ -77,7 +77,9 @@ class TokenFlow:
         ]
         if ask.pushed is not None:
             ops.append(shelves.pushed.drop(ask.pushed))
+        touch: int | None = None
         if turn.browser_session is not None and (changed or (now - session.seen_at).total_seconds() > _TOUCH_S):
+            touch = len(ops)
             touched = replace(session, seen_at=now)
             left = (session.created_at + times.session - now).total_seconds()
             ops.append(shelves.sessions.swap(name_of(turn.browser_session), turn.session, touched, max(1.0, left)))
@@ -88,6 +90,8 @@ class TokenFlow:
         if turn.held is not None and not results[-1]:
             # security: of two tabs that finish one journey at once, one answers; the other code is never given out
             raise Spent("the journey went on in another tab", code="journey.went_on")
+        if touch is not None and changed and not results[touch]:
+            await self._remember(turn.browser_session or "", session)
         self._c.audit.note(
             "login.answered",
             customer=session.customer,
@@ -306,6 +310,21 @@ class TokenFlow:
         if wrong is not None:
             await self._c.state.run(self._c.shelves.grants.drop(grant_id))
             raise Spent(wrong, code="code.binding")
+
+    async def _remember(self, cookie: str, told: Session) -> None:
+        """Another tab changed the session first: add what *told* one partner, so that logout still knows it."""
+        shelf = self._c.shelves.sessions
+        for _ in range(_TRIES):
+            (raw,) = await self._c.state.run(shelf.get(name_of(cookie)))
+            held = shelf.read(name_of(cookie), raw)
+            if held is None:
+                return
+            subjects, sids = {**told.subjects, **held.value.subjects}, {**told.sids, **held.value.sids}
+            both = replace(held.value, subjects=subjects, sids=sids)
+            left = (both.created_at + self._c.policy().broker.lifetimes.session - self._c.now()).total_seconds()
+            (swapped,) = await self._c.state.run(shelf.swap(name_of(cookie), held, both, max(1.0, left)))
+            if swapped:
+                return
 
     async def _known_to(self, session: Session, partner: str) -> tuple[Session, bool]:
         """*session* with its pairwise subject and sid for *partner*, and whether either is new to it."""

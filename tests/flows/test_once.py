@@ -147,6 +147,25 @@ async def test_one_login_comes_of_one_callback(stored: Stage) -> None:
     assert sum("code" in answer.query for answer in answers) == 1
 
 
+async def test_two_partners_at_once_are_both_remembered(stored: Stage) -> None:
+    """Two tabs are answered at the same moment: each partner's hint still means this session when it logs her out."""
+    for turn in (0, 1):
+        browser = stored.browser()
+        page = await browser.follow(await browser.get(stored.garage.request()))
+        if "method-google" in page.ids:
+            page = await browser.log_in("google", "maja")
+        if "share" in page.ids:
+            await browser.press("share", ("field", "name"), ("remember", "yes"))
+        await browser.get("/logout/confirm")
+        await browser.press("log-out")
+        await browser.follow(await browser.get("/shared/log-in"))
+        await browser.log_in("google", "maja")
+        partners = (stored.shop, stored.garage)
+        answers = await asyncio.gather(*(browser.get(each.request(prompt="none")) for each in partners))
+        hint = (await partners[turn].exchange(answers[turn]))["id_token"]
+        assert (await browser.get(f"/logout?id_token_hint={hint}")).location.endswith("/logged-out")
+
+
 async def test_an_idempotency_key_makes_one_handoff(stored: Stage) -> None:
     """Fifty creations with one key: one handoff, one 201."""
     at_shop = await stored.shop_login(stored.browser())

@@ -53,6 +53,8 @@ def document(policy: Policy) -> dict[str, Any]:
             "amr",
             "sid",
             *SCOPE_OF_CLAIM,
+            "email_verified",
+            "phone_number_verified",
         ],
         "acr_values_supported": list(acr_values()),
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
