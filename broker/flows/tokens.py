@@ -245,7 +245,7 @@ class TokenFlow:
 
         Args:
             expires_at: seconds since the epoch after which it is refused anyway, and need not be remembered.
-        Raises: StoreDown; then nothing was accepted (security checklist A10: fail closed).
+        Raises: StoreDown; then nothing was accepted (docs/security.md A10: fail closed).
         """
         (first,) = await self._c.state.run(
             PutNew(f"seen:{name_of(one_time)}", b"1", max(60.0, expires_at - self._c.now().timestamp() + _SKEW_S))
