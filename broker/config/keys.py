@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 4096
+MAX_EXPONENT_BITS = 32
 MIN_SECRET_BYTES = 32
 
 
@@ -128,8 +130,7 @@ def _public_wrong(key: Mapping[str, Any]) -> str | None:
     match key.get("kty"):
         case "RSA":
             rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
-            bits = _number(key["n"]).bit_length()
-            return None if bits >= MIN_RSA_BITS else f"is RSA with {bits} bits; at least {MIN_RSA_BITS} are needed"
+            return _rsa_wrong(_number(key["n"]).bit_length(), _number(key["e"]))
         case "EC" if key.get("crv") == "P-256":
             ec.EllipticCurvePublicNumbers(_number(key["x"]), _number(key["y"]), ec.SECP256R1()).public_key()
             return None
@@ -138,6 +139,15 @@ def _public_wrong(key: Mapping[str, Any]) -> str | None:
             return None
         case _:
             return "must be RSA, EC on P-256, or Ed25519"
+
+
+def _rsa_wrong(bits: int, exponent: int) -> str | None:
+    """security: a partner's key decides what each check of its signatures costs us (docs/security.md B7)."""
+    if bits < MIN_RSA_BITS:
+        return f"is RSA with {bits} bits; at least {MIN_RSA_BITS} are needed"
+    if bits > MAX_RSA_BITS or exponent.bit_length() > MAX_EXPONENT_BITS:
+        return f"is RSA that is slow to check; at most {MAX_RSA_BITS} bits, and the usual exponent 65537"
+    return None
 
 
 def _number(text: str) -> int:

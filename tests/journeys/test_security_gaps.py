@@ -1,6 +1,7 @@
 """Threats that no other file of tests has: docs/security.md names them by id."""
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from broker.cli.serve import bind, server
+from broker.config.keys import public_keys
 from broker.errors import StoreDown
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Count, Op, PutNew
@@ -155,3 +157,34 @@ async def test_what_deserves_an_alarm_is_in_the_log(staged: Stage) -> None:
         await other.get(f"/up/google/callback?state={gone.query['state']}&who=maja")
     codes = {json.loads(line).get("code") for line in log.getvalue().splitlines()}
     assert codes >= {"callback.mixed_up", "code.reused", "handoff.foreign"}
+
+
+async def test_no_address_of_a_customer_is_kept(stage_folder: Path) -> None:
+    """docs/security.md F5: after a whole login neither log, database nor store shows where from and with what."""
+    trusted = {"  languages: [sv, fi, pl, en]": "  languages: [sv, fi, pl, en]\n  trusted_proxies: [127.0.0.1/32]"}
+    address, agent = "198.51.100.77", "Kanariefagel/7.7"
+    store = MemoryState()
+    with listening() as log:
+        async with open_stage(stage_folder, edit=trusted, state=store) as staged:
+            staged.client.headers.update({"x-forwarded-for": address, "user-agent": agent})
+            await staged.shop_login(staged.browser())
+            assert staged.connectors["bankid"].asks[0].end_user_ip == address
+            kept = repr(store._entries)
+        kept += b"".join(path.read_bytes() for path in stage_folder.glob("stafett.db*")).decode("latin-1")
+    for found in (kept, log.getvalue()):
+        assert address not in found
+        assert "Kanarie" not in found
+
+
+def test_a_partners_key_that_costs_too_much_is_refused() -> None:
+    """docs/security.md B7: a huge modulus or exponent makes every check of a signature expensive."""
+    for bits, exponent in ((4097, 65537), (16384, 65537), (2048, (1 << 64) + 1)):
+        key = {"kty": "RSA", "n": _base64url((1 << bits - 1) + 1), "e": _base64url(exponent)}
+        with pytest.raises(ValueError, match="RSA"):
+            public_keys(json.dumps({"keys": [key]}))
+    assert public_keys(json.dumps({"keys": [{"kty": "RSA", "n": _base64url((1 << 4095) + 1), "e": "AQAB"}]}))
+
+
+def _base64url(number: int) -> str:
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
