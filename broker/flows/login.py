@@ -235,15 +235,15 @@ class Logins:
             raise Spent("callback for a journey that went on", code="journey.went_on")
         if attempt.token != token:
             raise Spent("callback state was replaced", code="callback.replayed")
+        # security: not earlier, so that only the customer's own browser uses it up, and nobody fills the store with inventions.
+        (first,) = await self._c.state.run(PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S))
+        if not first:
+            raise Spent("callback state was used before", code="callback.replayed")
         if attempt.upstream != upstream:
             # security: mix-up defence, RFC 9700 section 4.4: an answer of one provider at another's address
             raise Spent("callback at another upstream's address", code="callback.mixed_up")
         if self._c.now() >= journey.expires_at:
             raise Expired("journey expired at the provider", partner=journey.partner)
-        # security: last, so that only the customer's own browser uses it up, and nobody fills the store with inventions.
-        (first,) = await self._c.state.run(PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S))
-        if not first:
-            raise Spent("callback state was used before", code="callback.replayed")
         return journey, attempt.state
 
     async def lease(self, journey: str, visitor: Visitor, *, pressed: bool = False) -> tuple[Journey, bytes] | None:

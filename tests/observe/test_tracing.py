@@ -107,7 +107,7 @@ async def test_calls_to_stores_stand_below_their_request(watched: Watched) -> No
     below = [call.name for call in calls if call.parent and call.parent.span_id == callback.context.span_id]
     assert "state batch" in below
     assert any(name.startswith("records ") for name in below)
-    assert ("get", "putnew") in attributes(calls, "stafett.operations")
+    assert ("putnew", "count") in attributes(calls, "stafett.operations")
 
 
 async def test_a_span_says_nothing_that_is_not_on_the_list(watched: Watched) -> None:
