@@ -6,6 +6,7 @@ are read directly (once, at start): a checkout and an installed wheel both work 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from babel.messages.pofile import read_po
@@ -45,9 +46,10 @@ class Catalogue:
         return self._texts[key] % names
 
 
+@cache
 def load_catalogue(language: str, directory: Path = LOCALE_DIR) -> Catalogue:
     """
-    Read the catalogue of *language*.
+    Read the catalogue of *language*, once per process.
 
     Raises:
         OSError: there is none. ValueError: an entry is fuzzy or untranslated, so the page would show a key.
