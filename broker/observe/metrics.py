@@ -116,7 +116,6 @@ class Metrics:
         self._security = counter("security_events", "What somebody should look at.", "event")
         self._refusals = counter("refusals", "Errors told to a customer or partner.", "kind")
         self._faults = counter("faults", "Errors nobody foresaw: bugs.")
-        self._audit_refused = counter("audit_refused", "Audit rows the database refused for good.")
         for event in sorted(SECURITY_EVENTS):
             # An alarm on an increase never sees the first one of a series that was not there before.
             self._security.labels(event)
@@ -160,8 +159,6 @@ class Metrics:
                 self._refusals.labels(kind if kind in _KINDS else "other").inc()
             case "fault":
                 self._faults.inc()
-            case "audit.refused":
-                self._audit_refused.inc()
             case _ if event in _TRANSITIONS:
                 self._handoff(event, facts)
         if (code := facts.get("code")) in SECURITY_EVENTS:

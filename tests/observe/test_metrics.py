@@ -104,13 +104,15 @@ async def test_a_code_used_twice_is_a_security_event(watched: Watched) -> None:
 
 
 async def test_a_repeated_and_a_mixed_up_callback_are_security_events(watched: Watched) -> None:
-    """The customer reads nothing of the one; the operator is told of both."""
+    """Of the one the customer reads nothing, her journey goes on; the operator is told of both."""
     browser = watched.stage.browser()
     await browser.follow(await browser.get(watched.stage.shop.request()))
     gone = await browser.press("method-google")
     query = urlencode({"state": gone.query["state"], "who": "maja"})
     assert (await browser.get(f"/up/bankid/callback?{query}")).status == 410
-    await browser.get(f"/up/google/callback?{query}")
+    await browser.get(f"/j/{gone.query['state'].partition('.')[0]}")
+    await browser.press("method-google")
+    assert (await browser.get(f"/up/google/callback?{query}")).status == 303
     assert watched.value("security_events_total", event="callback.mixed_up") == 1
     assert watched.value("security_events_total", event="callback.replayed") == 1
 
@@ -252,3 +254,48 @@ async def test_the_page_has_its_own_application(watched: Watched) -> None:
         for path in ("/", "/metrics/", "/authorize", "/jwks", "/readyz"):
             assert (await operator.get(path)).status_code == 404
         assert (await operator.post("/metrics")).status_code == 405
+
+
+# docs/telemetry.md
+
+
+def told(heading: str) -> str:
+    """The part of the page below *heading*."""
+    text = (DOCS / "telemetry.md").read_text("utf-8")
+    level = heading.partition(" ")[0]
+    return re.split(rf"\n#{{1,{len(level)}}} ", text.partition(f"\n{heading}\n")[2])[0]
+
+
+def test_every_metric_is_told_with_its_labels() -> None:
+    """The page is the interface: nothing is missing, nothing invented."""
+    metrics = Metrics(upstreams=[], partners=[])
+    metrics.stands(Standing("1", lambda: "1", ["debug"], tuple, lambda: 0, lambda: 0))
+    families = {
+        found[1] + ("_total" if found[2] == "counter" else "")
+        for found in re.finditer(
+            r"^# TYPE (stafett_\w+?)(?:_total)? (\w+)$", metrics.render()[0].decode(), re.MULTILINE
+        )
+    }
+    assert set(re.findall(r"^\| `(stafett_\w+)`", told("## Metrics"), re.MULTILINE)) == families
+
+
+def test_every_security_event_is_told() -> None:
+    """By its code, and each code is one of docs/events.md."""
+    listed = re.search(r"Security events: (.+?)\. All", told("## Metrics"), re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r"`([\w.]+)`", listed[1])) == SECURITY_EVENTS
+
+
+async def test_what_an_alarm_asks_for_exists(watched: Watched) -> None:
+    """Metrics, labels and events in the queries are ones the broker has: a typing mistake there is a silent alarm."""
+    await whole_story(watched.stage)
+    assert watched.stage.broker.metrics is not None
+    queries = told("### For a dashboard") + told("### Alarms").replace(r"\|", "|")
+    series = {found["name"] for found in SAMPLE.finditer(watched.text)}
+    known = series | set(re.findall(r"^# TYPE (stafett_\w+)", watched.text, re.MULTILINE))
+    assert set(re.findall(r"stafett_\w+", queries)) <= known
+    patterns = re.findall(r'event=~?"([^"]+)"', queries)
+    assert len(patterns) > 5
+    for pattern in patterns:
+        for each in re.sub(r"\(([^)]*)\)\.foreign", r"handoff.foreign|refresh.foreign", pattern).split("|"):
+            assert any(re.fullmatch(each, event) for event in SECURITY_EVENTS), each
