@@ -59,12 +59,24 @@ def withdrawn_key(consent: str) -> str:
 
 def digest_of_release(wish: Wish, release: Release) -> str:
     """
-    What the consent page binds the customer's answer to: exactly these fields with these values, and which are required.
+    What the consent page binds the customer's answer to: exactly these fields with these values, which are
+    required, and under the config whose words she read.
 
     security: an answer to anything else than what is due now is not taken (changed payload or config, stale page).
     """
     shown = [[item.name, item.value] for item in release.items if item.given]
-    return digest_of([wish.source, wish.recipient, wish.purpose, wish.type, wish.required, shown, release.rule])
+    return digest_of(
+        [
+            wish.source,
+            wish.recipient,
+            wish.purpose,
+            wish.type,
+            wish.required,
+            shown,
+            release.rule,
+            release.policy_version,
+        ]
+    )
 
 
 def _narrowed(step: Answer | Deliver, kept: frozenset[str]) -> Answer | Deliver:

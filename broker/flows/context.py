@@ -137,8 +137,13 @@ class Context:
         return msgspec.msgpack.decode(self.sealer.open(sealed, f"profile:{customer}"), type=Profile)
 
     def seal_payload(self, transfer: str, payload: Mapping[str, Any]) -> tuple[bytes, str]:
-        """A released payload, encrypted for its transfer's row, and the SHA-256 of its JSON in hex."""
-        return self.sealer.seal(canonical(payload), f"transfer:{transfer}"), digest_of(payload)
+        """
+        A released payload, encrypted for its transfer's row, and a keyed digest of its JSON in hex.
+
+        security: the digest outlives the payload, which is guessable; without the key nothing can be tried out on it.
+        """
+        plain = canonical(payload)
+        return self.sealer.seal(plain, f"transfer:{transfer}"), self.lookup.digest("payload", transfer, plain.decode())
 
 
 def canonical(value: Any) -> bytes:

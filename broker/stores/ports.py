@@ -179,7 +179,7 @@ class Transfer:
     One handoff after the customer's answer: the receipt, and the released data until it is swept.
 
     ``state``: a `broker.core.handoff.State` word. ``fields``: names released. ``payload``: sealed, None once
-    swept. ``payload_sha256``: hex digest of the released JSON, kept. ``result`` / ``reference``: the
+    swept. ``payload_sha256``: keyed digest (hex) of the released JSON, kept. ``result`` / ``reference``: the
     recipient's acknowledgement.
     """
 

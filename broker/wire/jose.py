@@ -163,7 +163,7 @@ def verify_client_assertion(
     if not isinstance(audience, str) or audience not in audiences:
         raise BadClient("client assertion: aud must be the issuer or the token endpoint, as one string")
     jti, expires_at = claims.get("jti"), _number(claims, "exp")
-    if not isinstance(jti, str) or not 1 <= len(jti) <= 200:
+    if not isinstance(jti, str) or not 1 <= len(jti) <= 200 or not jti.isprintable():
         raise BadClient("client assertion: jti missing")
     at = int(now.timestamp())
     if expires_at is None or expires_at <= at - skew_s or expires_at > at + max_age_s + skew_s:
