@@ -199,7 +199,12 @@ def test_resolved_keys_and_addresses(production: Bench, keys: Mapping[str, str])
     ("variable", "value", "key", "schemes"),
     [
         ("REDIS_URL", "http://redis.example", "broker.state.url", "redis://, rediss://, unix://"),
-        ("DATABASE_URL", "postgres://db/x", "broker.records.url", "postgresql://, postgresql+asyncpg://, sqlite://, sqlite+aiosqlite://"),
+        (
+            "DATABASE_URL",
+            "postgres://db/x",
+            "broker.records.url",
+            "postgresql://, postgresql+asyncpg://, sqlite://, sqlite+aiosqlite://",
+        ),
     ],
 )
 def test_addresses_of_stores(production: Bench, variable: str, value: str, key: str, schemes: str) -> None:
