@@ -179,6 +179,13 @@ def belongs_to(handoff: Handoff, session: Session) -> bool:
     return same_email or same_phone
 
 
+def open_link(handoff: Handoff, *, now: datetime) -> Handoff:
+    """Somebody read where the link leads and went on; who it is, is not known yet. Later states stay as they are."""
+    if handoff.state is not State.CREATED or is_expired(handoff, now):
+        return handoff
+    return replace(handoff, state=State.OPENED)
+
+
 def bind(handoff: Handoff, session: Session) -> Handoff:
     """
     Tie *handoff* to the logged-in customer; unchanged when already tied to the same one.

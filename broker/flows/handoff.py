@@ -183,6 +183,10 @@ class Handoffs:
         await self._record_transfer(started)
         return started
 
+    async def opened(self, handoff: str) -> None:
+        """Somebody went on from the page that says where the link leads; its source may see that."""
+        await self._change(handoff, lambda old, now: core.open_link(old, now=now))
+
     async def decline(self, handoff: str) -> Handoff:
         """The right customer goes on without sharing; what is personal is forgotten. Repeating it changes nothing."""
         declined = await self._change(

@@ -178,6 +178,8 @@ class JourneyPages:
         journey, visitor = posted.turn.journey.id, posted.visitor
         match posted.fields.get("answer"):
             case "continue":
+                if posted.turn.handoff is not None:
+                    await self._handoffs.opened(posted.turn.handoff.value.id)
                 turn = await self._logins.welcome(journey, visitor)
             case "not_me" | "switch":
                 return await self._switch(request, posted)

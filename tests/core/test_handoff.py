@@ -277,3 +277,12 @@ def test_fields_put_back_give_the_payload_again() -> None:
     for name in ("vehicle.plate", "vehicle.tyre_size", "items", "order.reference", "order.paid"):
         core.place(target, name, core.lookup(PAYLOAD, name))
     assert target == {name: PAYLOAD[name] for name in ("vehicle", "items", "order")}
+
+
+def test_only_a_fresh_link_becomes_opened() -> None:
+    """Going on from the first page is progress once; nothing later goes back, and an expired one stays as it is."""
+    for state in State:
+        expected = S.OPENED if state is S.CREATED else state
+        assert core.open_link(handoff(state=state), now=NOW).state is expected
+    fresh = handoff(state=S.CREATED)
+    assert core.open_link(fresh, now=fresh.expires_at) == fresh

@@ -120,3 +120,15 @@ async def test_what_she_shares_twice_is_shown_and_stopped_as_one(staged: Stage) 
     for each in taken:
         assert (await staged.garage.read(each["claims"]["handoff"]["id"], each["access_token"])).status == 410
     assert not [each for each in (await browser.get("/shared")).ids if each.startswith("withdraw-")]
+
+
+async def test_looking_at_the_link_changes_nothing_going_on_opens_it(staged: Stage) -> None:
+    """The shop sees ``opened`` only once somebody pressed continue: scanners and prefetch leave no trace."""
+    created = await staged.offer(None)
+    path = f"/handoffs/{created.json['handoff_id']}/status"
+    browser = staged.browser()
+    for _ in range(3):
+        await browser.follow(await browser.get(created.json["link"]))
+    assert (await staged.client.get(path, auth=staged.shop.auth)).json()["state"] == "created"
+    await browser.press("continue")
+    assert (await staged.client.get(path, auth=staged.shop.auth)).json()["state"] == "opened"
