@@ -13,7 +13,8 @@ demo_options = \
   $(if $(GARAGE_PORT),--garage-port $(GARAGE_PORT)) \
   $(if $(GOOGLE_PORT),--google-port $(GOOGLE_PORT)) \
   $(if $(BANKID_PORT),--bankid-port $(BANKID_PORT)) \
-  $(if $(PHONE_PORT),--phone-port $(PHONE_PORT))
+  $(if $(PHONE_PORT),--phone-port $(PHONE_PORT)) \
+  $(if $(HOTEL_PORT),--hotel-port $(HOTEL_PORT))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-check check test bench golden fmt lock clean \
@@ -25,7 +26,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "Variables: PYTHON=python3.12 chooses the Python; BROKER_PORT, SHOP_PORT, GARAGE_PORT, GOOGLE_PORT,"
-	@echo "BANKID_PORT and PHONE_PORT choose the demo's ports; STAFETT_CHROMIUM=/path chooses the browser."
+	@echo "BANKID_PORT, PHONE_PORT and HOTEL_PORT choose the demo's ports; STAFETT_CHROMIUM=/path chooses the browser."
 
 setup: ready-test ## set up everything `make test` needs
 

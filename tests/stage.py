@@ -440,7 +440,7 @@ def prepare(folder: Path) -> Path:
     for part in ("schemas", "logos"):
         shutil.copytree(example_folder() / part, folder / part)
     (folder / "secrets").mkdir(parents=True)
-    for who in ("tyre-shop", "garage", "google"):
+    for who in ("tyre-shop", "garage", "google", "tyre-hotel"):
         path = folder / "secrets" / who
         path.write_text(SECRET)
         path.chmod(0o600)

@@ -88,13 +88,14 @@ def demo(
     google_port: Annotated[int, typer.Option(help="The simulated Google.")] = 8703,
     bankid_port: Annotated[int, typer.Option(help="The simulated BankID API.")] = 8704,
     phone_port: Annotated[int, typer.Option(help="The simulated BankID app.")] = 8705,
+    hotel_port: Annotated[int, typer.Option(help="The tyre hotel.")] = 8706,
     check: Annotated[bool, typer.Option("--check", help="Play the whole story without a person, then stop.")] = False,
     screenshots: Annotated[Path | None, typer.Option(help="With --check: where to save pictures.")] = None,
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its config and data.")] = Path("build/demo"),
 ) -> None:
     """Run the whole story on this machine.
 
-    Broker, simulated providers, tyre shop and garage; Ctrl-C stops it.
+    Broker, simulated providers, tyre shop, garage and tyre hotel; Ctrl-C stops it.
     """
     try:
         from broker.cli.demo import run
@@ -106,7 +107,7 @@ def demo(
         raise typer.Exit(2) from None
     from broker.config.render import Ports
 
-    ports = Ports(broker_port, shop_port, garage_port, google_port, bankid_port, phone_port)
+    ports = Ports(broker_port, shop_port, garage_port, google_port, bankid_port, phone_port, hotel_port)
     raise typer.Exit(run(ports, folder, check=check, screenshots=screenshots))
 
 

@@ -1,5 +1,6 @@
 """
-``stafett demo``: broker, simulated providers, tyre shop and garage in one process, and with ``--check`` also the customer.
+``stafett demo``: broker, simulated providers, tyre shop, garage and tyre hotel in one process, and with ``--check`` also the
+customer.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ OPTIONS = {
     "google": "--google-port",
     "bankid_api": "--bankid-port",
     "bankid_app": "--phone-port",
+    "hotel": "--hotel-port",
 }
 """Which option chooses which of the `Ports`."""
 
@@ -207,7 +209,8 @@ def welcome(stage: Stage, folder: Path) -> str:
     3. On the receipt, book the fitting. Stafett asks what may be shared; tick "do not ask again" and share.
     4. Buy again: this time the garage knows you at once, and nobody asks anything.
     5. Look at {at.broker}/shared and withdraw. The garage gets nothing more, and you are asked again.
-    6. Log out, and be somebody else with Google; or share nothing and go on as a guest.
+    6. On a receipt, store your summer tyres: the same for a partner without OpenID Connect.
+    7. Log out, and be somebody else with Google; or share nothing and go on as a guest.
 
   Who you can be
     BankID: {people}
@@ -217,6 +220,7 @@ def welcome(stage: Stage, folder: Path) -> str:
     {at.broker}/       Stafett, the broker; your pages are at /shared
     {at.shop}/       Nordhjul, the tyre shop
     {at.garage}/       Verkstan i Hammarby, the garage
+    {at.hotel}/       Sommarhyllan, the tyre hotel, which has no login of its own
     {at.phone}/       the simulated BankID app
     {at.google}/simulator  switches of the simulated Google
 

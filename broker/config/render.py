@@ -23,6 +23,7 @@ class Ports:
     google: int = 8703
     bankid_api: int = 8704
     bankid_app: int = 8705
+    hotel: int = 8706
 
 
 def example_folder() -> Path:

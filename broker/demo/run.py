@@ -1,5 +1,6 @@
 """
-Everything of the story but the broker: the simulated providers, the tyre shop and the garage, each on a port of its own.
+Everything of the story but the broker: the simulated providers, the tyre shop, the garage and the tyre hotel, each on a
+port of its own.
 
 They share one event loop with whoever starts them; to each other they are strangers and speak HTTP only.
 """
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
+from broker.demo.hotel import create_app as create_hotel
 from broker.demo.providers.bankid import BankIdSimulator, make_certificates, tls_options
 from broker.demo.providers.google import GoogleClient, GoogleSimulator
 from broker.demo.providers.google import create_app as create_google
@@ -40,6 +42,7 @@ class Addresses:
     garage: str
     google: str
     phone: str
+    hotel: str
 
     @classmethod
     def of(cls, ports: Ports) -> "Addresses":
@@ -50,6 +53,7 @@ class Addresses:
             garage=f"http://127.0.0.1:{ports.garage}",
             google=f"http://127.0.0.1:{ports.google}",
             phone=f"http://127.0.0.1:{ports.bankid_app}",
+            hotel=f"http://127.0.0.1:{ports.hotel}",
         )
 
 
@@ -60,12 +64,13 @@ class Secrets:
     tyre_shop: str = field(repr=False)
     garage: str = field(repr=False)
     google: str = field(repr=False)
+    tyre_hotel: str = field(repr=False)
 
     @classmethod
     def kept_in(cls, folder: Path) -> "Secrets":
         """Read them from *folder*, making what is missing, so that a restart keeps its sessions."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(*(_kept(folder / name) for name in ("tyre-shop", "garage", "google")))
+        return cls(*(_kept(folder / name) for name in ("tyre-shop", "garage", "google", "tyre-hotel")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +111,14 @@ def make_cast(ports: Ports, folder: Path) -> Cast:
         client_secret=known.garage,
         sharing_url=f"{at.broker}/shared",
     )
+    hotel = create_hotel(issuer=at.broker, base_url=at.hotel, client_id="sommarhyllan", client_secret=known.tyre_hotel)
     parties = (
         Party("google", "the simulated Google", google),
         Party("bankid_api", "the simulated BankID API", bankid.rp_api, tls_options(certificates)),
         Party("bankid_app", "the simulated BankID app", bankid.app_page),
         Party("shop", "the tyre shop", shop),
         Party("garage", "the garage", garage),
+        Party("hotel", "the tyre hotel", hotel),
     )
     return Cast(parties, bankid, google.state.simulator)
 

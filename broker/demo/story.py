@@ -170,6 +170,7 @@ class Story:
         await self.comes_again()
         await self.takes_it_back()
         await self.is_asked_again_and_cancels()
+        await self.stores_the_summer_tyres()
         await self.logs_in_on_the_same_device()
         await self.comes_with_google()
         await self.shares_nothing()
@@ -308,6 +309,41 @@ class Story:
             await player.wait_for(element="vehicle-registration", address=f"{self._at.garage}/booking")
             _equal(await player.text("vehicle-model"), "")
             await player.picture("garage-less-shared")
+
+    async def stores_the_summer_tyres(self) -> None:
+        """A partner without OpenID Connect: the account is named before she arrives there."""
+        player, who = self._player, self._customer
+        async with self._step("the receipt offers to store the summer tyres, and the broker asks what for"):
+            await player.open(f"{self._at.shop}/orders/{self._order}")
+            await player.picture("shop-store-tyres")
+            self._link = await player.attribute("store-tyres", "href")
+            await player.click("store-tyres")
+            await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+            await player.tick("field-vehicle-model")
+            await player.picture("broker-consent-storage")
+        async with self._step("before she arrives, the broker names the account, and not in full"):
+            await player.click("share")
+            await player.wait_for(element="arrive", address=f"{self._at.broker}/j/")
+            _must(self._login.name not in await player.source(), "the whole name is shown")
+            await player.picture("broker-arrive")
+            await player.picture("broker-arrive", phone=True)
+        async with self._step("she confirms, and stands at the tyre hotel, car and tyres filled in"):
+            await player.click("arrive")
+            await player.wait_for(element="reserve", address=f"{self._at.hotel}/shelf")
+            _equal(await player.text("user-name"), self._login.name)
+            _equal(await player.text("vehicle-registration"), who.plate)
+            _equal(await player.text("vehicle-model"), who.car)
+            _must(who.tyre in await player.text("tyres"), "the tyres are not filled in")
+            await player.picture("hotel-shelf")
+            await player.picture("hotel-shelf", phone=True)
+        async with self._step("she takes the shelf"):
+            await player.click("reserve")
+            await player.wait_for(element="shelf-number", address=f"{self._at.hotel}/shelf")
+            await player.picture("hotel-done")
+        async with self._step('the used link leads to the hotel, which says "already arrived"'):
+            await player.open(f"{self._at.shop}{self._link}")
+            await player.wait_for(address=f"{self._at.hotel}/?handoff=already")
+            await player.picture("hotel-already")
 
     async def logs_in_on_the_same_device(self) -> None:
         """BankID on this device: the app opens, and comes back in a new tab."""

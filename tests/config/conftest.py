@@ -68,7 +68,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("schemas", "logos"):
         shutil.copytree(example_folder() / part, folder / part)
     (folder / "secrets").mkdir()
-    for who in ("tyre-shop", "garage", "google"):
+    for who in ("tyre-shop", "garage", "google", "tyre-hotel"):
         path = folder / "secrets" / who
         path.write_text(SECRET + "\n")
         path.chmod(0o600)
@@ -125,9 +125,8 @@ PRODUCTION: tuple[Edit, ...] = (
 def production(bench: Bench, keys: Mapping[str, str]) -> Bench:
     """A config that production takes as it is: nothing in it is refused, nothing accepted."""
     bench.edit(*PRODUCTION)
-    bench.text = bench.text.replace("http://127.0.0.1:8701", "https://shop.example").replace(
-        "http://127.0.0.1:8702", "https://garage.example"
-    )
+    for port, host in (("8701", "shop"), ("8702", "garage"), ("8706", "hotel")):
+        bench.text = bench.text.replace(f"http://127.0.0.1:{port}", f"https://{host}.example")
     bench.put("rsa.pem", keys["rsa"])
     bench.put("ec.pem", keys["ec"])
     bench.environment = {

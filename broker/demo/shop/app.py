@@ -24,6 +24,7 @@ from .booking import Bookings, update
 from .catalogue import BY_SKU, TYRES, Car, Tyre, look_up
 from .drawing import draw_tyre
 from .orders import Account, Basket, Checkout, Contact, Order, new_reference, read_checkout
+from .storage import Storage
 
 Clock = Callable[[], datetime]
 
@@ -58,17 +59,27 @@ class Shop:
     """The shop: its memory and its pages. One object per process."""
 
     def __init__(
-        self, *, name: str, login: Login, bookings: Bookings, base_url: str, partner_name: str, now: Clock
+        self,
+        *,
+        name: str,
+        login: Login,
+        bookings: Bookings,
+        storage: Storage,
+        base_url: str,
+        partner_name: str,
+        hotel_name: str,
+        now: Clock,
     ) -> None:
         self._login = login
         self._bookings = bookings
+        self._storage = storage
         self._base_url = base_url
         self._now = now
         self._visits: Visits[Visit] = Visits(Visit)
         self._accounts: dict[str, Account] = {}
         self._orders: dict[str, Order] = {}
         self._pictures = {tyre.sku: draw_tyre(tyre) for tyre in TYRES}
-        site = {"site": name, "partner_name": partner_name}
+        site = {"site": name, "partner_name": partner_name, "hotel_name": hotel_name}
         self._pages = Pages(
             __package__,
             issuer=login.issuer,
@@ -183,6 +194,22 @@ class Shop:
         await self._bookings.offer(order)
         return _see(f"/orders/{order.reference}#fitting")
 
+    async def store(self, request: Request) -> Response:
+        """On to the tyre hotel. Asked for by a link: it makes the same offer however often it is followed."""
+        order = self._order(request)
+        link = await self._storage.link(order, self._now().date())
+        if link is not None:
+            return _see(link)
+        retry = f"/orders/{order.reference}/storage"
+        return self._pages.render(
+            request, "message.html", status=503, title="storage_down_title", text="storage_down_text", retry=retry
+        )
+
+    async def come_back_from_hotel(self, request: Request) -> Response:
+        """Our registered return address for that: nothing about the order has changed."""
+        latest = next(reversed(self._visits.of(request).orders), None)
+        return _see(f"/orders/{latest}" if latest else "/orders")
+
     async def come_back(self, request: Request) -> Response:
         """Our registered return address: the customer turned back, or her link had grown too old."""
         outcome = request.query_params.get("handoff", "")
@@ -294,7 +321,9 @@ class Shop:
             Route("/orders", self.orders),
             Route("/orders/{reference}", self.order),
             Route("/orders/{reference}/booking-link", self.offer_again, methods=["POST"]),
+            Route("/orders/{reference}/storage", self.store),
             Route("/booking-return", self.come_back),
+            Route("/storage-return", self.come_back_from_hotel),
             Route("/login", self.log_in),
             Route("/login/callback", self.logged_in),
             Route("/logout", self.log_out, methods=["POST"]),
@@ -314,6 +343,8 @@ def create_app(
     name: str = "Nordhjul",
     partner: str = "garage",
     partner_name: str = "Verkstan i Hammarby",
+    hotel: str = "tyre-hotel",
+    hotel_name: str = "Sommarhyllan",
     http_transport: httpx2.AsyncBaseTransport | None = None,
     now: Clock = lambda: datetime.now(UTC),
 ) -> Starlette:
@@ -321,12 +352,13 @@ def create_app(
     Build the tyre shop.
 
     Registered at the broker as redirect URI `{base_url}/login/callback`, post-logout URI
-    `{base_url}/logged-out` and return URI for handoffs `{base_url}/booking-return`.
+    `{base_url}/logged-out` and return URIs for handoffs `{base_url}/booking-return` and `{base_url}/storage-return`.
 
     Args:
         issuer: the broker's issuer URL, all that is needed to find its endpoints.
         base_url: this shop's origin, without a slash at the end.
         partner, partner_name: the garage that fits the tyres: its name in the broker's list, and to people.
+        hotel, hotel_name: the tyre hotel, the same.
         http_transport: replaces the network, for tests.
         now: the time, aware UTC.
     """
@@ -339,7 +371,16 @@ def create_app(
         transport=http_transport,
     )
     bookings = Bookings(login, partner=partner, return_uri=f"{base_url}/booking-return")
-    shop = Shop(name=name, login=login, bookings=bookings, base_url=base_url, partner_name=partner_name, now=now)
+    shop = Shop(
+        name=name,
+        login=login,
+        bookings=bookings,
+        storage=Storage(login, partner=hotel, return_uri=f"{base_url}/storage-return"),
+        base_url=base_url,
+        partner_name=partner_name,
+        hotel_name=hotel_name,
+        now=now,
+    )
     return Starlette(
         routes=shop.routes(),
         middleware=[
