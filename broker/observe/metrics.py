@@ -7,6 +7,7 @@ the number of series is bounded by the config, and nothing a stranger sends beco
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -116,6 +117,10 @@ class Metrics:
         self._security = counter("security_events", "What somebody should look at.", "event")
         self._refusals = counter("refusals", "Errors told to a customer or partner.", "kind")
         self._faults = counter("faults", "Errors nobody foresaw: bugs.")
+        # Looking a series up costs as much as counting; there are few, so each is looked up once.
+        self._requests_of = cache(self._requests.labels)
+        self._request_s_of = cache(self._request_s.labels)
+        self._stores_of = cache(self._stores.labels)
         for event in sorted(SECURITY_EVENTS):
             # An alarm on an increase never sees the first one of a series that was not there before.
             self._security.labels(event)
@@ -130,12 +135,12 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered. *route*: its template; *status* 0 when the answer never began."""
-        self._requests.labels(route, method, str(status)).inc()
-        self._request_s.labels(route).observe(seconds)
+        self._requests_of(route, method, status).inc()
+        self._request_s_of(route).observe(seconds)
 
     def store_observer(self, store: str) -> Callable[[str, str, float], None]:
         """Takes operation, outcome and seconds of each round trip to *store*."""
-        return lambda operation, outcome, seconds: self._stores.labels(store, operation, outcome).observe(seconds)
+        return lambda operation, outcome, seconds: self._stores_of(store, operation, outcome).observe(seconds)
 
     def upstream_observer(self, upstream: str) -> Callable[[str, str, float], None]:
         """Takes operation, outcome and seconds of each call to *upstream*."""
