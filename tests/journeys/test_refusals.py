@@ -258,12 +258,12 @@ class TestTheLink:
         assert "Verkstan i Hammarby" in page.text
         assert "Nordhjul" in page.text
         assert not [word for word in PERSONAL if word in page.text]
-        await browser.follow(await browser.press("continue"))
         assert await state_of(staged, handoff) == "created"
+        await browser.follow(await browser.press("continue"))
         page = await browser.log_in("bankid", "karl")
         assert "continue-guest" in page.ids
         assert not [word for word in PERSONAL if word in page.text]
-        assert await state_of(staged, handoff) == "created"
+        assert await state_of(staged, handoff) == "opened", "bound to nobody"
 
     @pytest.mark.parametrize("change", ["cut", "flipped", "garbage", "empty", "long", "unicode", "guessed id"])
     async def test_changed_is_no_link(self, staged: Stage, change: str) -> None:
