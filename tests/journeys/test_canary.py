@@ -223,6 +223,7 @@ async def refusals(listener: Listener, person: Person) -> None:
     await shop.read(SPOKEN["path"], SPOKEN["token"])
     await shop.acknowledge(SPOKEN["path"], SPOKEN["token"], {"result": SPOKEN["query"]})
     await stage.garage.call("/handoffs/guest", {"ref": SPOKEN["token"]})
+    await stage.garage.call("/handoffs/artifact", {"artifact": SPOKEN["token"], "secret": SPOKEN["secret"]})
     broken = payload()
     broken["customer"]["email"] = PERSONAL["note"]
     broken[PERSONAL["name"]] = SPOKEN["query"]
@@ -259,6 +260,8 @@ PATHS = (
     "/shared/withdraw",
     "/handoffs",
     "/handoffs/guest",
+    "/handoffs/artifact",
+    "/arrive",
     f"/handoffs/{SPOKEN['path']}",
     f"/h/{SPOKEN['path']}",
     f"/j/{SPOKEN['path']}",
