@@ -6,7 +6,7 @@ gives it the real ones.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -53,6 +53,7 @@ from broker.pages.views import ContinuePage
 from broker.stores.ports import Records, StateStore
 from broker.stores.sealing import Digester, Sealer
 from broker.stores.watched import WatchedState, watched_records
+from broker.upstream.breaker import Breaker
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamRoutes
@@ -105,7 +106,7 @@ def build_context(
     *,
     state: StateStore,
     records: Records,
-    available: frozenset[str],
+    available: Callable[[], frozenset[str]],
     clock: Clock = utc_now,
 ) -> Context:
     """What the flows work with."""
@@ -114,7 +115,7 @@ def build_context(
         records=records,
         shelves=Shelves.of(Sealer(keys.secrets, "state")),
         policy=lambda: loaded.policy,
-        available=lambda: available,
+        available=available,
         clock=clock,
         tokens=Tokens(Sealer(keys.secrets, "tokens")),
         sealer=Sealer(keys.secrets, "records"),
@@ -189,9 +190,12 @@ def build(
     if telemetry.is_on:
         state = WatchedState(state, telemetry.store("state"))
         records = watched_records(records, telemetry.store("records"))
-    context = build_context(
-        loaded, material, state=state, records=records, available=frozenset(connectors), clock=clock
-    )
+    breaker, usable = Breaker(clock), connectors
+
+    def available() -> frozenset[str]:
+        return breaker.without_resting(usable)
+
+    context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
     logins = Logins(context)
     handoffs = Handoffs(context)
     consents = Consents(context, logins, handoffs)
@@ -207,7 +211,7 @@ def build(
     def continue_page(url: str, visitor: Visitor) -> Response:
         return pages.render(ContinuePage(url), language=visitor.language, reference=current_reference(), here=None)
 
-    upstreams = UpstreamEdge(policy, logins, connectors, clock)
+    upstreams = UpstreamEdge(policy, logins, connectors, breaker, clock)
     hub = Hub(exits, upstreams, continue_page)
     clients = Clients(policy, tokens, clock)
     faults = Faults(policy, pages, exits, logos)
@@ -215,7 +219,7 @@ def build(
         version=__version__,
         config_version=lambda: policy().version,
         checks={"state": state.ping, "records": records.ping},
-        unavailable=lambda: sorted(failed),
+        unavailable=lambda: sorted({*failed, *breaker.resting()}),
         accepted_risks=[risk.risk.value for risk in loaded.accepted_risks],
     )
     routes = [

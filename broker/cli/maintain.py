@@ -27,7 +27,7 @@ async def _sweep(config: Path | None) -> None:
     loaded, _ = read(config)
     async with open_records(loaded) as records:
         context = build_context(
-            loaded, KeyMaterial.of(loaded), state=MemoryState(), records=records, available=frozenset()
+            loaded, KeyMaterial.of(loaded), state=MemoryState(), records=records, available=frozenset
         )
         swept = await flow.sweep(context)
     print(f"erased: {swept.payloads} payloads, {swept.proofs} proofs of login, {swept.consents} ended consents")

@@ -21,6 +21,7 @@ from broker.flows.context import Clock
 from broker.flows.login import Logins, Opening, Turn
 from broker.flows.values import Visitor
 from broker.observe.logging import log
+from broker.upstream.breaker import Breaker
 from broker.upstream.port import (
     Connector,
     Done,
@@ -42,11 +43,18 @@ class UpstreamEdge:
 
     Args:
         connectors: by id; only those that could be started.
+        breaker: told how they fare.
     """
 
     def __init__(
-        self, policy: Callable[[], Policy], logins: Logins, connectors: Mapping[str, Connector], clock: Clock
+        self,
+        policy: Callable[[], Policy],
+        logins: Logins,
+        connectors: Mapping[str, Connector],
+        breaker: Breaker,
+        clock: Clock,
     ) -> None:
+        self._breaker = breaker
         self._policy = policy
         self._logins = logins
         self._connectors = connectors
@@ -152,12 +160,14 @@ class UpstreamEdge:
         try:
             outcome = await connector.resume(state, reply)
         except Stopped as error:
+            self._breaker.worked(connector.id)
             log("upstream.stopped", upstream=connector.id, partner=journey.partner, detail=error.detail)
             return await self._logins.attempt_failed(journey.id, visitor, _notice(error, "notice.cancelled"))
         except (UpstreamDown, UpstreamRefused) as error:
             return await self._failed(journey, visitor, connector.id, error)
         match outcome:
             case Done(evidence=evidence):
+                self._breaker.worked(connector.id)
                 if evidence.signals:
                     log("upstream.signals", upstream=connector.id, signals=list(evidence.signals))
                 return await self._logins.prove(journey.id, visitor, token=token, evidence=evidence)
@@ -167,7 +177,11 @@ class UpstreamEdge:
     async def _failed(
         self, journey: Journey, visitor: Visitor, upstream: str, error: UpstreamDown | UpstreamRefused
     ) -> Turn:
-        """Nothing is lost: the customer may choose again and reads why."""
+        """Nothing is lost: the customer may choose again and reads why; a provider that keeps failing rests."""
+        if isinstance(error, UpstreamRefused):
+            self._breaker.worked(upstream)
+        elif self._breaker.failed(upstream):
+            log("upstream.rests", "error", upstream=upstream)
         log(
             "upstream.failed",
             "warning",
