@@ -220,7 +220,7 @@ def welcome(stage: Stage, folder: Path) -> str:
     {at.broker}/       Stafett, the broker; your pages are at /shared
     {at.shop}/       Nordhjul, the tyre shop
     {at.garage}/       Verkstan i Hammarby, the garage
-    {at.hotel}/       Sommarhyllan, the tyre hotel, which has no login of its own
+    {at.hotel}/       Hjulvila, the tyre hotel, which has no login of its own
     {at.phone}/       the simulated BankID app
     {at.google}/simulator  switches of the simulated Google
 

@@ -111,7 +111,7 @@ def make_cast(ports: Ports, folder: Path) -> Cast:
         client_secret=known.garage,
         sharing_url=f"{at.broker}/shared",
     )
-    hotel = create_hotel(issuer=at.broker, base_url=at.hotel, client_id="sommarhyllan", client_secret=known.tyre_hotel)
+    hotel = create_hotel(issuer=at.broker, base_url=at.hotel, client_id="hjulvila", client_secret=known.tyre_hotel)
     parties = (
         Party("google", "the simulated Google", google),
         Party("bankid_api", "the simulated BankID API", bankid.rp_api, tls_options(certificates)),

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from broker.config.render import Ports, example_text, render_example
@@ -55,7 +55,7 @@ def open_world() -> Iterator[World]:
         servers.RedisServer(servers.redis_program()) as redis,
     ):
         folder = prepare(Path(name) / "config")
-        ports = Ports(*(servers.free_port() for _ in range(6)))
+        ports = Ports(*(servers.free_port() for _ in fields(Ports)))
         text = render_example(example_text(), ports, data_dir=folder / "data")
         text = text.replace("upstreams: [bankid, google]", "upstreams: [google]")
         text = text.replace("  data_dir:", '  state: {url: "env:BENCH_REDIS_URL"}\n  data_dir:', 1)

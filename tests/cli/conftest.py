@@ -72,6 +72,7 @@ class Terminal:
         if edits and PRODUCTION.items() <= edits.items():
             text = text.replace("http://127.0.0.1:8701", "https://shop.example")
             text = text.replace("http://127.0.0.1:8702", "https://garage.example")
+            text = text.replace("http://127.0.0.1:8706", "https://hotel.example")
         for old, new in (edits or {}).items():
             assert old in text, f"the example no longer has {old!r}"
             text = text.replace(old, new, 1)

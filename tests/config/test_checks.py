@@ -1,5 +1,7 @@
 """Cross-checks: what no single key can say about itself, each rule with its refusal."""
 
+import re
+
 import pytest
 
 from broker.core.assurance import Assurance
@@ -203,7 +205,8 @@ NO_NAME_IN_ENGLISH = (
             id="recipient-without-guest-page",
         ),
         pytest.param(
-            [("    return_uris:\n      - http://127.0.0.1:8701/booking-return\n", "")],
+            [("    return_uris:\n      - http://127.0.0.1:8701/booking-return\n"
+              "      - http://127.0.0.1:8701/storage-return\n", "")],
             "  tyre-shop:",
             "partners.tyre-shop.return_uris",
             "is missing; customers sent from here need a way back when they cancel",
@@ -306,11 +309,11 @@ def test_an_agreement_with_oneself(bench: Bench) -> None:
 
 def test_two_agreements_for_one_edge_and_purpose(refused: Refused, bench: Bench) -> None:
     """Which of two agreements counts must never be a question."""
-    again = bench.text[bench.text.index("  - from: tyre-shop") :]
-    bench.text += again
+    first, second = (match.start() for match in re.finditer("  - from: tyre-shop", bench.text))
+    bench.text += bench.text[first:second]
     last = bench.text.rindex("  - from: tyre-shop")
     assert bench.problems() == (
-        f"{bench.path}:{bench.text[:last].count(chr(10)) + 1} agreements[1]: repeats agreements[0]"
+        f"{bench.path}:{bench.text[:last].count(chr(10)) + 1} agreements[2]: repeats agreements[0]"
         " (tyre-shop>garage:tyre-fitting); join the two, or give one another purpose",
     )
 
@@ -421,7 +424,7 @@ def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench
 def test_an_unknown_upstream_of_a_recipient_is_told_once(bench: Bench) -> None:
     """At the login that names it, not again at every agreement."""
     start = bench.text.index("  garage:")
-    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google]", "upstreams: [goggle]")
+    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google]", "upstreams: [goggle]", 1)
     (found,) = bench.problems()
     assert found.endswith(" partners.garage.login.upstreams[0]: there is no upstream 'goggle'; did you mean 'google'?")
 

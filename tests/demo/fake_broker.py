@@ -243,7 +243,7 @@ class FakeBroker:
         key = request.headers.get("idempotency-key", secrets.token_urlsafe())
         handoff_id = self.created_keys.setdefault(key, f"h{len(self.handoffs) + 1}")
         body = await request.json()
-        assert body["return_uri"] == f"{client.origin}/booking-return"
+        assert body["return_uri"] in {f"{client.origin}/{way}-return" for way in ("booking", "storage")}
         handoff = self.handoffs.setdefault(handoff_id, Handoff(handoff_id, client.partner, body))
         return JSONResponse(
             {

@@ -371,7 +371,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
             "ec.pem": pem(ec.generate_private_key(ec.SECP256R1())),
         },
         "bankid": {name: (bankid / name).read_text() for name in ("rp.pem", "rp.key", "ca.pem")},
-        "clients": dict.fromkeys(("google", "tyre-shop", "garage"), "0123456789abcdef" * 2),
+        "clients": dict.fromkeys(("google", "tyre-shop", "garage", "tyre-hotel"), "0123456789abcdef" * 2),
     }
 
 
@@ -404,15 +404,16 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     for old, new in PRODUCTION:
         text = text.replace(old, new, 1)
     for old, new in (
-        ("127.0.0.1:8701", "shop.example"), ("127.0.0.1:8702", "garage.example"), ("http://", "https://"),
+        ("127.0.0.1:8701", "shop.example"), ("127.0.0.1:8702", "garage.example"), ("127.0.0.1:8706", "hotel.example"),
+        ("http://", "https://"),
         ("host: 127.0.0.1", "host: 0.0.0.0"), ("STAFETT_KEY", "BROKER_SECRET"), ("file:rsa", "file:keys/rsa"),
         ("file:ec", "file:keys/ec"),
     ):  # fmt: skip
         text = text.replace(old, new)
     trust_config = tmp_path / "stafett.yaml"
     trust_config.write_text(text, "utf-8")
-    schema = ROOT / "config/schemas/tyre-fitting-v1.json"
-    logos = {name: (ROOT / f"config/logos/{name}.png").read_bytes() for name in ("tyre-shop", "garage")}
+    schemas = sorted((ROOT / "config/schemas").glob("*.json"))
+    logos = {name: (ROOT / f"config/logos/{name}.png").read_bytes() for name in ("tyre-shop", "garage", "tyre-hotel")}
     mounted = [f"bankid/{name}" for name in secrets["bankid"]] + [f"secrets/{name}" for name in secrets["clients"]]
     values: dict[str, Any] = {
         "binaryFiles": {f"logos/{name}.png": base64.b64encode(content).decode() for name, content in logos.items()},
@@ -424,15 +425,16 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     rendered = helm.render(
         *("--values", str(tmp_path / "values.yaml"), "--set-file", f"trustConfig={trust_config}"),
-        *("--set-file", f"files.schemas/{re.escape(schema.name)}={schema}"),
+        *(part for file in schemas for part in ("--set-file", f"files.schemas/{re.escape(file.name)}={file}")),
     )
     for kind, loaded in found_in_pods(rendered, secrets, tmp_path / "pods").items():
         pod = tmp_path / "pods" / kind
         assert (pod / "stafett.yaml").read_text("utf-8") == text
-        assert (pod / "schemas" / schema.name).read_text("utf-8") == schema.read_text("utf-8")
+        for file in schemas:
+            assert (pod / "schemas" / file.name).read_text("utf-8") == file.read_text("utf-8")
         assert (pod / "logos/garage.png").read_bytes() == logos["garage"]
         assert (loaded.warnings, loaded.accepted_risks) == ((), ())
-        assert set(loaded.policy.config.partners) == {"tyre-shop", "garage"}
+        assert set(loaded.policy.config.partners) == {"tyre-shop", "garage", "tyre-hotel"}
 
 
 def test_what_the_pods_run_runs(

@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -103,7 +103,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 @pytest.fixture(scope="module")
 def ports() -> Ports:
-    return Ports(*(free_port() for _ in range(6)))
+    return Ports(*(free_port() for _ in fields(Ports)))
 
 
 def get(host: str, port: int, path: str, **headers: str) -> tuple[int, str]:
@@ -164,13 +164,14 @@ def test_demo_and_serve_run_from_the_wheel(installed: Installed, ports: Ports) -
                 get("localhost", ports.broker, "/readyz")[0] == 200,
                 get("127.0.0.1", ports.shop, "/healthz")[0] == 200,
                 get("127.0.0.1", ports.garage, "/healthz")[0] == 200,
+                get("127.0.0.1", ports.hotel, "/healthz")[0] == 200,
                 get("127.0.0.1", ports.google, "/.well-known/openid-configuration")[0] == 200,
                 get("127.0.0.1", ports.bankid_app, "/")[0] == 200,
             )
         )
 
     options = {"broker": "broker", "shop": "shop", "garage": "garage", "google": "google", "bankid_api": "bankid",
-               "bankid_app": "phone"}  # fmt: skip
+               "bankid_app": "phone", "hotel": "hotel"}  # fmt: skip
     chosen = [part for field, name in options.items() for part in (f"--{name}-port", str(getattr(ports, field)))]
     with installed.running("demo", "--folder", "demo", *chosen, up=demo_is_up):
         status, shop = get("127.0.0.1", ports.shop, "/", **{"Accept-Language": "sv"})

@@ -150,7 +150,7 @@ def create_app(
     base_url: str,
     client_id: str,
     client_secret: str,
-    name: str = "Sommarhyllan",
+    name: str = "Hjulvila",
     http_transport: httpx2.AsyncBaseTransport | None = None,
 ) -> Starlette:
     """

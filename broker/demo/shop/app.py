@@ -344,7 +344,7 @@ def create_app(
     partner: str = "garage",
     partner_name: str = "Verkstan i Hammarby",
     hotel: str = "tyre-hotel",
-    hotel_name: str = "Sommarhyllan",
+    hotel_name: str = "Hjulvila",
     http_transport: httpx2.AsyncBaseTransport | None = None,
     now: Clock = lambda: datetime.now(UTC),
 ) -> Starlette:
