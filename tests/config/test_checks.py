@@ -205,8 +205,13 @@ NO_NAME_IN_ENGLISH = (
             id="recipient-without-guest-page",
         ),
         pytest.param(
-            [("    return_uris:\n      - http://127.0.0.1:8701/booking-return\n"
-              "      - http://127.0.0.1:8701/storage-return\n", "")],
+            [
+                (
+                    "    return_uris:\n      - http://127.0.0.1:8701/booking-return\n"
+                    "      - http://127.0.0.1:8701/storage-return\n",
+                    "",
+                )
+            ],
             "  tyre-shop:",
             "partners.tyre-shop.return_uris",
             "is missing; customers sent from here need a way back when they cancel",
@@ -424,7 +429,9 @@ def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench
 def test_an_unknown_upstream_of_a_recipient_is_told_once(bench: Bench) -> None:
     """At the login that names it, not again at every agreement."""
     start = bench.text.index("  garage:")
-    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google]", "upstreams: [goggle]", 1)
+    bench.text = bench.text[:start] + bench.text[start:].replace(
+        "upstreams: [bankid, google]", "upstreams: [goggle]", 1
+    )
     (found,) = bench.problems()
     assert found.endswith(" partners.garage.login.upstreams[0]: there is no upstream 'goggle'; did you mean 'google'?")
 
