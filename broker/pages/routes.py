@@ -409,7 +409,9 @@ class JourneyPages:
         if handoff is None:
             raise Expired("handoff record is gone", partner=turn.journey.partner or None)
         source, recipient = show.party(handoff.source), show.party(handoff.recipient)
-        back = Way("back-to-shop", _with(handoff.return_uri, step.why), Action.BACK_TO, source.name)
+        # security: a refusal is not told to the source: she comes back as after any other cancellation
+        told = "cancelled" if step.why == "declined" else step.why
+        back = Way("back-to-shop", _with(handoff.return_uri, told), Action.BACK_TO, source.name)
         known = self._policy().partner(handoff.recipient)
         on = Way("to-recipient", known.home_uri, Action.GO_TO, recipient.name) if known else None
         if step.why == "declined" and self._has_guest_page(handoff.recipient):

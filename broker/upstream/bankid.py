@@ -4,12 +4,10 @@ Swedish BankID over the relying party API v6.
 A login begins with a question (is the app here or on another device?), since the two ways must never share an
 order:
 
-* **same device**: the order carries a one-time nonce in ``returnUrl``; the login is complete only when the
-starting browser
-  comes back with that nonce. Polling alone never completes it, because whoever starts an order chooses which
+* **same device**: the order carries a one-time nonce in ``returnUrl``; the login is complete only when the starting
+  browser comes back with that nonce. Polling alone never completes it, because whoever starts an order chooses which
   platform to claim, and could relay the launch link to somebody else (session fixation, CWE-384).
-* **other device**: an animated QR code, made on the server from a secret that never leaves it; completes by
-polling.
+* **other device**: an animated QR code, made on the server from a secret that never leaves it; completes by polling.
 
     choosing -> running -> (completed, waits for the browser's return) -> Done
        |          |  ^ an order nobody opened is renewed silently, 3 minutes in total

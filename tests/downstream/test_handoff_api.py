@@ -338,7 +338,7 @@ class TestReading:
         assert (await crowd.stage.garage.read(handoff, token)).status == 401
 
     async def test_is_gone_after_withdrawal(self, crowd: Crowd) -> None:
-        """410 for reading and acknowledging, 401 at userinfo, and the source is told revoked."""
+        """410 for reading and acknowledging, 401 at userinfo, and the source sees no difference to one that expired."""
         browser, link, handoff, token = await redeemed(crowd)
         data = await crowd.stage.garage.read(handoff, token)
         await browser.get("/shared")
@@ -348,7 +348,7 @@ class TestReading:
         assert "ABC 12D" not in gone.text
         assert (await crowd.stage.garage.acknowledge(handoff, token, {"result": "booked"})).status == 410
         assert (await crowd.stage.garage.userinfo(token)).status == 401
-        assert (await status(crowd, handoff)).json["state"] == "revoked"
+        assert (await status(crowd, handoff)).json["state"] == "expired"
         again = await browser.get(link)
         assert (await browser.follow(again)).status == 200
 

@@ -202,3 +202,16 @@ async def test_refresh_tokens_end_when_the_operator_says_so(stage_folder: Path) 
         form = {"grant_type": "refresh_token", "refresh_token": given}
         assert (await new.client.post("/token", data=form, auth=new.shop.auth)).status_code == 400
         assert (await old.client.post("/token", data=form, auth=old.shop.auth)).status_code == 200
+
+
+async def test_the_way_back_to_the_shop_does_not_tell_of_a_refusal(staged: Stage) -> None:
+    """She said no and goes back: the shop reads the same as after any cancellation."""
+    browser = staged.browser()
+    at_shop = await staged.shop_login(browser)
+    created = await staged.offer(at_shop["claims"]["sub"])
+    await browser.follow(await browser.get(created.json["link"]))
+    await browser.press("continue-guest")
+    page = await browser.follow(await browser.get(created.json["link"]))
+    assert "back-to-shop" in page.ids
+    assert "handoff=cancelled" in page.text
+    assert "handoff=declined" not in page.text

@@ -467,7 +467,7 @@ class TestTheConsentPage:
         await browser.press(next(each for each in shared.ids if each.startswith("withdraw-")))
         refused = await staged.garage.token(arrived.query["code"])
         assert (refused.status, refused.json["error"]) == (400, "invalid_grant")
-        assert await state_of(staged, handoff) == "revoked"
+        assert await state_of(staged, handoff) == "expired"
 
     async def test_withdrawing_a_login_consent_ends_its_tokens(self, staged: Stage) -> None:
         """Also a plain login's: userinfo says 401, and the next login asks again."""

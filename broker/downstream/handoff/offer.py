@@ -107,9 +107,10 @@ class OfferApi:
         """
         The state as its source may know it.
 
-        A refusal is not told to the shop: declined and bound both look opened (the customer's choice has no price).
+        What the customer refuses or takes back is between her and the recipient: declined and bound look opened, revoked
+        looks expired (her choice has no price).
         """
-        if is_expired(handoff, self._clock()):
+        if handoff.state is State.REVOKED or is_expired(handoff, self._clock()):
             return State.EXPIRED.value
         return State.OPENED.value if handoff.state in {State.DECLINED, State.BOUND} else handoff.state.value
 
