@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from broker import __version__
-from broker.cli.opening import Stores, open_records, open_state
-from broker.cli.serve import assemble, bind, server
+from broker.app import build
+from broker.cli.opening import open_records, open_state
+from broker.cli.serve import bind, server
 from broker.config.load import load
 from broker.config.render import Ports, write_example
 from broker.config.settings import read_settings
@@ -163,7 +164,7 @@ async def staged(
         say(f"  Short-lived state: {kind}. Records: SQLite")
         try:
             async with open_records(loaded) as records:
-                broker = assemble(loaded, Stores(state, records, kind))
+                broker = build(loaded, state=state, records=records)
                 servers = [(Server(server(broker).config), sockets["broker"])]
                 servers += [(server_of(party), sockets[party.port]) for party in cast.parties]
                 async with running(servers) as ended:
@@ -171,6 +172,7 @@ async def staged(
                     say("  Running: the broker, " + ", ".join(party.name for party in cast.parties))
                     yield Stage(Addresses.of(ports), cast, ended)
         finally:
+            await state.close()
             stop_state()
 
 

@@ -4,7 +4,6 @@ From a config file to open stores: what every command that works with data begin
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.config.load import Loaded, load
@@ -19,15 +18,6 @@ from broker.stores.migrate import head_revision, migrate
 from broker.stores.ports import Records, StateStore
 from broker.stores.redis import RedisState
 from broker.stores.sql import SqlRecords
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """``state_kind``: what serves short-lived state, for people."""
-
-    state: StateStore
-    records: Records
-    state_kind: str
 
 
 def read(config: Path | None) -> tuple[Loaded, Settings]:

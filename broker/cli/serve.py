@@ -10,7 +10,7 @@ from typing import Literal
 import uvicorn
 
 from broker.app import Broker, build
-from broker.cli.opening import Stores, check_state, open_records, open_state, read
+from broker.cli.opening import check_state, open_records, open_state, read
 from broker.config.load import Loaded
 from broker.errors import ConfigError
 from broker.observe.logging import log
@@ -44,18 +44,13 @@ async def _serve(loaded: Loaded) -> None:
         try:
             await check_state(state)
             async with open_records(loaded) as records:
-                broker = assemble(loaded, Stores(state, records, kind))
+                broker = build(loaded, state=state, records=records)
                 async with metrics_served(broker, loaded):
                     log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
                     await server(broker).serve(sockets=[listening])
         finally:
             await state.close()
             stop()
-
-
-def assemble(loaded: Loaded, stores: Stores) -> Broker:
-    """The broker on open stores."""
-    return build(loaded, state=stores.state, records=stores.records)
 
 
 @contextlib.asynccontextmanager

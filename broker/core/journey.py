@@ -75,7 +75,6 @@ class Ending(StrEnum):
 
     ANSWERED = "answered"
     CANCELLED = "cancelled"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,8 @@ from broker.pages.views import (
     mask_name,
 )
 from broker.web import cookies, csrf, params
-from broker.web.hub import SHARED_PATH, Hub
+from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SHARED_PATH, Hub
 from broker.web.visitor import visitor_of
-
-LOGOUT_CONFIRM_PATH = "/logout/confirm"
-LOGGED_OUT_PATH = "/logged-out"
 
 
 class AccountPages:
@@ -153,8 +150,7 @@ class AccountPages:
         return self._logouts.form_token(visitor)
 
     def _visitor(self, request: Request) -> Visitor:
-        broker = self._policy().broker
-        return visitor_of(request, languages=broker.languages, default=broker.default_language)
+        return visitor_of(request, self._policy().broker)
 
 
 def _masked(session: Session) -> str | None:

@@ -92,7 +92,7 @@ class Faults:
         retry_after_s: int | None,
     ) -> Response:
         policy = self._policy()
-        visitor = visitor_of(request, languages=policy.broker.languages, default=policy.broker.default_language)
+        visitor = visitor_of(request, policy.broker)
         view = ProblemPage(
             problem=problem,
             ways=self._ways(request, problem, partner, visitor.language),

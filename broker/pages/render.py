@@ -225,11 +225,6 @@ class Pages:
         words = self.words(language)
         return words.plain(key if key in words else "wait.unknown")
 
-    def claim_label(self, claim: str, *, language: str) -> str:
-        """What customers call a claim of their profile ("E-mail address"); its own name when it is none of ours."""
-        words = self.words(language)
-        return words.plain(f"claim.{claim}") if f"claim.{claim}" in words else claim
-
     def routes(self) -> list[Route]:
         """The routes of the static files."""
         return self._static.routes()

@@ -55,7 +55,7 @@ from broker.pages.views import (
     mask_address,
     mask_name,
 )
-from broker.web import csrf, params
+from broker.web import cookies, csrf, params
 from broker.web.hub import Hub, Partners, Upstreams, with_cookies
 from broker.web.visitor import visitor_of
 
@@ -256,7 +256,7 @@ class JourneyPages:
         """Somebody else sits here: log this one out of the browser, and ask who it is."""
         turn = await self._logins.switch_customer(posted.turn.journey.id, posted.visitor)
         response = await self._hub.go(request, posted.visitor, turn, self._policy())
-        response.delete_cookie("__Host-stafett-session", path="/", secure=True, httponly=True)
+        cookies.clear_session(response)
         return response
 
     async def _share(self, request: Request, posted: Posted) -> Response:
@@ -454,8 +454,7 @@ class JourneyPages:
         return wished if wished in self._policy().broker.languages else visitor.language
 
     def _visitor(self, request: Request) -> Visitor:
-        broker = self._policy().broker
-        return visitor_of(request, languages=broker.languages, default=broker.default_language)
+        return visitor_of(request, self._policy().broker)
 
     def _now_s(self) -> float:
         return self._logins.now().timestamp()

@@ -36,11 +36,9 @@ class Action(StrEnum):
     BACK_TO = "back_to"
     GO_TO = "go_to"
     CONTINUE = "continue"
-    OTHER_WAYS = "other_ways"
     SHARED = "shared"
     HOME = "home"
     """The broker's own first page."""
-    HELP = "help"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ class Method:
     title: str
     hint: str = ""
     icon: str = "generic"
-    is_last_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +167,6 @@ class WaitPage:
         poll_url: answers `Pages.poll_answer` to GET.
         qr_src: path of the drawn code, different for each drawing (a counter in its query) so that it is fetched anew.
         launch_url: opens the app here; https or the app's own scheme.
-        other_ways_url: the choice page, None when there is no other way.
     """
 
     form: Form
@@ -183,7 +179,6 @@ class WaitPage:
     launch_url: str | None = None
     actions: tuple[str, ...] = ("cancel",)
     again_after_s: float = 1.0
-    other_ways_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

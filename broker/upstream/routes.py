@@ -267,5 +267,4 @@ class UpstreamRoutes:
         return await self._hub.go(request, known, turn, self._policy())
 
     def _visitor(self, request: Request) -> Visitor:
-        broker = self._policy().broker
-        return visitor_of(request, languages=broker.languages, default=broker.default_language)
+        return visitor_of(request, self._policy().broker)

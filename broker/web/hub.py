@@ -20,7 +20,10 @@ from broker.flows.login import Turn
 from broker.flows.values import Visitor
 from broker.web import cookies
 
+#: Pages of ours that more than one edge sends the browser to.
 SHARED_PATH = "/shared"
+LOGOUT_CONFIRM_PATH = "/logout/confirm"
+LOGGED_OUT_PATH = "/logged-out"
 
 
 class Upstreams(Protocol):

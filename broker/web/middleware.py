@@ -49,7 +49,7 @@ class RequestMiddleware:
         state = scope.setdefault("state", {})
         state["reference"] = reference
         state["address"] = self._address(scope, headers)
-        answer = _Answer(send, reference, scope)
+        answer = _Answer(send, reference)
         started = time.perf_counter()
         refusal = self._refusal(scope, headers)
         try:
@@ -86,10 +86,9 @@ class RequestMiddleware:
 class _Answer:
     """Sends on, and remembers the status; adds what every answer carries."""
 
-    def __init__(self, send: Send, reference: str, scope: Scope) -> None:
+    def __init__(self, send: Send, reference: str) -> None:
         self._send = send
         self._reference = reference
-        self._scope = scope
         self.status = 0
 
     async def __call__(self, message: Message) -> None:

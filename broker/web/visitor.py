@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.requests import HTTPConnection
 
+from broker.core.policy import BrokerSettings
 from broker.flows.values import Visitor
 from broker.web import cookies
 
@@ -16,13 +17,13 @@ _MAX_USER_AGENT = 256
 _MAX_ACCEPT = 500
 
 
-def visitor_of(connection: HTTPConnection, *, languages: Sequence[str], default: str) -> Visitor:
+def visitor_of(connection: HTTPConnection, broker: BrokerSettings) -> Visitor:
     """Who is at the other end. ``?lang=`` beats ``ui_locales`` beats ``Accept-Language``."""
     agent = connection.headers.get("user-agent", "")[:_MAX_USER_AGENT]
     return Visitor(
         browser=cookies.read(connection, cookies.BROWSER),
         session=cookies.read(connection, cookies.SESSION),
-        language=_language(connection, languages, default),
+        language=_language(connection, broker.languages, broker.default_language),
         address=str(connection.scope.get("state", {}).get("address", "")),
         user_agent=agent,
         mobile=bool(_MOBILE.search(agent)),

@@ -180,17 +180,6 @@ class Fetcher:
             with_auth["Authorization"] = f"Basic {credentials}"
         return await self._watched(operation, "POST", url, headers=with_auth, data=dict(data))
 
-    async def post_json(
-        self, url: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None, operation: str = "post"
-    ) -> Fetched:
-        """
-        POST a JSON object.
-
-        Raises: as `get_json`.
-        """
-        typed = {"Content-Type": "application/json", **(headers or {})}
-        return await self._watched(operation, "POST", url, headers=typed, data=msgspec.json.encode(body))
-
     async def close(self) -> None:
         """Close all connections; the fetcher may be used again afterwards."""
         sessions = list(self._sessions.values())

@@ -78,7 +78,7 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
 
 def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) -> dict[str, Page]:
     methods = (
-        Method("bankid", said("BankID"), said("With the app on your phone or computer"), "bankid", is_last_used=True),
+        Method("bankid", said("BankID"), said("With the app on your phone or computer"), "bankid"),
         Method("google", said("Google"), said("With the account you already have"), "google"),
         Method("email-link", said("E-mail"), icon="email"),
         Method("other", said("Something new"), icon=said("no-such-icon")),
@@ -125,7 +125,6 @@ def _wait(said: Callable[[str], str], form: Form, shop: Party, phase: Phase) -> 
         qr_src="/j/q4Jm0T/qr?n=1" if phase is Phase.QR else None,
         launch_url="bankid:///?autostarttoken=t&redirect=null" if phase is Phase.LAUNCH else None,
         actions=actions,
-        other_ways_url="/j/q4Jm0T/choose",
     )
 
 

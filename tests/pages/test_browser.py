@@ -304,7 +304,7 @@ def test_phases_follow_the_app(waiting: Waiting) -> None:
     waiting.view = replace(waiting.view, phase=Phase.FAILED, message_key="bankid.RFA6", actions=("retry", "cancel"))
     waiting.after(1)
     expect(waiting.page.locator("#retry")).to_be_visible()
-    expect(waiting.page.locator("#other-ways")).to_be_visible()
+    expect(waiting.page.locator("#cancel")).to_be_visible()
     before = waiting.polls
     waiting.after(30)
     assert waiting.polls == before, "a failed login is not asked about any more"

@@ -73,8 +73,7 @@ class Authorize:
         policy = self._policy()
         asked, pushed = await self._opened(web_params.query(request), policy)
         proven = prove(asked, policy)
-        languages = policy.broker.languages
-        visitor = visitor_of(request, languages=languages, default=policy.broker.default_language)
+        visitor = visitor_of(request, policy.broker)
         try:
             check_pushed(proven.oidc, pushed)
             ask = replace(self._ask(asked, proven, policy), pushed=pushed)

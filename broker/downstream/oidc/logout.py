@@ -18,11 +18,9 @@ from broker.downstream.partners import with_query
 from broker.errors import BadAsk
 from broker.flows.logout import Logouts
 from broker.web import cookies, params
+from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH
 from broker.web.visitor import visitor_of
 from broker.wire.jose import BadToken, Keyring
-
-_CONFIRM = "/logout/confirm"
-_LOGGED_OUT = "/logged-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +55,12 @@ class Logout:
 
     async def _answer(self, request: Request, asked: Mapping[str, str]) -> Response:
         wish = self._checked(asked)
-        broker = self._policy().broker
-        visitor = visitor_of(request, languages=broker.languages, default=broker.default_language)
+        visitor = visitor_of(request, self._policy().broker)
         session = await self._logouts.session_of(visitor)
         if session is not None and not _means(wish, session):
-            return RedirectResponse(_CONFIRM, status_code=303)
+            return RedirectResponse(LOGOUT_CONFIRM_PATH, status_code=303)
         await self._logouts.end(visitor)
-        response = RedirectResponse(wish.target or _LOGGED_OUT, status_code=303)
+        response = RedirectResponse(wish.target or LOGGED_OUT_PATH, status_code=303)
         cookies.clear_session(response)
         return response
 
