@@ -3,7 +3,6 @@ Where the browser goes when a journey leaves the broker: answers, handoff starts
 """
 
 from collections.abc import Callable, Mapping
-from urllib.parse import urlencode, urlsplit
 
 from broker.core.handoff import UNDECIDED, belongs_to
 from broker.core.journey import Answer, Ask, Deliver, Refuse
@@ -14,6 +13,7 @@ from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Turn
 from broker.flows.tokens import TokenFlow
+from broker.web.params import with_query
 
 
 class PartnerExits:
@@ -124,9 +124,3 @@ def authorization_response(redirect_uri: str, answer: Mapping[str, str], state: 
     """*redirect_uri* with the answer's members, the unchanged ``state`` and ``iss``; its own query is kept."""
     members = {**answer, **({"state": state} if state is not None else {}), "iss": issuer}
     return with_query(redirect_uri, members)
-
-
-def with_query(uri: str, members: Mapping[str, str]) -> str:
-    """*uri* with *members* added to its query."""
-    joint = "&" if urlsplit(uri).query else "?"
-    return f"{uri}{joint}{urlencode(members)}"

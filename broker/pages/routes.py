@@ -324,8 +324,7 @@ class JourneyPages:
         partner = self._policy().partner(recipient)
         if partner is None:
             raise Expired("recipient is gone")
-        joint = "&" if "?" in partner.home_uri else "?"
-        return RedirectResponse(f"{partner.home_uri}{joint}handoff=already", status_code=303)
+        return RedirectResponse(params.with_query(partner.home_uri, {"handoff": "already"}), status_code=303)
 
     def _view(self, turn: Turn) -> Page:
         step, show = turn.step, self._show(turn)
@@ -411,7 +410,9 @@ class JourneyPages:
         source, recipient = show.party(handoff.source), show.party(handoff.recipient)
         # security: a refusal is not told to the source: she comes back as after any other cancellation
         told = "cancelled" if step.why == "declined" else step.why
-        back = Way("back-to-shop", _with(handoff.return_uri, told), Action.BACK_TO, source.name)
+        back = Way(
+            "back-to-shop", params.with_query(handoff.return_uri, {"handoff": told}), Action.BACK_TO, source.name
+        )
         known = self._policy().partner(handoff.recipient)
         on = Way("to-recipient", known.home_uri, Action.GO_TO, recipient.name) if known else None
         if step.why == "declined" and self._has_guest_page(handoff.recipient):
@@ -469,8 +470,3 @@ def _may_turn_guest(step: Step) -> bool:
             return step.why == "declined"
         case _:
             return True
-
-
-def _with(uri: str, why: str) -> str:
-    joint = "&" if "?" in uri else "?"
-    return f"{uri}{joint}handoff={why}"

@@ -6,6 +6,7 @@ security: Starlette silently takes the last of duplicates, other layers the firs
 
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -67,3 +68,9 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
     if {name for name, _ in pairs} & set(request.query_params):
         raise BadAsk("a parameter is given in both query and form", code="params.duplicate")
     return pairs
+
+
+def with_query(uri: str, members: Mapping[str, str]) -> str:
+    """*uri* with *members* added to its query."""
+    joint = "&" if urlsplit(uri).query else "?"
+    return f"{uri}{joint}{urlencode(members)}"

@@ -52,8 +52,7 @@ class ArtifactApi:
     async def arrive(self, request: Request) -> Response:
         """The recipient's server bound the browser to itself and sends it back; the address is left at once."""
         asked, policy = params.query(request), self._policy()
-        broker = policy.broker
-        visitor = visitor_of(request, broker)
+        visitor = visitor_of(request, policy.broker)
         challenge = asked.get("challenge", "")
         if not is_challenge(challenge):
             raise BadAsk("challenge is missing or malformed", code="arrive.challenge")

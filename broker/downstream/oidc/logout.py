@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from broker.core.policy import Policy
 from broker.core.session import Session
-from broker.downstream.partners import with_query
 from broker.errors import BadAsk
 from broker.flows.logout import Logouts
 from broker.web import cookies, params
@@ -47,7 +46,7 @@ class Logout:
     async def post(self, request: Request) -> Response:
         """The request as a form; a cross-site one comes without our cookie, which a GET to ourselves brings back."""
         asked = await params.form(request)
-        return RedirectResponse(with_query("/logout", asked) if asked else "/logout", status_code=303)
+        return RedirectResponse(params.with_query("/logout", asked) if asked else "/logout", status_code=303)
 
     def routes(self) -> list[Route]:
         """Both methods (section 2)."""
@@ -85,7 +84,7 @@ class Logout:
         if target is not None:
             if target not in partner.oidc.post_logout_redirect_uris:
                 raise BadAsk("post_logout_redirect_uri is not registered", code="logout.redirect_uri")
-            target = with_query(target, {"state": asked["state"]}) if "state" in asked else target
+            target = params.with_query(target, {"state": asked["state"]}) if "state" in asked else target
         sid = claims.get("sid")
         return Wish(str(claims["sub"]), sid if isinstance(sid, str) else None, target)
 
