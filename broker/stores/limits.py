@@ -17,6 +17,13 @@ def checked_key(key: Key) -> Key:
     return key
 
 
+def checked_member(member: str, most: int = 1) -> str:
+    """*member* of a list itself, by the rules of keys. Raises ValueError, also for a list that may hold none."""
+    if not 0 < len(member) <= LONGEST_KEY or not member.isascii() or most < 1:
+        raise ValueError("members of a list are 1 to 200 ASCII characters, and it holds at least one")
+    return member
+
+
 def milliseconds(ttl_s: float) -> int:
     """A time to live in whole milliseconds, at least one. Raises ValueError unless finite and above zero."""
     if not 0 < ttl_s < math.inf:

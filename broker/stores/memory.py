@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from broker.errors import StoreDown
-from broker.stores.limits import checked_key, milliseconds
-from broker.stores.ports import Count, Drop, Get, Key, Op, Put, PutNew, Swap, Take
+from broker.stores.limits import checked_key, checked_member, milliseconds
+from broker.stores.ports import Count, Delist, Drop, Enlist, Get, Key, Listed, Op, Put, PutNew, Swap, Take
 
 Clock = Callable[[], float]
 """Seconds that only ever grow, such as `time.monotonic`."""
@@ -31,6 +31,7 @@ class MemoryState:
         self._max_entries = max_entries
         self._entries: dict[Key, tuple[bytes, float]] = {}
         self._deadlines: list[tuple[float, Key]] = []
+        self._lists: dict[Key, dict[str, float]] = {}
         self._closed = False
 
     async def run(self, *ops: Op) -> Sequence[Any]:
@@ -52,6 +53,7 @@ class MemoryState:
         self._closed = True
         self._entries.clear()
         self._deadlines.clear()
+        self._lists.clear()
 
     def _do(self, op: Op, now: float) -> Any:
         entry = self._entries.get(op.key)
@@ -79,7 +81,24 @@ class MemoryState:
                 return self._entries.pop(op.key, None) is not None
             case Count():
                 return self._count(op, entry, now)
+            case Enlist():
+                return self._enlist(op, now)
+            case Delist():
+                until = self._lists.get(op.key, {}).pop(op.member, 0.0)
+                return until > now
+            case Listed():
+                return tuple(name for name, until in self._lists.get(op.key, {}).items() if until > now)
         assert_never(op)
+
+    def _enlist(self, op: Enlist, now: float) -> None:
+        on_it = {name: until for name, until in self._lists.get(op.key, {}).items() if until > now}
+        if op.key not in self._lists and len(self._lists) >= self._max_entries:
+            self._lists = {key: names for key, names in self._lists.items() if any(t > now for t in names.values())}
+            if len(self._lists) >= self._max_entries:
+                raise StoreDown("state store in memory: full", lists=len(self._lists))
+        on_it[op.member] = now + op.ttl_s
+        kept = sorted(on_it.items(), key=lambda item: (item[1], item[0]))[-op.most :]
+        self._lists[op.key] = dict(kept)
 
     def _count(self, op: Count, entry: tuple[bytes, float] | None, now: float) -> int:
         if entry is None:
@@ -122,3 +141,8 @@ def _check(op: Op) -> None:
             milliseconds(op.leave_ttl_s)
         case Count():
             milliseconds(op.window_s)
+        case Enlist():
+            checked_member(op.member, op.most)
+            milliseconds(op.ttl_s)
+        case Delist():
+            checked_member(op.member)

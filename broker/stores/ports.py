@@ -90,7 +90,41 @@ class Count:
     window_s: float
 
 
-Op = Get | Put | PutNew | Take | Swap | Drop | Count
+@dataclass(frozen=True, slots=True)
+class Enlist:
+    """
+    Add *member* to a list for ``ttl_s`` seconds; again renews it. Result: ``None``.
+
+    A list keeps itself small: members whose time is over leave at the next `Enlist`, beyond ``most`` those that would
+    leave soonest go too, and with its last member the list is gone.
+    """
+
+    key: Key
+    member: str
+    ttl_s: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delist:
+    """Take *member* off a list. Result: ``bool``, whether it was on it."""
+
+    key: Key
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """
+    Who is on a list. Result: ``tuple[str, ...]``, newest time limit last, empty for a list that is not there.
+
+    A member whose time is over may still be among them: what it names is looked up anyway.
+    """
+
+    key: Key
+
+
+Op = Get | Put | PutNew | Take | Swap | Drop | Count | Enlist | Delist | Listed
 
 
 class StateStore(Protocol):

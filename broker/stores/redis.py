@@ -25,8 +25,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from broker.errors import StoreDown
-from broker.stores.limits import checked_key, milliseconds
-from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, Swap, Take
+from broker.stores.limits import checked_key, checked_member, milliseconds
+from broker.stores.ports import Count, Delist, Drop, Enlist, Get, Listed, Op, Put, PutNew, Swap, Take
 
 # Sent as text each time instead of by digest: the server keeps it compiled either way (measured: no
 # difference), and there is no "script not known" answer to handle after a restart, a fail-over or SCRIPT
@@ -35,6 +35,16 @@ _SWAP = (
     b"if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) return 1 end return 0"
 )
 _COUNT = b"local n=redis.call('INCR',KEYS[1]) if n==1 then redis.call('PEXPIRE',KEYS[1],ARGV[1]) end return n"
+
+# A sorted set by the moment each member leaves, on the server's own clock. The list lives as long as its last member.
+_ENLIST = (
+    b"local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000) "
+    b"redis.call('ZREMRANGEBYSCORE',KEYS[1],'-inf',now) "
+    b"redis.call('ZADD',KEYS[1],now+ARGV[2],ARGV[1]) "
+    b"redis.call('ZREMRANGEBYRANK',KEYS[1],0,-ARGV[3]-1) "
+    b"local last=redis.call('ZRANGE',KEYS[1],-1,-1,'WITHSCORES') "
+    b"redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',last[2])) return 1"
+)
 
 _OLDEST_VERSION = 7
 """Of the protocol; Valkey says 7.2 here. ``SET`` with ``NX`` or ``XX`` together with ``GET`` came with it."""
@@ -151,8 +161,12 @@ class RedisState:
                 return None
             case PutNew():
                 return reply is not None
-            case Swap() | Drop():
+            case Swap() | Drop() | Delist():
                 return reply == 1
+            case Enlist():
+                return None
+            case Listed():
+                return tuple(member.decode() for member in reply)
         assert_never(op)
 
     def _down(self, what: str) -> StoreDown:
@@ -183,6 +197,12 @@ def _command(prefix: str, op: Op) -> tuple[str | bytes | int, ...]:
             return "DEL", key
         case Count():
             return "EVAL", _COUNT, 1, key, milliseconds(op.window_s)
+        case Enlist():
+            return "EVAL", _ENLIST, 1, key, checked_member(op.member, op.most), milliseconds(op.ttl_s), op.most
+        case Delist():
+            return "ZREM", key, checked_member(op.member)
+        case Listed():
+            return "ZRANGE", key, 0, -1
     assert_never(op)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from broker.stores.memory import MemoryState
-from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, StateStore, Swap, Take
+from broker.stores.ports import Count, Delist, Drop, Enlist, Get, Listed, Op, Put, PutNew, StateStore, Swap, Take
 from broker.stores.redis import RedisState
 
 MINUTE = 60.0
@@ -185,6 +185,53 @@ async def test_count_keeps_the_first_window(subject: Subject) -> None:
     assert await gone_within(subject, "g:2", SHORT)
 
 
+async def test_a_list_holds_each_member_once(store: StateStore) -> None:
+    """Members come and go in one batch with everything else; who is not on it is not taken off."""
+    results = await store.run(
+        Listed("p:1"),
+        Enlist("p:1", "one", MINUTE, 5),
+        Enlist("p:1", "two", 2 * MINUTE, 5),
+        Enlist("p:1", "one", MINUTE, 5),
+        Listed("p:1"),
+        Delist("p:1", "one"),
+        Delist("p:1", "one"),
+        Delist("p:2", "one"),
+        Listed("p:1"),
+        Delist("p:1", "two"),
+        Listed("p:1"),
+    )
+    assert list(results) == [(), None, None, None, ("one", "two"), True, False, False, ("two",), True, ()]
+
+
+async def test_a_list_is_bounded(store: StateStore) -> None:
+    """A customer with a thousand browsers does not fill the store; those that would leave soonest go."""
+    await store.run(*(Enlist("p:3", f"m{number:02}", MINUTE + number, 3) for number in range(20)))
+    assert await one(store, Listed("p:3")) == ("m17", "m18", "m19")
+
+
+async def test_a_list_forgets_whose_time_is_over(subject: Subject) -> None:
+    """The next one to come clears up, and a list nobody is on any more is gone by itself."""
+    await subject.store.run(Enlist("p:4", "short", SHORT, 5), Enlist("p:5", "short", SHORT, 5), Put("p:6", b"x", SHORT))
+    assert await gone_within(subject, "p:6", SHORT)
+    await subject.pass_time(SHORT)
+    assert list(await subject.store.run(Enlist("p:4", "long", MINUTE, 5), Listed("p:4"))) == [None, ("long",)]
+    assert await one(subject.store, Listed("p:5")) == ()
+
+
+async def test_renewing_a_member_keeps_it(subject: Subject) -> None:
+    """A session that goes on stays on the list."""
+    await subject.store.run(Enlist("p:7", "a", SHORT, 5), Enlist("p:7", "a", MINUTE, 5), Put("p:8", b"x", SHORT))
+    assert await gone_within(subject, "p:8", SHORT)
+    assert list(await subject.store.run(Enlist("p:7", "b", MINUTE, 5), Listed("p:7")))[1] == ("a", "b")
+
+
+@pytest.mark.parametrize(("member", "most"), [("", 1), ("å", 1), ("x" * 201, 1), ("x", 0)])
+async def test_strange_members_are_refused(store: StateStore, member: str, most: int) -> None:
+    """As keys are."""
+    with pytest.raises(ValueError, match="members"):
+        await store.run(Enlist("p:9", member, MINUTE, most))
+
+
 @pytest.mark.parametrize("op", [Put("h:1", b"x", SHORT), PutNew("h:1", b"x", SHORT)], ids=["Put", "PutNew"])
 async def test_values_expire(subject: Subject, op: Op) -> None:
     """A time to live is kept, and the key is then free again."""
@@ -249,8 +296,9 @@ async def test_closing_twice_is_fine(store: StateStore) -> None:
         lambda ttl_s: Swap("j:1", b"x", b"y", ttl_s),
         lambda ttl_s: Take("j:1", leave=b"used", leave_ttl_s=ttl_s),
         lambda ttl_s: Count("j:1", ttl_s),
+        lambda ttl_s: Enlist("j:1", "x", ttl_s, 1),
     ],
-    ids=["Put", "PutNew", "Swap", "Take", "Count"],
+    ids=["Put", "PutNew", "Swap", "Take", "Count", "Enlist"],
 )
 async def test_nothing_may_stay_for_ever(store: StateStore, make: Callable[[float], Op], ttl_s: float) -> None:
     """
