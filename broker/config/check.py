@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from broker.config.document import KeyPath
 from broker.config.validate import similar
 from broker.core.assurance import Assurance
-from broker.core.policy import Agreement, ClientAuth, Mode, Partner, Risk, TrustConfig, is_loopback
+from broker.core.client_rules import ClientAuth, contradictions
+from broker.core.policy import Agreement, Mode, Partner, Risk, TrustConfig, is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,18 +287,40 @@ def _clients(facts: Facts) -> Iterator[Finding]:
 def _client_authentication(facts: Facts) -> Iterator[Finding]:
     for name, partner in facts.config.partners.items():
         client, path = partner.client, client_path(name, partner)
-        by_key = client.auth is ClientAuth.PRIVATE_KEY_JWT
-        needed, unused = ("jwks_file", "secret") if by_key else ("secret", "jwks_file")
-        if getattr(client, needed) is None:
-            yield Finding((*path, needed), f"is missing, and auth: {client.auth} needs it")
-        if getattr(client, unused) is not None:
-            yield Finding((*path, unused), f"is not used with auth: {client.auth}; remove it")
-        if partner.oidc is not None and not partner.oidc.require_pkce:
-            yield Finding(
-                (*path, "require_pkce"),
-                "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it when you can",
-                mild=True,
-            )
+        auth = client.rules.auth
+        needed = _PROOFS[auth]
+        for key, given in (("secret", client.secret), ("jwks_file", client.jwks_file)):
+            if given is None and key == needed:
+                yield Finding((*path, key), f"is missing, and auth: {auth} needs it")
+            if given is not None and key != needed:
+                yield Finding((*path, key), f"is not used with auth: {auth}; remove it")
+
+
+_PROOFS = {
+    ClientAuth.SECRET_BASIC: "secret",
+    ClientAuth.SECRET_POST: "secret",
+    ClientAuth.PRIVATE_KEY_JWT: "jwks_file",
+    ClientAuth.NONE: "",
+}
+"""The key of the config that holds what a client proves itself by."""
+
+
+def _client_rules(facts: Facts) -> Iterator[Finding]:
+    """A partner's single keys fit its profile and each other."""
+    for name, partner in facts.config.partners.items():
+        if (client := partner.oidc) is None:
+            continue
+        path: KeyPath = ("partners", name, "oidc")
+        for key, advice in contradictions(client.profile, client.refinements):
+            yield Finding((*path, *_PATHS.get(key, (key,))), advice)
+        if not client.rules.require_pkce:
+            key = "require_pkce" if client.require_pkce is False else "profile"
+            advice = "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it when you can"
+            yield Finding((*path, key), advice, mild=True)
+
+
+_PATHS: Mapping[str, KeyPath] = {"rotates": ("refresh_tokens", "rotate")}
+"""Where a rule of a client stands in the file, if not by its own name."""
 
 
 def _services(facts: Facts) -> Iterator[Finding]:
@@ -320,13 +343,10 @@ def _services(facts: Facts) -> Iterator[Finding]:
 
 
 def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
-    """Without rotation a stolen refresh token works until it ends, unless only the client's own key can use it."""
     for name, partner in facts.config.partners.items():
         terms, path = partner.refresh_tokens, ("partners", name, "oidc", "refresh_tokens")
         if terms is None:
             continue
-        if not terms.rotate and partner.client.auth is not ClientAuth.PRIVATE_KEY_JWT:
-            yield Finding((*path, "rotate"), "may be false only with auth: private_key_jwt; remove it")
         if terms.idle > terms.lifetime:
             yield Finding((*path, "idle"), "must not be longer than lifetime")
 
@@ -499,6 +519,7 @@ RULES: tuple[Rule, ...] = (
     _ceilings,
     _clients,
     _client_authentication,
+    _client_rules,
     _services,
     _refresh_tokens,
     _partner_addresses,

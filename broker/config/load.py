@@ -18,7 +18,8 @@ from broker.config.keys import derivation_secret, encryption_key, public_keys, s
 from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
-from broker.core.policy import ClientAuth, Mode, Policy, Risk, TrustConfig
+from broker.core.client_rules import ClientAuth
+from broker.core.policy import Mode, Policy, Risk, TrustConfig
 from broker.errors import ConfigError
 from broker.upstream.registry import KINDS, Kind
 
@@ -241,7 +242,7 @@ class _Load:
         found: dict[str, str] = {}
         for name, partner in self.config.partners.items():
             path: KeyPath = (*client_path(name, partner), "secret")
-            if partner.client.secret is None or partner.client.auth is ClientAuth.PRIVATE_KEY_JWT:
+            if partner.client.secret is None or partner.client.rules.auth is ClientAuth.PRIVATE_KEY_JWT:
                 continue
             if (secret := self._secret(partner.client.secret, path)) is None:
                 continue
@@ -254,7 +255,7 @@ class _Load:
     def _client_jwks(self) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for name, partner in self.config.partners.items():
-            if partner.client.jwks_file is None or partner.client.auth is not ClientAuth.PRIVATE_KEY_JWT:
+            if partner.client.jwks_file is None or partner.client.rules.auth is not ClientAuth.PRIVATE_KEY_JWT:
                 continue
             path: KeyPath = (*client_path(name, partner), "jwks_file")
             if (keys := self._key_file(partner.client.jwks_file, path, public_keys)) is not None:

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from broker.core.assurance import Assurance
+from broker.core.client_rules import ClientAuth, ClientProfile, ClientRules, Refinements, SigningAlg, rules_of
 
 
 def _matching(pattern: str, sentence: str) -> AfterValidator:
@@ -350,24 +351,17 @@ class UpstreamPolicy(Strict):
     connect: Mapping[str, Any]
 
 
-class ClientAuth(StrEnum):
-    """How a partner's server proves itself (OpenID Connect Core section 9)."""
-
-    SECRET_BASIC = "client_secret_basic"  # noqa: S105 - a method name
-    SECRET_POST = "client_secret_post"  # noqa: S105 - a method name
-    PRIVATE_KEY_JWT = "private_key_jwt"
-
-
-class SigningAlg(StrEnum):
-    """Signature of what the broker gives partners; RS256 is what OpenID Connect libraries assume (Discovery section 3)."""
-
-    RS256 = "RS256"
-    ES256 = "ES256"
-
+ServerAuth = Literal[ClientAuth.SECRET_BASIC, ClientAuth.SECRET_POST, ClientAuth.PRIVATE_KEY_JWT]
+"""How somebody proves itself who has a server."""
 
 ClientId = Annotated[
     str, _matching(r"[A-Za-z0-9._-]{1,100}", "must be 1 to 100 letters, digits, dots, underscores or hyphens")
 ]
+
+
+def _by_profile() -> Any:
+    """A key that a client's profile decides where it is not given."""
+    return Field(default=None, json_schema_extra={"x-default": "by profile"})
 
 
 class RefreshTokens(Strict):
@@ -380,14 +374,13 @@ class RefreshTokens(Strict):
 
     idle: Duration = timedelta(days=14)
     lifetime: Annotated[Duration, Field(le=timedelta(days=30))] = timedelta(days=30)
-    rotate: bool = True
+    rotate: bool | None = _by_profile()
 
 
 class ClientCredentials(Strict):
     """How a partner's server is known. ``secret`` or ``jwks_file`` (its public keys), as ``auth`` needs."""
 
     client_id: ClientId
-    auth: ClientAuth = ClientAuth.SECRET_BASIC
     secret: SecretRef | None = None
     jwks_file: str | None = None
 
@@ -396,17 +389,43 @@ class PartnerOidc(ClientCredentials):
     """
     A partner as an OpenID Connect client. All addresses are compared exactly.
 
-    ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126). ``refresh_tokens``: None for none.
+    ``profile``: what holds where ``auth``, ``require_pkce``, ``require_par``, ``id_token_alg`` and
+    ``refresh_tokens.rotate`` are not given (`broker.core.client_rules`). ``auth``: ``none`` for an app or a page without a
+    server. ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126). ``refresh_tokens``: None for
+    none.
     """
 
+    profile: ClientProfile = ClientProfile.STANDARD
+    auth: ClientAuth | None = _by_profile()
     redirect_uris: Annotated[tuple[Uri, ...], Field(min_length=1)]
     post_logout_redirect_uris: tuple[Uri, ...] = ()
     initiate_login_uri: Uri | None = None
     target_link_uri: Uri | None = None
-    id_token_alg: SigningAlg = SigningAlg.RS256
-    require_pkce: bool = True
-    require_par: bool = False
+    id_token_alg: SigningAlg | None = _by_profile()
+    require_pkce: bool | None = _by_profile()
+    require_par: bool | None = _by_profile()
     refresh_tokens: RefreshTokens | None = None
+    _rules: ClientRules = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Resolve the rules once."""
+        self._rules = rules_of(self.profile, self.refinements)
+
+    @property
+    def refinements(self) -> Refinements:
+        """The keys that differ from the profile."""
+        return Refinements(
+            auth=self.auth,
+            require_pkce=self.require_pkce,
+            require_par=self.require_par,
+            id_token_alg=self.id_token_alg,
+            rotates=self.refresh_tokens.rotate if self.refresh_tokens else None,
+        )
+
+    @property
+    def rules(self) -> ClientRules:
+        """What holds for this client."""
+        return self._rules
 
 
 class TokenEncryption(Strict):
@@ -429,8 +448,19 @@ class PartnerService(ClientCredentials):
     ``arrive_uri``: where customers arrive, compared exactly. ``token``: the handoff token it is given for them.
     """
 
+    auth: ServerAuth = ClientAuth.SECRET_BASIC
     arrive_uri: Uri
     token: HandoffToken = HandoffToken()
+    _rules: ClientRules = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Resolve the rules once."""
+        self._rules = rules_of(ClientProfile.STANDARD, Refinements(auth=self.auth))
+
+    @property
+    def rules(self) -> ClientRules:
+        """What holds for this client."""
+        return self._rules
 
 
 LoginClaim = Literal[

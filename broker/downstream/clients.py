@@ -11,7 +11,8 @@ from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 
-from broker.core.policy import ClientAuth, Partner, PartnerOidc, PartnerService, Policy
+from broker.core.client_rules import ClientAuth, ClientRules
+from broker.core.policy import Partner, PartnerOidc, PartnerService, Policy
 from broker.errors import BadAsk, BadClient
 from broker.flows.context import Clock
 from broker.flows.tokens import TokenFlow
@@ -75,10 +76,11 @@ class Clients:
         partner = policy.partner(partner_id) if partner_id else None
         if partner_id is None or partner is None:
             raise BadClient("unknown client", code="client.unknown")
-        if given.method is not partner.client.auth:
-            raise BadClient(f"{partner_id} is registered for {partner.client.auth.value}", code="client.method")
+        rules = partner.client.rules
+        if given.method is not rules.auth:
+            raise BadClient(f"{partner_id} is registered for {rules.auth.value}", code="client.method")
         if given.method is ClientAuth.PRIVATE_KEY_JWT:
-            await self._check_assertion(given, partner_id, policy)
+            await self._check_assertion(given, partner_id, rules, policy)
         elif not self._secret_fits(given, partner_id, policy):
             raise BadClient(f"wrong secret for {partner_id}", code="client.secret")
         return Client(partner_id, partner)
@@ -88,13 +90,16 @@ class Clients:
         expected = policy.client_secrets.get(partner)
         return expected is not None and hmac.compare_digest(given.secret.encode(), expected.encode())
 
-    async def _check_assertion(self, given: _Credentials, partner: str, policy: Policy) -> None:
+    async def _check_assertion(self, given: _Credentials, partner: str, rules: ClientRules, policy: Policy) -> None:
+        token_endpoint = (f"{policy.issuer}/token",) if rules.assertion_to_token_endpoint else ()
         assertion = verify_client_assertion(
             given.secret,
             keys=self._keys_of(partner, policy),
             client_id=given.client_id,
-            audiences=(policy.issuer, f"{policy.issuer}/token"),
+            audiences=(policy.issuer, *token_endpoint),
+            algs=rules.assertion_algs,
             now=self._clock(),
+            max_age_s=rules.assertion_max_age_s,
         )
         if not await self._tokens.first_use(f"jti:{given.client_id}:{assertion.jti}", expires_at=assertion.expires_at):
             raise BadClient("client assertion was used before", code="client.replay")

@@ -403,9 +403,9 @@ def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Fa
     """Refresh tokens where the customer (or the agreement) lets the partner stay; never for a handoff."""
     known = policy.partner(partner)
     terms = known.refresh_tokens if known else None
-    if terms is None or not release.is_offline:
+    if known is None or terms is None or not release.is_offline:
         return None
-    return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=terms.rotate)
+    return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=known.client.rules.rotates)
 
 
 def _took_s(turn: Turn, session: Session, now: datetime) -> dict[str, float]:

@@ -15,7 +15,8 @@ import msgspec
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance
-from broker.core.policy import ClientAuth, SecretRef, Uri
+from broker.core.client_rules import ClientAuth
+from broker.core.policy import SecretRef, ServerAuth, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged, reaches, sufficient_acrs
 from broker.upstream.port import Begun, Done, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
@@ -65,7 +66,7 @@ class OidcConfig(ClaimRules):
     issuer: Annotated[Uri, AfterValidator(_issuer)]
     accepted_issuers: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = ()
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
-    client_auth: ClientAuth = ClientAuth.SECRET_BASIC
+    client_auth: ServerAuth = ClientAuth.SECRET_BASIC
     client_secret: SecretRef | None = None
     client_key: SecretRef | None = None
     scopes: tuple[Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")], ...] = ("openid",)

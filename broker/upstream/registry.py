@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from broker.core.assurance import Assurance
-from broker.core.policy import ClientAuth, Risk
+from broker.core.client_rules import ClientAuth
+from broker.core.policy import Risk
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
 from broker.upstream.oidc import OidcConfig, OidcConnector

@@ -43,7 +43,6 @@ EncryptionKey = ECKey
 
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
-_ASSERTION_ALGS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 
 
 class BadToken(ValueError):
@@ -137,6 +136,7 @@ def verify_client_assertion(
     keys: KeySet,
     client_id: str,
     audiences: Collection[str],
+    algs: Collection[str],
     now: datetime,
     max_age_s: int = 3600,
     skew_s: int = 60,
@@ -146,13 +146,14 @@ def verify_client_assertion(
 
     ``audiences``: what ``aud`` may be, always one string. New clients send the issuer (draft-ietf-oauth-rfc7523bis); libraries
     that follow OpenID Connect Core section 9 send the token endpoint, and some make assertions that last an hour.
+    ``algs``: signatures that count.
 
     Spec: RFC 7523 section 3. Replay is the caller's business.
     Raises: BadClient.
     """
     try:
         header = _header(assertion)
-        claims = _verified(assertion, keys, _ASSERTION_ALGS)
+        claims = _verified(assertion, keys, list(algs))
     except BadToken as error:
         raise BadClient(f"client assertion: {error}") from error
     if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
@@ -161,7 +162,7 @@ def verify_client_assertion(
         raise BadClient("client assertion: iss and sub must be the client id")
     audience = claims.get("aud")
     if not isinstance(audience, str) or audience not in audiences:
-        raise BadClient("client assertion: aud must be the issuer or the token endpoint, as one string")
+        raise BadClient(f"client assertion: aud must be {' or '.join(audiences)}, as one string")
     jti, expires_at = claims.get("jti"), _number(claims, "exp")
     if not isinstance(jti, str) or not 1 <= len(jti) <= 200 or not jti.isprintable():
         raise BadClient("client assertion: jti missing")

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from broker.core.policy import ClientAuth
+from broker.core.client_rules import ClientAuth
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 
 _ASSERTION_LIFETIME_S: Final = 60

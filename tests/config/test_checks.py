@@ -412,6 +412,48 @@ def test_a_partner_without_pkce_is_a_warning(bench: Bench) -> None:
     assert warning.startswith(f"{bench.path}:{bench.line('require_pkce')} partners.tyre-shop.oidc.require_pkce: leaves")
 
 
+@pytest.mark.parametrize(
+    ("lines", "key", "advice"),
+    [
+        (
+            "      profile: strict\n      require_par: false\n",
+            "require_par",
+            "contradicts profile: strict, where it is true; remove it, or choose profile: standard",
+        ),
+        (
+            "      profile: strict\n      require_pkce: false\n",
+            "require_pkce",
+            "contradicts profile: strict, where it is true; remove it, or choose profile: standard",
+        ),
+        (
+            "      profile: legacy\n      refresh_tokens: {rotate: false}\n",
+            "refresh_tokens.rotate",
+            "may be false only with auth: private_key_jwt; remove it",
+        ),
+    ],
+    ids=["par", "pkce", "rotation"],
+)
+def test_a_key_that_contradicts_the_profile_is_told(bench: Bench, lines: str, key: str, advice: str) -> None:
+    """With the line, and what to do."""
+    bench.edit(("      id_token_alg: ES256\n", lines))
+    where = key.rpartition(".")[2]
+    assert bench.sentence(where, f"partners.tyre-shop.oidc.{key}", advice) in bench.problems()
+
+
+def test_a_strict_client_with_a_secret_is_told_so(bench: Bench) -> None:
+    """The method that is written down contradicts the profile; what it needs is told by the method."""
+    bench.edit(("      id_token_alg: ES256\n", "      profile: strict\n"))
+    (problem,) = bench.problems()
+    assert "partners.tyre-shop.oidc.auth: contradicts profile: strict, where it is private_key_jwt" in problem
+
+
+def test_a_legacy_client_is_a_warning(bench: Bench) -> None:
+    """Without PKCE, as with the single key."""
+    bench.edit(("      id_token_alg: ES256\n", "      profile: legacy\n"))
+    (warning,) = bench.load().warnings
+    assert warning.startswith(f"{bench.path}:{bench.line('profile: legacy')} partners.tyre-shop.oidc.profile: leaves")
+
+
 def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench: Bench) -> None:
     """What the recipient does not accept for its own logins does not make a handoff possible."""
     start = bench.text.index("  garage:")

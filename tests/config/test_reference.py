@@ -40,7 +40,8 @@ def keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
             step, inner = found
             yield from keys(inner, f"{key}{step}")
         else:
-            yield key, shown(field.get_default(call_default_factory=True))
+            extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+            yield key, str(extra.get("x-default") or shown(field.get_default(call_default_factory=True)))
 
 
 def block(annotation: Any) -> tuple[str, type[BaseModel]] | None:

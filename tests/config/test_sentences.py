@@ -147,7 +147,7 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             "auth: basic",
             "auth: basic",
             "partners.tyre-shop.oidc.auth",
-            "must be one of client_secret_basic, client_secret_post, private_key_jwt",
+            "must be one of client_secret_basic, client_secret_post, private_key_jwt, none",
             id="unknown-method",
         ),
         pytest.param(

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from joserfc import jwt as stock
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
+from broker.core.client_rules import ASSERTION_ALGS
 from broker.errors import BadClient, ConfigError
 from broker.wire.jose import (
     Assertion,
@@ -122,7 +123,9 @@ def assertion(header: Mapping[str, Any] | None = None, *, key: Any = EC, alg: st
 
 def check(given: str, keys: KeySet = PARTNER_KEYS) -> Assertion:
     audiences = (ISSUER, f"{ISSUER}/token")
-    return verify_client_assertion(given, keys=keys, client_id=CLIENT, audiences=audiences, now=NOW)
+    return verify_client_assertion(
+        given, keys=keys, client_id=CLIENT, audiences=audiences, algs=ASSERTION_ALGS, now=NOW
+    )
 
 
 # What no verifier may take, whoever made it: header changes on an otherwise good token, signed with the good key.

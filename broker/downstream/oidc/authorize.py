@@ -194,7 +194,7 @@ def prove(asked: Mapping[str, str], policy: Policy) -> Proven:
 
 def check_pushed(oidc: PartnerOidc, pushed: str | None) -> None:
     """Where the partner's config demands it, only pushed requests."""
-    if oidc.require_par and pushed is None:
+    if oidc.rules.require_par and pushed is None:
         raise BadAsk("this client must push its authorization requests (RFC 9126)", code="authorize.par")
 
 
@@ -238,7 +238,7 @@ def checked_challenge(asked: Mapping[str, str], oidc: PartnerOidc) -> str | None
     """PKCE with S256 (RFC 7636); without it only where the partner's config says so."""
     challenge = asked.get("code_challenge")
     if challenge is None:
-        if oidc.require_pkce or "code_challenge_method" in asked:
+        if oidc.rules.require_pkce or "code_challenge_method" in asked:
             raise BadAsk("code_challenge is missing", code="authorize.pkce")
         return None
     if asked.get("code_challenge_method") != "S256":

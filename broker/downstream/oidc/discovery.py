@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.core.assurance import acr_values
-from broker.core.policy import ClientAuth, Policy, SigningAlg
+from broker.core.client_rules import ASSERTION_ALGS, ClientAuth, SigningAlg
+from broker.core.policy import Policy
 from broker.core.release import OFFLINE, SCOPE_OF_CLAIM
 from broker.wire.jose import Keyring
 
 _CACHE = "public, max-age=900"
-_ASSERTION_ALGS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
 
 
 def document(policy: Policy) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def document(policy: Policy) -> dict[str, Any]:
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": [alg.value for alg in SigningAlg],
         "token_endpoint_auth_methods_supported": [method.value for method in ClientAuth],
-        "token_endpoint_auth_signing_alg_values_supported": _ASSERTION_ALGS,
+        "token_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGS),
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": ["openid", *dict.fromkeys(SCOPE_OF_CLAIM.values()), OFFLINE, "handoff:read"],
         "claims_supported": [

@@ -82,7 +82,7 @@ class Token:
             "token_type": "Bearer",
             "expires_in": redeemed.expires_in,
             "scope": " ".join(grant.scopes),
-            "id_token": self._keyring.sign(claims, alg=oidc.id_token_alg.value),
+            "id_token": self._keyring.sign(claims, alg=oidc.rules.id_token_alg.value),
         }
         if redeemed.refresh_token is not None:
             answer["refresh_token"] = redeemed.refresh_token
