@@ -30,4 +30,7 @@ async def _sweep(config: Path | None) -> None:
             loaded, KeyMaterial.of(loaded), state=MemoryState(), records=records, available=frozenset
         )
         swept = await flow.sweep(context)
-    print(f"erased: {swept.payloads} payloads, {swept.proofs} proofs of login, {swept.consents} ended consents")
+    print(
+        f"erased: {swept.payloads} payloads, {swept.proofs} proofs of login, {swept.consents} ended consents,"
+        f" {swept.notices} settled notices"
+    )

@@ -14,6 +14,11 @@ async def sweep(context: Context) -> Swept:
     total = Swept(0, 0, 0)
     while True:
         done = await context.records.sweep(context.now(), days, _BATCH)
-        total = Swept(total.payloads + done.payloads, total.proofs + done.proofs, total.consents + done.consents)
-        if max(done.payloads, done.proofs, done.consents) < _BATCH:
+        total = Swept(
+            total.payloads + done.payloads,
+            total.proofs + done.proofs,
+            total.consents + done.consents,
+            total.notices + done.notices,
+        )
+        if max(done.payloads, done.proofs, done.consents, done.notices) < _BATCH:
             return total

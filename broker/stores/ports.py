@@ -265,12 +265,39 @@ class ProofRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    Something a partner must be told: in the outbox until it was told, or telling it was given up.
+
+    ``kind``: a `broker.core.notice.Kind` word. ``batch``: what it came from; one logout tells several partners. ``sealed``:
+    what to tell, None once told. ``state``: a `broker.core.notice.State` word. ``attempts``: begun so far. ``due_at``: nobody
+    tries earlier; whoever tries moves it on first, which is the lease. ``give_up_at``: no attempt begins later.
+    ``result``: how the last attempt went, in a word; None before.
+    """
+
+    id: str
+    kind: str
+    batch: str
+    partner: str
+    customer: str | None
+    sealed: bytes | None
+    state: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    give_up_at: datetime
+    ended_at: datetime | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Swept:
-    """How many rows `Records.sweep` cleaned: payloads removed, proofs deleted, expired consents deleted."""
+    """How many rows `Records.sweep` cleaned: payloads removed, proofs, expired consents and ended notices deleted."""
 
     payloads: int
     proofs: int
     consents: int
+    notices: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +310,55 @@ class KnownCustomer:
     subjects: Mapping[str, str]
 
 
-class Records(Protocol):
+class Outbox(Protocol):
+    """
+    What partners must be told, durable and shared by all processes: told at least once, by one process at a time.
+
+    Every method raises StoreDown when the database is not reachable, too slow or full.
+    """
+
+    async def add_notices(self, notices: Sequence[Notice]) -> None:
+        """Keep all of them or none; one that is there already stays as it is."""
+        ...
+
+    async def claim_notices(self, now: datetime, until: datetime, limit: int) -> Sequence[Notice]:
+        """
+        Take at most *limit* pending notices that are due, those that wait longest first.
+
+        Each is given to one caller: it is due again at *until*, unless it is settled earlier. ``attempts`` counts this one.
+        """
+        ...
+
+    async def settle_notice(
+        self, notice: Notice, *, state: str, result: str, due_at: datetime, ended_at: datetime | None
+    ) -> bool:
+        """
+        Write down how the attempt went that *notice* was claimed for. The content of a delivered one is removed.
+
+        Returns: False when somebody else has claimed it since; nothing is changed then.
+        """
+        ...
+
+    async def notices_of(self, batch: str) -> Sequence[Notice]:
+        """All of one batch, by partner."""
+        ...
+
+    async def list_notices(self, states: Sequence[str], partner: str | None, limit: int) -> Sequence[Notice]:
+        """Those in one of *states*, of *partner* or of all, newest first."""
+        ...
+
+    async def revive_notices(
+        self, now: datetime, give_up_at: datetime, *, partner: str | None = None, notice: str | None = None
+    ) -> int:
+        """Make what is pending, refused or given up due now, until *give_up_at*. Returns: how many."""
+        ...
+
+    async def notices_waiting(self) -> tuple[int, datetime | None]:
+        """How many are pending, and when the oldest of them was added."""
+        ...
+
+
+class Records(Outbox, Protocol):
     """
     Durable records. One implementation in SQL (SQLite, PostgreSQL).
 
@@ -371,8 +446,8 @@ class Records(Protocol):
     async def sweep(self, now: datetime, payload_days: int, batch: int) -> Swept:
         """
         Remove what is past its time, the exact moment included: payloads *payload_days* after pick-up (or
-        after creation, when never picked up), proofs at ``delete_after``, consents 365 days after they
-        ended. At most *batch* rows of each kind a call.
+        after creation, when never picked up), proofs at ``delete_after``, consents 365 days and notices 30 days
+        after they ended. At most *batch* rows of each kind a call.
         """
         ...
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.stores import tables
 from broker.stores.engine import Database
+from broker.stores.outbox import NOTICES_KEPT, SqlOutbox
 from broker.stores.ports import (
     AuditEvent,
     ConsentRecord,
@@ -30,7 +31,7 @@ CONSENTS_KEPT = timedelta(days=365)
 """How long an ended consent stays as evidence."""
 
 
-class SqlRecords:
+class SqlRecords(SqlOutbox):
     """`Records` in SQL. Arguments as `Database` describes them."""
 
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
@@ -204,6 +205,8 @@ class SqlRecords:
             consents.c.withdrawn_at <= now - CONSENTS_KEPT,
             consents.c.expires_at <= now - CONSENTS_KEPT,
         )
+        notices = tables.outbox
+        settled = notices.c.ended_at <= now - NOTICES_KEPT
         async with self._database.connection() as connection:
             return Swept(
                 payloads=await _changed(
@@ -213,6 +216,7 @@ class SqlRecords:
                     connection, delete(proofs).where(_first(proofs, proofs.c.delete_after <= now, batch))
                 ),
                 consents=await _changed(connection, delete(consents).where(_first(consents, ended, batch))),
+                notices=await _changed(connection, delete(notices).where(_first(notices, settled, batch))),
             )
 
     async def schema_version(self) -> str | None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
 )
 
 
@@ -188,4 +189,33 @@ proofs = Table(
     Column("delete_after", Moment, nullable=False),
     Index(None, "customer"),
     Index(None, "delete_after"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("batch", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    # No foreign key: an erased customer's partners are told all the same.
+    Column("customer", Text),
+    Column("sealed", LargeBinary),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("give_up_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("result", Text),
+    Index(None, "batch"),
+    Index(None, "ended_at"),
+)
+
+# Looking for work costs the same however much was done before.
+Index(
+    "ix_outbox_pending",
+    outbox.c.due_at,
+    sqlite_where=outbox.c.state == literal_column("'pending'"),
+    postgresql_where=outbox.c.state == literal_column("'pending'"),
 )

@@ -187,7 +187,7 @@ class TestSweep:
         terminal.run("migrate")
         in_records(terminal, fill)
         ran = terminal.run("sweep")
-        assert (ran.code, ran.out) == (0, "erased: 2 payloads, 1 proofs of login, 1 ended consents\n")
+        assert (ran.code, ran.out) == (0, "erased: 2 payloads, 1 proofs of login, 1 ended consents, 0 settled notices\n")
         kept = {each.id: each for each in in_records(terminal, lambda records: records.transfers_of("maja", 10))}
         assert {name: each.payload for name, each in kept.items()} == {
             "picked up long ago": None,
@@ -197,7 +197,7 @@ class TestSweep:
         }
         assert kept["picked up long ago"].fields == ("vehicle.registration_number",)
         assert kept["picked up long ago"].payload_sha256 == "0" * 64
-        assert terminal.run("sweep").out == "erased: 0 payloads, 0 proofs of login, 0 ended consents\n"
+        assert terminal.run("sweep").out == "erased: 0 payloads, 0 proofs of login, 0 ended consents, 0 settled notices\n"
 
     def test_the_retention_is_the_configs(self, terminal: Terminal) -> None:
         """A month in the YAML is a month."""
