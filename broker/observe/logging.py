@@ -36,10 +36,16 @@ def current_reference() -> str:
     return _reference.get()
 
 
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_threshold = logging.INFO
+"""Below it nothing is even put together: a line that nobody reads costs every request."""
+
+
 def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | None = None) -> None:
     """Send all logs to *stream* (default: standard error), ours and the libraries'; the libraries' only from warning up."""
+    global _threshold
     stream = stream or sys.stderr
-    numeric = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    _threshold = numeric = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     renderer: Any = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[
@@ -61,7 +67,8 @@ def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | 
 def log(event: str, level: str = "info", **facts: Any) -> None:
     """Log *event* (a name of docs/events.md) with *facts*: ids, rule names and figures, never personal data."""
     tell(event, facts)
-    getattr(structlog.get_logger(), level)(event, **facts)
+    if _LEVELS[level] >= _threshold:
+        getattr(structlog.get_logger(), level)(event, **facts)
 
 
 def _add_reference(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +19,14 @@ _MAX_DIGITS = 10
 _MAX_URL = 8 * 1024
 QUIET = frozenset({"/healthz", "/readyz"})
 """Probes: too many to be told."""
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+"""What an answer carries that says nothing else. Header names are lower case here (ASGI)."""
 
 
 class RequestMiddleware:
@@ -86,6 +93,8 @@ class RequestMiddleware:
 class _Answer:
     """Sends on, and remembers the status; adds what every answer carries."""
 
+    __slots__ = ("_reference", "_send", "status")
+
     def __init__(self, send: Send, reference: str) -> None:
         self._send = send
         self._reference = reference
@@ -94,13 +103,10 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers.setdefault("x-content-type-options", "nosniff")
-            headers.setdefault("referrer-policy", "no-referrer")
-            headers.setdefault("x-frame-options", "DENY")
-            headers.setdefault("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
-            headers.setdefault("cache-control", "no-store")
-            headers["x-reference"] = self._reference
+            headers = message.setdefault("headers", [])
+            named = {name for name, _ in headers}
+            headers += [header for header in _ALWAYS if header[0] not in named]
+            headers.append((b"x-reference", self._reference.encode()))
         await self._send(message)
 
 

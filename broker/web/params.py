@@ -6,9 +6,8 @@ security: Starlette silently takes the last of duplicates, other layers the firs
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from broker.errors import BadAsk
@@ -58,14 +57,12 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
     """All members of an urlencoded form in order, for pages whose checkboxes share a name. Raises BadAsk."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != _FORM:
         raise BadAsk("a form must be application/x-www-form-urlencoded", code="params.content_type")
+    body = await request.body()
     try:
-        data = await request.form(max_files=0, max_fields=_MAX_PARAMS)
-    except HTTPException as error:
-        if error.status_code != 400:
-            raise
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMS)
+    except ValueError as error:
         raise BadAsk("not a form, or too many members", code="params.size") from error
-    pairs = [(name, value) for name, value in data.multi_items() if isinstance(value, str)]
-    if {name for name, _ in pairs} & set(request.query_params):
+    if request.scope["query_string"] and {name for name, _ in pairs} & set(request.query_params):
         raise BadAsk("a parameter is given in both query and form", code="params.duplicate")
     return pairs
 

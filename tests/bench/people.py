@@ -37,6 +37,10 @@ class Person:
         self._cookies: dict[tuple[str, str], str] = {}
         self.hops = 0
 
+    def forget(self) -> None:
+        """A new browser, as far as anybody can tell."""
+        self._cookies.clear()
+
     async def log_in(self) -> dict[str, Any]:
         """A complete brokered login at the shop through Google; the shop's token response."""
         location, _ = await self._get(self._request("nordhjul-web", f"{self._world.shop}/login/callback"))
