@@ -17,8 +17,8 @@ demo_options = \
   $(if $(HOTEL_PORT),--hotel-port $(HOTEL_PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check check test bench golden fmt lock clean \
-  ready-demo ready-check ready-browser ready-test pytest
+.PHONY: help setup demo demo-check check test interop bench golden fmt lock clean \
+  ready-demo ready-check ready-browser ready-test ready-interop pytest
 
 help: ## list these commands
 	@echo "Stafett: make COMMAND"
@@ -49,13 +49,16 @@ test: ready-test ## the gate: set up, check, every test, then demo-check
 	@$(MAKE) --no-print-directory demo-check
 
 pytest: ready-test
-	$(BIN)/python -m pytest tests --ignore=tests/bench
+	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop
+
+interop: ready-interop ## logins by other people's client libraries, in Python, JavaScript, Go and Apache
+	$(BIN)/python -m pytest tests/interop
 
 bench: ready-check ## server CPU per login, per SSO re-login and per handoff
 	$(BIN)/python -m tests.bench
 
 golden: ready-test ## renew the golden files from what the code publishes now
-	$(BIN)/python -m pytest tests --ignore=tests/bench --renew-golden
+	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop --renew-golden
 
 fmt: ready-check ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix .
@@ -79,3 +82,6 @@ ready-browser:
 
 ready-test:
 	@$(PREPARE) test
+
+ready-interop:
+	@$(PREPARE) interop

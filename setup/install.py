@@ -1,5 +1,5 @@
 """
-Make this machine ready for one command of the Makefile: ``python -m setup.install demo|check|browser|test``.
+Make this machine ready for one command of the Makefile: ``python -m setup.install demo|check|browser|test|interop``.
 
 Order of work: list everything the machine lacks, at once; install it where that is ours to do (root on
 Debian or Ubuntu), else print one command and stop; then make the virtual environment and install the locked
@@ -37,7 +37,7 @@ APT_LOCK = Path("/run/lock/stafett-setup.lock")  # two checkouts on one machine 
 
 @dataclass(frozen=True)
 class Goal:
-    """What one command needs: a lock file of setup/, and programs of the machine."""
+    """What one command needs: a lock file of setup/, and programs of the machine. "node" stands for Node.js and Go."""
 
     lock: str
     programs: tuple[str, ...] = ()
@@ -48,6 +48,7 @@ GOALS = {
     "check": Goal("dev.lock"),
     "browser": Goal("dev.lock", ("browser",)),
     "test": Goal("dev.lock", ("browser", "redis-server", "postgres")),
+    "interop": Goal("dev.lock", ("apache", "node")),
 }
 
 
@@ -83,6 +84,8 @@ def missing_for(goal: Goal) -> list[Missing]:
     if "postgres" in goal.programs and find.postgres_folder() is None:
         what = "PostgreSQL's server programs (initdb, postgres)"
         found.append(Missing(what, apt="postgresql", brew="postgresql@17"))
+    if "apache" in goal.programs and find.apache() is None:
+        found.append(Missing("apache2 with mod_auth_openidc", apt="libapache2-mod-auth-openidc"))
     return found
 
 
@@ -312,6 +315,24 @@ def provide_browser() -> None:
         )
 
 
+def provide_tools() -> None:
+    """
+    Where Node.js or Go is missing or too old, bring both as locked wheels, for the clients of ``make interop``.
+
+    Debian's are years behind what today's client libraries ask for.
+    Raises:
+        SetupError: pip failed.
+    """
+    if find.node() is not None and find.go() is not None:
+        return
+    say("installing Node.js and Go from setup/interop.lock into build/interop/tools")
+    lock = str(ROOT / "setup/interop.lock")
+    target = ("--target", str(find.TOOLS), "--upgrade")
+    pip("--require-hashes", "--only-binary", ":all:", "--no-deps", *target, "-r", lock)
+    if find.node() is None or find.go() is None:
+        raise SetupError("the wheels of Node.js and Go do not fit this machine: install both and run make again")
+
+
 # --- the virtual environment --------------------------------------------------------------------------------
 
 
@@ -322,6 +343,10 @@ def is_ready(goal: Goal) -> bool:
     if "redis-server" in goal.programs and find.redis_server() is None:
         return False
     if "postgres" in goal.programs and find.postgres_folder() is None:
+        return False
+    if "apache" in goal.programs and find.apache() is None:
+        return False
+    if "node" in goal.programs and (find.node() is None or find.go() is None):
         return False
     return "browser" not in goal.programs or _browser_is_remembered()
 
@@ -504,6 +529,8 @@ def prepare(goal: Goal) -> None:
             install_environment(goal.lock)
         if "browser" in goal.programs:
             provide_browser()
+        if "node" in goal.programs:
+            provide_tools()
     say(f"ready after {time.monotonic() - began:.0f} s")
 
 

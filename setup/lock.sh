@@ -13,8 +13,9 @@ fi
 
 compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-        --no-emit-index-url --no-emit-find-links pyproject.toml setup/build.in "$@"
+        --no-emit-index-url --no-emit-find-links "$@"
 }
 
-compile --all-extras --group dev --output-file setup/dev.lock
-compile --extra demo --constraint setup/dev.lock --output-file setup/demo.lock
+compile pyproject.toml setup/build.in --all-extras --group dev --output-file setup/dev.lock
+compile pyproject.toml setup/build.in --extra demo --constraint setup/dev.lock --output-file setup/demo.lock
+compile setup/interop.in --output-file setup/interop.lock

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make ready what one command of the Makefile needs: sh setup/setup.sh demo|check|browser|test
+# Make ready what one command of the Makefile needs: sh setup/setup.sh demo|check|browser|test|interop
 # This part only finds a Python; setup/install.py does the rest. PYTHON=... chooses the Python.
 set -eu
 cd "$(dirname "$0")/.."
 unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH
-goal=${1:?usage: setup.sh demo|check|browser|test}
+goal=${1:?usage: setup.sh demo|check|browser|test|interop}
 
 # The usual case costs one Python start: everything is there already.
 if [ -z "${PYTHON:-}" ] && [ -x .venv/bin/python ] && .venv/bin/python -m setup.install --is-ready "$goal" 2>/dev/null
@@ -42,6 +42,7 @@ if [ -z "$python" ]; then
         packages="python3 python3-venv"
         [ "$goal" = test ] && packages="$packages chromium redis-server postgresql"
         [ "$goal" = browser ] && packages="$packages chromium"
+        [ "$goal" = interop ] && packages="$packages libapache2-mod-auth-openidc"
         echo "set-up: there is no Python 3.11 or later here, which everything else needs." >&2
         if command -v apt-get >/dev/null 2>&1; then
             echo "Debian 12, Ubuntu 24.04 and later bring it: sudo apt-get install -y $packages" >&2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["help", "setup", "demo", "demo-check", "check", "test", "bench", "golden", "fmt", "lock", "clean"]
+COMMANDS = ["help", "setup", "demo", "demo-check", "check", "test", "interop", "bench", "golden", "fmt", "lock", "clean"]
 
 
 def make(*arguments: str) -> str:
@@ -49,9 +49,15 @@ def test_the_gate_leaves_nothing_out(part: str) -> None:
     assert part in make("-n", "test")
 
 
-def test_the_pipeline_runs_the_gate_and_nothing_else() -> None:
-    """.ci/run is `make test`."""
+def test_the_gate_needs_no_registry_of_clients() -> None:
+    """What other people's libraries bring is tested by `make interop` alone."""
+    assert "--ignore=tests/interop" in make("-n", "pytest")
+    assert make("-n", "interop").rstrip().endswith("pytest tests/interop")
+
+
+def test_the_pipeline_runs_the_gate_and_then_the_clients() -> None:
+    """.ci/run is `make test`, then `make interop`."""
     script = (ROOT / ".ci/run").read_text()
     commands = [line for line in script.splitlines() if line and not line.startswith(("#", "set ", "cd "))]
-    assert commands == ["exec make test"]
+    assert commands == ["make test", "exec make interop"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111

@@ -1,0 +1,11 @@
+"""All clients there are. A new one is a module here and a line below."""
+
+from tests.interop.clients import authlib_starlette, go_oidc, mod_auth_openidc, openid_client
+from tests.interop.site import Client
+
+CLIENTS: tuple[Client, ...] = (
+    authlib_starlette.Authlib(),
+    openid_client.OpenidClient(),
+    go_oidc.GoOidc(),
+    mod_auth_openidc.ModAuthOpenidc(),
+)

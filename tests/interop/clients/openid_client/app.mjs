@@ -1,0 +1,81 @@
+// A site that logs people in with openid-client.
+import { randomUUID } from 'node:crypto'
+import { createServer } from 'node:http'
+import * as oidc from 'openid-client'
+
+const { ISSUER, CLIENT_ID, CLIENT_SECRET, SITE = 'http://127.0.0.1:3000' } = process.env
+
+// Without the first, openid-client relies on TLS and leaves signatures unchecked. The second is for `make demo` only.
+const execute = [oidc.enableNonRepudiationChecks]
+if (ISSUER.startsWith('http://localhost:')) execute.push(oidc.allowInsecureRequests)
+const authentication = oidc.ClientSecretBasic(CLIENT_SECRET)
+const broker = await oidc.discovery(new URL(ISSUER), CLIENT_ID, undefined, authentication, { execute })
+
+const visits = new Map() // on the server; the cookie has only the key
+
+const pages = {
+  'GET /': async ({ login }) =>
+    login ? { json: { claims: login.claims, userinfo: login.userinfo } } : { status: 401, text: 'Not logged in: go to /login' },
+
+  'GET /login': async (visit) => {
+    const checks = {
+      pkceCodeVerifier: oidc.randomPKCECodeVerifier(),
+      expectedState: oidc.randomState(),
+      expectedNonce: oidc.randomNonce(),
+    }
+    visit.pending = checks
+    const parameters = {
+      redirect_uri: `${SITE}/callback`,
+      scope: 'openid profile email offline_access',
+      state: checks.expectedState,
+      nonce: checks.expectedNonce,
+      code_challenge: await oidc.calculatePKCECodeChallenge(checks.pkceCodeVerifier),
+      code_challenge_method: 'S256',
+    }
+    return { to: oidc.buildAuthorizationUrl(broker, parameters) }
+  },
+
+  'GET /callback': async (visit, url) => {
+    const checks = visit.pending
+    delete visit.pending
+    if (!checks) return { status: 400, text: 'refused: no login was begun here' }
+    const tokens = await oidc.authorizationCodeGrant(broker, url, checks)
+    const claims = tokens.claims()
+    const userinfo = await oidc.fetchUserInfo(broker, tokens.access_token, claims.sub)
+    return { to: '/', visit: { login: { claims, userinfo, tokens } } }
+  },
+
+  'POST /refresh': async ({ login }) => {
+    const tokens = await oidc.refreshTokenGrant(broker, login.tokens.refresh_token)
+    login.tokens = { ...login.tokens, ...tokens } // the old refresh token is spent
+    login.userinfo = await oidc.fetchUserInfo(broker, tokens.access_token, login.claims.sub)
+    return { to: '/' }
+  },
+
+  'POST /logout': async ({ login }) => {
+    const parameters = { post_logout_redirect_uri: `${SITE}/`, ...(login && { id_token_hint: login.tokens.id_token }) }
+    return { to: oidc.buildEndSessionUrl(broker, parameters), visit: {} }
+  },
+}
+
+const server = createServer(async (request, response) => {
+  const url = new URL(request.url, SITE)
+  const key = /(?:^|; )visit=([^;]+)/.exec(request.headers.cookie ?? '')?.[1]
+  const visit = visits.get(key) ?? {}
+  const page = pages[`${request.method} ${url.pathname}`]
+  let answer = { status: 404, text: 'no such page' }
+  try {
+    if (page) answer = await page(visit, url)
+  } catch (error) {
+    answer = { status: 400, text: `refused: ${[error.error, error.message, error.cause?.message].filter(Boolean).join(': ')}` }
+  }
+  visits.delete(key) // each answer has a key of its own, so that nobody logs in on a key that was known before
+  const next = randomUUID()
+  visits.set(next, answer.visit ?? visit)
+  const secure = SITE.startsWith('https:') ? '; Secure' : ''
+  response.setHeader('set-cookie', `visit=${next}; Path=/; HttpOnly; SameSite=Lax${secure}`)
+  if (answer.to) response.writeHead(303, { location: String(answer.to) }).end()
+  else if (answer.json) response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer.json))
+  else response.writeHead(answer.status, { 'content-type': 'text/plain' }).end(answer.text)
+})
+server.listen(new URL(SITE).port || 443, '127.0.0.1')
