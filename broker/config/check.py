@@ -18,7 +18,8 @@ from broker.config.document import KeyPath
 from broker.config.validate import similar
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth, contradictions
-from broker.core.policy import Agreement, Mode, Partner, Risk, TrustConfig, is_loopback
+from broker.core.policy import Agreement, Mode, Partner, PartnerOidc, Risk, TrustConfig, is_loopback
+from broker.core.redirects import is_loopback_redirect, is_private_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +314,35 @@ def _client_rules(facts: Facts) -> Iterator[Finding]:
         path: KeyPath = ("partners", name, "oidc")
         for key, advice in contradictions(client.profile, client.refinements):
             yield Finding((*path, *_PATHS.get(key, (key,))), advice)
+        yield from _native_redirects(client, path)
         if not client.rules.require_pkce:
             key = "require_pkce" if client.require_pkce is False else "profile"
             advice = "leaves codes without proof of who asked for them (RFC 9700 section 2.1.1); remove it when you can"
             yield Finding((*path, key), advice, mild=True)
+
+
+def _native_redirects(client: PartnerOidc, path: KeyPath) -> Iterator[Finding]:
+    """What only apps may have: schemes of their own, and the customer's machine in any mode."""
+    for key in ("redirect_uris", "post_logout_redirect_uris"):
+        for index, uri in enumerate(getattr(client, key)):
+            if is_private_use(uri) and not client.rules.is_public:
+                advice = "is an app's own scheme, and apps keep no secret; register the app on its own with auth: none"
+                yield Finding((*path, key, index), advice)
+            if client.rules.is_public and urlsplit(uri).hostname == "localhost":
+                advice = (
+                    "names localhost, which can lead elsewhere (RFC 8252 section 8.3); write 127.0.0.1, without a port"
+                )
+                yield Finding((*path, key, index), advice, mild=True)
+
+
+def _public_partners(facts: Facts) -> Iterator[Finding]:
+    """A handoff is between servers: payloads are offered and fetched by somebody who can prove who it is."""
+    public = {name for name, each in facts.config.partners.items() if each.client.rules.is_public}
+    for index, agreement in enumerate(facts.config.agreements):
+        for key, partner in (("from", agreement.source), ("to", agreement.recipient)):
+            if partner in public:
+                advice = f"{partner} is a public client (auth: none), and handoffs need one that can prove itself"
+                yield Finding(("agreements", index, key), f"{advice}; register its server as a partner of its own")
 
 
 _PATHS: Mapping[str, KeyPath] = {"rotates": ("refresh_tokens", "rotate")}
@@ -351,10 +377,18 @@ def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
             yield Finding((*path, "idle"), "must not be longer than lifetime")
 
 
+def _is_native(partner: Partner, path: KeyPath, address: str) -> bool:
+    """An app's own listener on the customer's machine: the answer never leaves it (RFC 8252 section 8.3)."""
+    is_answer = path[2:4] in {("oidc", "redirect_uris"), ("oidc", "post_logout_redirect_uris")}
+    return is_answer and partner.client.rules.is_public and is_loopback_redirect(address)
+
+
 def _partner_addresses(facts: Facts) -> Iterator[Finding]:
     for name, partner in facts.config.partners.items():
         for path, address in _strings_with_scheme(partner.model_dump(mode="json", by_alias=True), ("partners", name)):
             if urlsplit(address).scheme == "https":
+                continue
+            if _is_native(partner, path, address):
                 continue
             if facts.is_production:
                 yield Finding(path, "must begin with https:// in production")
@@ -520,6 +554,7 @@ RULES: tuple[Rule, ...] = (
     _clients,
     _client_authentication,
     _client_rules,
+    _public_partners,
     _services,
     _refresh_tokens,
     _partner_addresses,

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from broker.core.policy import LANGUAGES, Duration, Language, Network, Origin, TrustConfig, Uri
+from broker.core.policy import LANGUAGES, Duration, Language, Network, Origin, RedirectUri, TrustConfig, Uri
 from broker.upstream.registry import KINDS, Kind
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -56,6 +56,7 @@ _FORMS: Mapping[Any, JsonSchemaValue] = {
         "description": "A network in CIDR form, such as 10.0.0.0/8.",
     },
     _check_of(Uri): {"type": "string", "pattern": r"^https?://[!-\"$-\[\]-~]+$"},
+    _check_of(RedirectUri): {"type": "string", "pattern": r"^[a-z][a-z0-9.+-]*:/[!-\"$-\[\]-~]+$"},
     _check_of(Origin): {"type": "string", "pattern": "^https?://[^/?#@A-Z\\s]+$"},
     _check_of(Language): {"type": "string", "enum": list(LANGUAGES)},
 }

@@ -30,6 +30,7 @@ from pydantic import (
 
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth, ClientProfile, ClientRules, Refinements, SigningAlg, rules_of
+from broker.core.redirects import is_private_use, is_registered
 
 
 def _matching(pattern: str, sentence: str) -> AfterValidator:
@@ -132,6 +133,14 @@ def _uri(value: str) -> str:
 
 
 Uri = Annotated[str, AfterValidator(_uri)]
+
+
+def _redirect_uri(value: str) -> str:
+    return value if is_private_use(value) else _uri(value)
+
+
+RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
+"""Where answers go: a web address, or into an app by a scheme of its own (RFC 8252 section 7.1)."""
 
 
 def _origin(value: str) -> str:
@@ -387,7 +396,8 @@ class ClientCredentials(Strict):
 
 class PartnerOidc(ClientCredentials):
     """
-    A partner as an OpenID Connect client. All addresses are compared exactly.
+    A partner as an OpenID Connect client. All addresses are compared exactly; a public client's on the loopback address may
+    leave the port open (`broker.core.redirects`).
 
     ``profile``: what holds where ``auth``, ``require_pkce``, ``require_par``, ``id_token_alg`` and
     ``refresh_tokens.rotate`` are not given (`broker.core.client_rules`). ``auth``: ``none`` for an app or a page without a
@@ -397,8 +407,8 @@ class PartnerOidc(ClientCredentials):
 
     profile: ClientProfile = ClientProfile.STANDARD
     auth: ClientAuth | None = _by_profile()
-    redirect_uris: Annotated[tuple[Uri, ...], Field(min_length=1)]
-    post_logout_redirect_uris: tuple[Uri, ...] = ()
+    redirect_uris: Annotated[tuple[RedirectUri, ...], Field(min_length=1)]
+    post_logout_redirect_uris: tuple[RedirectUri, ...] = ()
     initiate_login_uri: Uri | None = None
     target_link_uri: Uri | None = None
     id_token_alg: SigningAlg | None = _by_profile()
@@ -426,6 +436,10 @@ class PartnerOidc(ClientCredentials):
     def rules(self) -> ClientRules:
         """What holds for this client."""
         return self._rules
+
+    def may_answer_at(self, redirect_uri: str) -> bool:
+        """Whether answers to this client may be sent to *redirect_uri*."""
+        return is_registered(redirect_uri, self.redirect_uris, is_public=self._rules.is_public)
 
 
 class TokenEncryption(Strict):

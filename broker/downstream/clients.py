@@ -62,6 +62,22 @@ class Clients:
         self._clock = clock
         self._keys: dict[tuple[str, str], KeySet] = {}
 
+    async def identify(self, request: Request, form: Mapping[str, str]) -> Client:
+        """
+        As `authenticate`; but a public client, which cannot prove itself, only says who it is (RFC 6749 section 3.2.1).
+
+        security: for endpoints where something else proves that the request is the client's own: PKCE, a refresh token that
+        rotates. Not where the client itself is what is trusted.
+        """
+        if "authorization" in request.headers or CLIENT_AUTHENTICATION & form.keys():
+            return await self.authenticate(request, form)
+        policy = self._policy()
+        partner_id = policy.partner_of_client(form.get("client_id", ""))
+        partner = policy.partner(partner_id) if partner_id else None
+        if partner_id is None or partner is None or not partner.client.rules.is_public:
+            raise BadClient("no client authentication", code="client.method")
+        return Client(partner_id, partner)
+
     async def authenticate(self, request: Request, form: Mapping[str, str]) -> Client:
         """
         The partner that proves itself by exactly the method it is registered with.

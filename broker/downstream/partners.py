@@ -107,7 +107,7 @@ class PartnerExits:
     def _check_registered(self, ask: Ask) -> None:
         """Raises Denied when the address was taken off the partner's list since it asked: it may have leaked."""
         partner = self._policy().partner(ask.partner)
-        if partner is None or partner.oidc is None or ask.redirect_uri not in partner.oidc.redirect_uris:
+        if partner is None or partner.oidc is None or not partner.oidc.may_answer_at(ask.redirect_uri):
             raise Denied("redirect_uri is not registered any more", code="authorize.redirect_uri", partner=ask.partner)
 
     def start_again(self, partner: str) -> str | None:

@@ -65,6 +65,9 @@ _FIXED_HEADERS = {
 #: Schemes a page may link to besides paths of our own: the web, and the app that logs customers in.
 _LINKABLE = frozenset({"http", "https", "bankid"})
 
+#: An app's own scheme has a dot (`broker.core.redirects`), and none that a browser itself acts on has.
+_APP_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
+
 _ORIGIN = re.compile(r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$|^https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$")
 
 
@@ -273,7 +276,7 @@ class Pages:
 
 def href(url: str) -> str:
     """
-    *url* if a page may link to it: a path or query of our own, or http, https or the app's scheme.
+    *url* if a page may link to it: a path or query of our own, or http, https or an app's scheme.
 
     security: escaping alone would let ``javascript:`` through.
 
@@ -283,7 +286,8 @@ def href(url: str) -> str:
     if not url or any(ord(char) < 0x20 for char in url) or "\\" in url:
         raise ValueError("not an address a page may link to")
     is_own = url[0] in "/?" and not url.startswith("//")
-    if not is_own and urlsplit(url).scheme.lower() not in _LINKABLE:
+    scheme = urlsplit(url).scheme.lower()
+    if not is_own and scheme not in _LINKABLE and not _APP_SCHEME.fullmatch(scheme):
         raise ValueError("not an address a page may link to")
     return url
 

@@ -491,3 +491,41 @@ def test_a_time_zone_nobody_knows(bench: Bench) -> None:
     bench.edit(("  default_language: en\n", "  default_language: en\n  time_zone: Europe/Hammarby\n"))
     advice = "must be a time zone of the IANA database, such as Europe/Stockholm"
     assert bench.problems() == (bench.sentence("time_zone:", "broker.time_zone", advice),)
+
+
+_PUBLIC = ("      auth: client_secret_basic\n      secret: file:secrets/tyre-shop\n", "      auth: none\n")
+
+
+def test_a_public_client_has_no_part_in_handoffs(bench: Bench) -> None:
+    """It cannot prove itself where payloads are offered and fetched."""
+    bench.edit(_PUBLIC)
+    found = [each for each in bench.problems() if "is a public client" in each]
+    assert [each.split(" ")[1] for each in found] == ["agreements[0].from:", "agreements[1].from:"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "advice"),
+    [
+        ("com.nordhjul.app:/cb", "is an app's own scheme, and apps keep no secret"),
+        ("myapp:/cb", "must be a complete http or https address"),
+        ("javascript:/cb", "must be a complete http or https address"),
+        ("http://192.168.0.7/cb", "http is only for this machine"),
+    ],
+)
+def test_an_app_address_of_a_client_with_a_secret(bench: Bench, uri: str, advice: str) -> None:
+    """Schemes of one's own are for public clients, and none without a dot is anybody's."""
+    bench.edit(("        - http://127.0.0.1:8701/login/callback", f'        - "{uri}"'))
+    assert any(advice in each and "redirect_uris[0]" in each for each in bench.problems())
+
+
+def test_localhost_of_an_app_is_a_warning(bench: Bench) -> None:
+    """RFC 8252 section 8.3: a name can be made to lead elsewhere."""
+    bench.edit(
+        (
+            "partners:\n",
+            "partners:\n  app:\n    names: {en: App}\n    home_uri: http://127.0.0.1/\n    oidc:\n      client_id: app\n"
+            "      auth: none\n      redirect_uris: [http://localhost/cb, http://127.0.0.1/cb, com.example.app:/cb]\n",
+        )
+    )
+    (warning,) = bench.load().warnings
+    assert "partners.app.oidc.redirect_uris[0]: names localhost" in warning

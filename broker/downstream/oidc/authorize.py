@@ -104,7 +104,7 @@ class Authorize:
         The request by way of the client's server (RFC 9126): checked now, opened later by its ``request_uri``.
         """
         form = dict(await web_params.form(request))
-        client = await self._clients.authenticate(request, form)
+        client = await self._clients.identify(request, form)
         asked = {name: value for name, value in form.items() if name not in CLIENT_AUTHENTICATION}
         asked["client_id"] = client.oidc.client_id
         policy = self._policy()
@@ -184,7 +184,7 @@ def prove(asked: Mapping[str, str], policy: Policy) -> Proven:
     if partner_id is None or partner is None or partner.oidc is None:
         raise BadAsk("client_id is missing or unknown", code="authorize.client")
     redirect_uri = asked.get("redirect_uri")
-    if redirect_uri is None or redirect_uri not in partner.oidc.redirect_uris:
+    if redirect_uri is None or not partner.oidc.may_answer_at(redirect_uri):
         raise BadAsk("redirect_uri is not registered", code="authorize.redirect_uri", partner=partner_id)
     state = asked.get("state")
     if state is not None and len(state) > _MAX_STATE:

@@ -36,7 +36,7 @@ class Token:
     async def post(self, request: Request) -> Response:
         """Exchange a code."""
         form = await params.form(request)
-        client = await self._clients.authenticate(request, form)
+        client = await self._clients.identify(request, form)
         oidc = client.oidc
         match form.get("grant_type"):
             case "authorization_code":
