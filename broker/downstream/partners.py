@@ -68,6 +68,11 @@ class PartnerExits:
             case _:
                 raise Denied("recipient has no initiate_login_uri", code="partner.no_start")
 
+    def comes_back(self, turn: Turn) -> bool:
+        """Whether the recipient is a service, which asks for its artifact by the journey."""
+        partner = self._policy().partner(turn.journey.partner)
+        return partner is not None and partner.service is not None
+
     async def arrived(self, turn: Turn) -> str:
         """The recipient's ``arrive_uri`` with a one-time artifact."""
         partner = self._policy().partner(turn.journey.partner)

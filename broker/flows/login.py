@@ -5,6 +5,7 @@ A login, from a partner's request or a handoff link to the way out.
 and brings evidence. Each returns a `Turn`: the journey and the step that is due, for the hub to carry out.
 """
 
+import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 from broker.core import handoff as handoffs
 from broker.core.consent import Consent
+from broker.core.device import device_of
 from broker.core.handoff import Handoff
 from broker.core.identity import Evidence, Identity, accept
 from broker.core.journey import (
@@ -29,6 +31,7 @@ from broker.core.journey import (
     next_step,
     redeemable,
 )
+from broker.core.logout import Why
 from broker.core.naming import is_id, name_of, neighbourhood
 from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness
 from broker.errors import (
@@ -42,9 +45,10 @@ from broker.errors import (
     WrongBrowser,
 )
 from broker.flows.context import Context, consent_of
+from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
 from broker.observe.telemetry import about
-from broker.stores.ports import Count, Customer, KnownCustomer, LinkedIdentity, Op, ProofRecord, PutNew
+from broker.stores.ports import Count, Customer, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -73,7 +77,7 @@ class Turn:
     Where a journey stands. ``session``: the live session, ``browser_session`` its cookie value.
 
     ``handoff``: as stored now, None when the journey has none. ``token`` and ``browser``: new cookie values the answer must set.
-    ``held``: the journey as stored, None while it is not.
+    ``held``: the journey as stored, None while it is not: see `Logins.keep`.
     """
 
     journey: Journey
@@ -94,7 +98,7 @@ class Opening:
     ``login_hint``: the partner's, for the provider to make of what it will.
     """
 
-    journey: Journey
+    turn: Turn
     token: str
     need: Need
     fresh: bool
@@ -102,11 +106,29 @@ class Opening:
     login_hint: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    The right to take a provider's answer to ``attempt``. ``held``: the journey it belongs to, ``session``: what its browser
+    brought, both as stored when it was claimed.
+    """
+
+    held: Held[Journey]
+    attempt: Attempt
+    session: Held[Session] | None
+
+    @property
+    def journey(self) -> Journey:
+        """The journey the answer belongs to."""
+        return self.held.value
+
+
 class Logins:
     """The flow; one per process."""
 
     def __init__(self, context: Context) -> None:
         self._c = context
+        self._sessions = Sessions(context)
 
     def now(self) -> datetime:
         """The time, aware UTC."""
@@ -114,10 +136,10 @@ class Logins:
 
     async def begin(self, ask: Ask, visitor: Visitor) -> Turn:
         """
-        A partner asks for a login. With a session that serves it the turn is an `Answer` and nothing was stored.
+        A partner asks for a login. Nothing is stored yet: with a session that serves it nothing ever is; else see `keep`.
 
         Raises:
-            NeedsCustomer: ``prompt=none`` and a step is due. TooMany, StoreDown, Denied.
+            NeedsCustomer: ``prompt=none`` and a step is due. StoreDown, Denied.
         """
         now = self._c.now()
         journey = self._new_journey(ask.partner, visitor, now, ask=await self._with_hinted_customer(ask))
@@ -126,18 +148,49 @@ class Logins:
             return turn
         if "none" in ask.prompt or isinstance(turn.step, Refuse):
             raise _silent_refusal(turn.step)
-        return await self._store_new(turn, visitor)
+        return self._bound(turn, visitor)
 
     async def begin_handoff(self, handoff: str, recipient: str, visitor: Visitor) -> Turn:
-        """A customer follows a handoff link. The handoff itself is not changed here."""
+        """
+        A customer follows a handoff link. Nothing is stored or changed yet.
+
+        Raises: Expired when its record is gone. Spent when it is not for *recipient*.
+        """
         now = self._c.now()
         journey = self._new_journey(recipient, visitor, now, handoff=handoff)
-        return await self._store_new(await self._turn(journey, visitor, now), visitor)
+        turn = await self._turn(journey, visitor, now)
+        if turn.handoff is None:
+            raise Expired("handoff record is gone")
+        if turn.handoff.value.recipient != recipient:
+            raise Spent("handle does not fit its handoff", code="handoff.foreign")
+        return self._bound(turn, visitor)
 
     async def begin_own(self, visitor: Visitor) -> Turn:
-        """A customer wants to see the broker's own pages."""
+        """A customer wants to see the broker's own pages. Nothing is stored yet."""
         now = self._c.now()
-        return await self._store_new(await self._turn(self._new_journey("", visitor, now), visitor, now), visitor)
+        return self._bound(await self._turn(self._new_journey("", visitor, now), visitor, now), visitor)
+
+    async def keep(self, turn: Turn, visitor: Visitor, attempt: Attempt | None = None) -> Turn:
+        """
+        Store a journey that just began, so that the customer can come back to it; one that is stored stays as it is.
+
+        Args:
+            attempt: the login that was opened for it already.
+        Raises: TooMany, StoreDown.
+        """
+        if turn.held is not None or turn.browser is None:
+            return turn
+        journey = replace(turn.journey, attempt=attempt)
+        save = self._c.shelves.journeys.put_new(journey.id, journey, JOURNEY_KEPT_S)
+        ops: list[Op] = [save, self._counted("journeys", visitor)]
+        if attempt is not None:
+            ops.append(self._counted("opened", visitor))
+        _, begun, *opened = await self._c.state.run(*ops)
+        if begun > _JOURNEYS_PER_MINUTE:
+            raise TooMany("journeys per address", retry_after_s=60, code="rate.journeys")
+        if opened and opened[0] > _OPENED_PER_MINUTE:
+            raise TooMany("logins opened per address", retry_after_s=60, code="rate.opened")
+        return replace(turn, journey=journey, held=Held(journey, save.value))
 
     async def look(self, journey: str, visitor: Visitor) -> Turn:
         """
@@ -146,16 +199,20 @@ class Logins:
         Raises:
             Expired: no such journey (any more). WrongBrowser: it belongs to another browser.
         """
-        turn, _ = await self.load(journey, visitor)
-        return turn
+        held, session, _ = await self._seen(journey, visitor)
+        turn = await self._decide(held.value, session, await self._handoff_behind(held.value), self._c.now())
+        return replace(turn, browser_session=visitor.session, held=held)
 
     async def act(self, journey: str, visitor: Visitor, change: Callable[[Journey], Journey]) -> Turn:
         """Apply *change* to the stored journey (compare-and-set) and look at the step that is then due."""
+        return await self._act(await self.look(journey, visitor), visitor, change)
+
+    async def _act(self, turn: Turn, visitor: Visitor, change: Callable[[Journey], Journey]) -> Turn:
+        """As `act`, from *turn* on, which was looked at a moment ago."""
         for _ in range(_TRIES):
-            turn, held = await self.load(journey, visitor)
-            stored = await self._swap(held, change(turn.journey))
-            if stored is not None:
-                return await self._again(turn, stored)
+            if turn.held is not None and (stored := await self._swap(turn.held, change(turn.journey))) is not None:
+                return await self._redecided(turn, stored.value, stored)
+            turn = await self.look(turn.journey.id, visitor)
         raise StoreDown("journey kept changing under us")
 
     async def welcome(self, journey: str, visitor: Visitor) -> Turn:
@@ -164,118 +221,139 @@ class Logins:
 
     async def switch_customer(self, journey: str, visitor: Visitor) -> Turn:
         """Leave the running session on this browser so that somebody else can log in."""
-        turn, held = await self.load(journey, visitor)
-        changed = replace(turn.journey, welcomed=True, attempt=None)
-        ops: list[Op] = [self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)]
-        if visitor.session is not None:
-            ops.append(self._c.shelves.sessions.drop(name_of(visitor.session)))
-        await self._c.state.run(*ops)
+        held, session, _ = await self._seen(journey, visitor)
+        changed = replace(held.value, welcomed=True, attempt=None)
+        if visitor.session is not None and session is not None:
+            await self._sessions.end(name_of(visitor.session), session.value, why=Why.REPLACED)
+        await self._c.state.run(self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S))
         return await self.look(journey, replace(visitor, session=None))
 
     async def end(self, journey: str, visitor: Visitor, ending: Ending) -> Turn:
         """Close the journey; whoever comes back to it is led on."""
-        turn, held = await self.load(journey, visitor)
-        if turn.journey.ended is None:
-            await self._swap(held, replace(turn.journey, ended=ending, attempt=None))
+        turn = await self.look(journey, visitor)
+        if turn.held is not None and turn.journey.ended is None:
+            await self._swap(turn.held, replace(turn.journey, ended=ending, attempt=None))
         return turn
 
-    async def open(self, journey: str, visitor: Visitor, upstream: str) -> Opening:
+    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Opening:
         """
-        The customer chose *upstream*.
+        The customer chose *upstream*; what it answers goes to `attempted`.
 
         Raises:
-            BadAsk: it may not serve this journey. Expired, WrongBrowser. TooMany.
+            BadAsk: it may not serve this journey. Spent: no login is due. TooMany.
         """
-        turn, held = await self.load(journey, visitor, ignore_attempt=True)
-        step = turn.step
+        idle = turn
+        if turn.journey.attempt is not None:
+            idle = await self._redecided(turn, replace(turn.journey, attempt=None))
+        step = idle.step
         if not isinstance(step, Login):
             if isinstance(step, WrongCustomer):
                 raise BadAsk("another customer is logged in", code="journey.wrong_customer")
             raise Spent("no login is due on this journey", step=type(step).__name__)
         if upstream not in {choice.upstream for choice in step.choices.may}:
             raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=upstream[:63])
-        await self._may_open(visitor)
+        if turn.held is not None:
+            await self._may_open(visitor)
         ask = turn.journey.ask
-        fresh = step.reason in {"login_asked", "too_old"}
-        token = f"{turn.journey.id}.{self._c.tokens.random()}"
         hint = ask.login_hint if ask and ask.handoff is None and not (ask.login_hint or "").startswith("ho_") else None
-        return Opening(held.value, token, step.need, fresh, ask.max_age_s if ask else None, hint)
+        return Opening(
+            turn,
+            self._callback_token(turn.journey),
+            step.need,
+            fresh=step.reason in {"login_asked", "too_old"},
+            max_age_s=ask.max_age_s if ask else None,
+            login_hint=hint,
+        )
 
-    async def attempted(
-        self, journey: str, visitor: Visitor, *, upstream: str, state: bytes, token: str, waits: bool
-    ) -> Turn:
-        """Remember the login that was opened at *upstream*; it replaces an earlier one."""
-        now = self._c.now()
-        attempt = Attempt(upstream, state, token, now, waits)
-        return await self.act(journey, visitor, lambda old: replace(old, attempt=attempt, notice=None))
+    async def attempted(self, opening: Opening, visitor: Visitor, *, upstream: str, state: bytes, waits: bool) -> Turn:
+        """
+        Remember the login that was opened at *upstream*; it replaces an earlier one.
+
+        Raises: TooMany, for a journey that is stored only now.
+        """
+        attempt = Attempt(upstream, state, opening.token, self._c.now(), waits)
+        turn = opening.turn
+        if turn.held is None:
+            return await self.keep(turn, visitor, attempt)
+        return await self._act(turn, visitor, lambda old: replace(old, attempt=attempt, notice=None))
 
     async def attempt_failed(self, journey: str, visitor: Visitor, notice: str | None) -> Turn:
         """The attempt is over without a login; the customer may choose again."""
         return await self.act(journey, visitor, lambda old: replace(old, attempt=None, notice=notice))
 
-    async def claim_callback(self, upstream: str, token: str, visitor: Visitor) -> tuple[Journey, bytes]:
+    async def claim_callback(self, upstream: str, token: str, visitor: Visitor) -> Claim:
         """
         A provider sent the browser back with *token*: of many callbacks with one token, one goes on.
 
-        Returns: the journey and the connector's state.
         Raises:
             Spent: unknown, used before, or opened at another upstream. WrongBrowser.
         """
-        journey_id, dot, _ = token.partition(".")
-        if not dot or not is_id(journey_id) or len(token) > 200:
+        journey_id = token.partition(".")[0]
+        if not is_id(journey_id) or len(token) > 200:
             raise Spent("callback state is not one of ours")
-        (raw,) = await self._c.state.run(self._c.shelves.journeys.get(journey_id))
-        held = self._c.shelves.journeys.read(journey_id, raw)
-        if held is None:
-            raise Expired("callback for a journey that is gone")
-        journey = held.value
-        self._check_browser(journey, visitor)
-        attempt = journey.attempt
-        if journey.ended is not None or attempt is None:
+        # security: used up only by the browser it was made for, which the token itself proves: nobody else can use it up, and
+        # nobody fills the store with inventions.
+        once = [PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S)] if self._is_made_for(visitor, token) else []
+        held, session, first = await self._seen(journey_id, visitor, *once)
+        attempt = held.value.attempt
+        if held.value.ended is not None or attempt is None:
             raise Spent("callback for a journey that went on", code="journey.went_on")
         if attempt.token != token:
             raise Spent("callback state was replaced", code="callback.replayed")
-        # security: not earlier, so that only the customer's own browser uses it up, and nobody fills the store with inventions.
-        (first,) = await self._c.state.run(PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S))
-        if not first:
+        if first != [True]:
             raise Spent("callback state was used before", code="callback.replayed")
         if attempt.upstream != upstream:
             # security: mix-up defence, RFC 9700 section 4.4: an answer of one provider at another's address
             raise Spent("callback at another upstream's address", code="callback.mixed_up")
-        if self._c.now() >= journey.expires_at:
-            raise Expired("journey expired at the provider", partner=journey.partner)
-        return journey, attempt.state
+        if self._c.now() >= held.value.expires_at:
+            raise Expired("journey expired at the provider", partner=held.value.partner)
+        return Claim(held, attempt, session)
 
-    async def lease(self, journey: str, visitor: Visitor, *, pressed: bool = False) -> tuple[Journey, bytes] | None:
+    def _callback_token(self, journey: Journey) -> str:
+        """What a provider's callback must bring back: the journey's id, something random, and a proof that we made it."""
+        random = self._c.tokens.id()
+        return f"{journey.id}.{random}.{self._proof(journey.id, random, journey.browser)}"
+
+    def _is_made_for(self, visitor: Visitor, token: str) -> bool:
+        journey, _, rest = token.partition(".")
+        random, _, proof = rest.partition(".")
+        if visitor.browser is None or not proof.isascii():
+            return False
+        return hmac.compare_digest(proof, self._proof(journey, random, name_of(visitor.browser)))
+
+    def _proof(self, journey: str, random: str, browser: str) -> str:
+        return self._c.lookup.digest("callback", journey, random, browser)[:32]
+
+    async def lease(self, journey: str, visitor: Visitor, *, pressed: bool = False) -> Claim | None:
         """
         The right to ask the provider about the running attempt: one worker at a time.
 
         Args:
             pressed: a button was, which may open a login at the provider.
-        Returns: journey and connector state for the one, None for all others.
-        Raises: as `load`; TooMany.
+        Returns: None for all but the one.
+        Raises: as `look`; TooMany.
         """
         if pressed:
             await self._may_open(visitor)
         now = self._c.now()
-        turn, held = await self.load(journey, visitor)
-        attempt = turn.journey.attempt
-        if attempt is None or turn.journey.ended is not None or (attempt.busy_until and now < attempt.busy_until):
+        held, session, _ = await self._seen(journey, visitor)
+        attempt = held.value.attempt
+        if attempt is None or held.value.ended is not None or (attempt.busy_until and now < attempt.busy_until):
             return None
-        leased = replace(turn.journey, attempt=replace(attempt, busy_until=now + _BUSY))
-        return (leased, attempt.state) if await self._swap(held, leased) is not None else None
+        leased = await self._swap(held, replace(held.value, attempt=replace(attempt, busy_until=now + _BUSY)))
+        return Claim(leased, attempt, session) if leased is not None else None
 
-    async def pending(self, journey: str, visitor: Visitor, *, token: str, state: bytes) -> Turn:
+    async def pending(self, claim: Claim, visitor: Visitor, *, state: bytes) -> Turn:
         """The provider is not done: keep the connector's new *state* and give the lease back."""
 
         def change(old: Journey) -> Journey:
-            if old.attempt is None or old.attempt.token != token:
+            if old.attempt is None or old.attempt.token != claim.attempt.token:
                 return old
             return replace(old, attempt=replace(old.attempt, state=state, busy_until=None))
 
-        return await self.act(journey, visitor, change)
+        return await self.act(claim.journey.id, visitor, change)
 
-    async def prove(self, journey: str, visitor: Visitor, *, token: str, evidence: Evidence) -> Turn:
+    async def prove(self, claim: Claim, visitor: Visitor, *, evidence: Evidence) -> Turn:
         """
         A provider proved who came: find or make the customer, open a new session, see what is due.
 
@@ -284,50 +362,82 @@ class Logins:
         Raises:
             Spent: the attempt was replaced meanwhile. UpstreamRefused: the login is older than the partner accepts.
         """
-        now = self._c.now()
-        turn, held = await self.load(journey, visitor)
-        if turn.journey.attempt is None or turn.journey.attempt.token != token:
-            raise Spent("the attempt was replaced", code="journey.went_on")
+        now, journey = self._c.now(), claim.journey
         policy = self._c.policy()
         upstream = policy.config.upstreams[evidence.upstream]
         identity = accept(evidence, ceiling=upstream.ceiling, may_bootstrap=upstream.may_bootstrap_other_methods)
-        if turn.journey.ask is not None:
-            handoff = turn.handoff.value if turn.handoff else None
-            _check_freshness(identity, need_of_ask(turn.journey.ask, handoff, policy, turn.journey.created_at))
-        known = await self._customer_of(identity, turn.journey.language, now)
+        handoff = self._still_redeemable(journey, await self._handoff_behind(journey), now)
+        if journey.ask is not None:
+            need = need_of_ask(journey.ask, handoff.value if handoff else None, policy, journey.created_at)
+            _check_freshness(identity, need)
+        known = await self._customer_of(identity, journey.language, now)
         customer = known.customer.id
         if evidence.proof is not None:
             await self._keep_proof(customer, evidence, now)
-        opened = open_session(identity, customer=customer, language=turn.journey.language, now=now)
-        session = _carry_over(replace(opened, subjects=known.subjects), turn.session)
-        return await self._proved(turn, held, session, visitor)
+        opened = open_session(
+            identity,
+            customer=customer,
+            language=journey.language,
+            now=now,
+            opened_for=journey.partner,
+            device=device_of(visitor.user_agent),
+        )
+        session = _carry_over(replace(opened, subjects=known.subjects), claim.session)
+        return await self._proved(claim, handoff, session, visitor)
 
-    async def _proved(self, turn: Turn, held: Held[Journey], session: Session, visitor: Visitor) -> Turn:
+    async def _proved(self, claim: Claim, handoff: Held[Handoff] | None, session: Session, visitor: Visitor) -> Turn:
         cookie = self._c.tokens.random()
-        changed = replace(turn.journey, attempt=None, notice=None)
-        sessions = self._c.shelves.sessions
-        save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
-        ops: list[Op] = [save, sessions.put(name_of(cookie), session, self._session_ttl_s())]
-        if visitor.session is not None:
-            ops.append(sessions.drop(name_of(visitor.session)))
-        swapped, *_ = await self._c.state.run(*ops)
-        if not swapped:
-            await self._c.state.run(sessions.drop(name_of(cookie)))
-            raise Spent("the journey went on in another tab", code="journey.went_on")
+        put = self._c.shelves.sessions.put(name_of(cookie), session, self._session_ttl_s())
+        held = await self._attempt_over(claim, visitor, cookie, session, put)
+        journey = held.value
         self._c.audit.note(
             "login.proved",
             customer=session.customer,
-            partner=changed.partner,
+            partner=journey.partner,
             upstream=session.upstream,
             assurance=session.assurance.value,
-            journey=changed.id,
-            took_s={"begun_to_proved": (self._c.now() - changed.created_at).total_seconds()},
+            journey=journey.id,
+            took_s={"begun_to_proved": (self._c.now() - journey.created_at).total_seconds()},
         )
-        fresh = await self._turn(changed, replace(visitor, session=cookie), self._c.now())
-        proved = replace(fresh, token=cookie, held=Held(changed, save.new))
+        # Only now: a store that refuses to write, or a faster tab, does not log anybody out.
+        await self._leave(visitor, claim.session, session)
+        fresh = await self._decide(journey, Held(session, put.value), handoff, self._c.now())
+        proved = replace(fresh, token=cookie, browser_session=cookie, held=held)
         if isinstance(fresh.step, Login) and fresh.step.reason == "too_weak":
             return await self._noted(proved, "notice.too_weak")
         return proved
+
+    async def _attempt_over(
+        self, claim: Claim, visitor: Visitor, cookie: str, session: Session, put: Put
+    ) -> Held[Journey]:
+        """
+        The journey without its attempt, stored in one round trip with the new *session*.
+
+        Raises: Spent when the attempt was replaced or ended meanwhile; the session is gone then.
+        """
+        held, name = claim.held, name_of(cookie)
+        for _ in range(_TRIES):
+            changed = replace(held.value, attempt=None, notice=None)
+            save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
+            swapped, *_ = await self._c.state.run(save, put, *self._sessions.enlist(name, session))
+            if swapped:
+                return Held(changed, save.new)
+            held, _, _ = await self._seen(changed.id, visitor)
+            if held.value.attempt is None or held.value.attempt.token != claim.attempt.token:
+                break
+        await self._c.state.run(self._c.shelves.sessions.drop(name), *self._sessions.delist(name, session))
+        raise Spent("the journey went on in another tab", code="journey.went_on")
+
+    async def _leave(self, visitor: Visitor, old: Held[Session] | None, new: Session) -> None:
+        """Remove the browser's earlier session: one of the same customer goes on in *new*, another customer's ends."""
+        if visitor.session is None:
+            return
+        name = name_of(visitor.session)
+        if old is not None and old.value.customer != new.customer:
+            await self._sessions.end(name, old.value, why=Why.REPLACED)
+            return
+        gone = self._sessions.delist(name, old.value) if old is not None else ()
+        await self._c.state.run(self._c.shelves.sessions.drop(name), *gone)
 
     async def _noted(self, turn: Turn, notice: str) -> Turn:
         """*turn*, whose next page says *notice*; where somebody else changed the journey meanwhile, it goes unsaid."""
@@ -399,14 +509,10 @@ class Logins:
             handoff=handoff,
         )
 
-    async def _store_new(self, turn: Turn, visitor: Visitor) -> Turn:
+    def _bound(self, turn: Turn, visitor: Visitor) -> Turn:
+        """*turn* of a journey that just began, bound to the browser it began in."""
         browser = visitor.browser or self._c.tokens.random()
-        journey = replace(turn.journey, browser=name_of(browser))
-        limit = self._counted("journeys", visitor)
-        _, count = await self._c.state.run(self._c.shelves.journeys.put_new(journey.id, journey, JOURNEY_KEPT_S), limit)
-        if count > _JOURNEYS_PER_MINUTE:
-            raise TooMany("journeys per address", retry_after_s=60, code="rate.journeys")
-        return replace(turn, journey=journey, browser=browser)
+        return replace(turn, journey=replace(turn.journey, browser=name_of(browser)), browser=browser)
 
     def _counted(self, what: str, visitor: Visitor) -> Count:
         address = self._c.lookup.digest("address", neighbourhood(visitor.address))
@@ -417,27 +523,30 @@ class Logins:
         if count > _OPENED_PER_MINUTE:
             raise TooMany("logins opened per address", retry_after_s=60, code="rate.opened")
 
-    async def load(self, journey: str, visitor: Visitor, *, ignore_attempt: bool = False) -> tuple[Turn, Held[Journey]]:
-        """As `look`, with the stored journey for a later compare-and-set."""
+    async def _seen(
+        self, journey: str, visitor: Visitor, *also: Op
+    ) -> tuple[Held[Journey], Held[Session] | None, list[Any]]:
+        """
+        The journey as stored and the browser's live session in one round trip, and the results of *also*.
+
+        Raises: Expired: no such journey (any more). WrongBrowser.
+        """
         if not is_id(journey):
             raise Expired("not the id of a journey")
         shelves = self._c.shelves
         ops: list[Op] = [shelves.journeys.get(journey)]
         if visitor.session is not None:
             ops.append(shelves.sessions.get(name_of(visitor.session)))
-        raw, *rest = await self._c.state.run(*ops)
+        raw, *rest = await self._c.state.run(*ops, *also)
         held = shelves.journeys.read(journey, raw)
         if held is None:
             raise Expired("no such journey")
         self._check_browser(held.value, visitor)
-        now = self._c.now()
-        session = self._live(visitor, rest[0] if rest else None, now)
-        seen = replace(held.value, attempt=None) if ignore_attempt else held.value
-        turn = await self._turn_with(seen, session, now)
-        return replace(turn, browser_session=visitor.session, held=held), held
+        session = self._live(visitor, rest.pop(0), self._c.now()) if visitor.session is not None else None
+        return held, session, rest
 
     async def _turn(self, journey: Journey, visitor: Visitor, now: datetime) -> Turn:
-        """Where a journey that is not stored (or just was) stands; session and handoff in one round trip."""
+        """Where a journey that is not stored stands; session and handoff in one round trip."""
         shelves = self._c.shelves
         ops: list[Op] = []
         if visitor.session is not None:
@@ -446,29 +555,35 @@ class Logins:
         if handoff_id is not None:
             ops.append(shelves.handoffs.get(handoff_id))
         results: list[Any] = list(await self._c.state.run(*ops)) if ops else []
-        session = self._live(visitor, results.pop(0) if visitor.session is not None else None, now)
+        session = self._live(visitor, results.pop(0), now) if visitor.session is not None else None
         handoff = shelves.handoffs.read(handoff_id, results.pop(0)) if handoff_id is not None else None
         return replace(await self._decide(journey, session, handoff, now), browser_session=visitor.session)
 
-    async def _turn_with(self, journey: Journey, session: Held[Session] | None, now: datetime) -> Turn:
+    async def _handoff_behind(self, journey: Journey) -> Held[Handoff] | None:
+        """The handoff of a journey that has one: a round trip of its own, since only the journey knows its id."""
         handoff_id = _handoff_of(journey)
-        handoff: Held[Handoff] | None = None
-        if handoff_id is not None:
-            (raw,) = await self._c.state.run(self._c.shelves.handoffs.get(handoff_id))
-            handoff = self._c.shelves.handoffs.read(handoff_id, raw)
-        return await self._decide(journey, session, handoff, now)
+        if handoff_id is None:
+            return None
+        (raw,) = await self._c.state.run(self._c.shelves.handoffs.get(handoff_id))
+        return self._c.shelves.handoffs.read(handoff_id, raw)
+
+    def _still_redeemable(self, journey: Journey, handoff: Held[Handoff] | None, now: datetime) -> Held[Handoff] | None:
+        """*handoff*; None where a partner's own request refers to one that is not to be had any more."""
+        if journey.ask is None or handoff is None or redeemable(handoff.value, self._c.policy(), now):
+            return handoff
+        return None
 
     async def _decide(
         self, journey: Journey, session: Held[Session] | None, handoff: Held[Handoff] | None, now: datetime
     ) -> Turn:
         about("journey", journey.id)
-        if journey.ask is not None and handoff is not None:
-            handoff = handoff if redeemable(handoff.value, self._c.policy(), now) else None
+        handoff = self._still_redeemable(journey, handoff, now)
         step = self._step(journey, session, handoff, (), now)
         if isinstance(step, AskConsent) and session is not None:
             records = await self._c.records.live_consents(session.value.customer, now)
             step = self._step(journey, session, handoff, [consent_of(record) for record in records], now)
-            handoff = await self._bind(handoff, session.value, now)
+            if isinstance(step, AskConsent):
+                handoff = await self._bind(handoff, session.value, now)
         return Turn(journey, step, session, handoff)
 
     async def _bind(self, handoff: Held[Handoff] | None, session: Session, now: datetime) -> Held[Handoff] | None:
@@ -503,9 +618,10 @@ class Logins:
             now=now,
         )
 
-    async def _again(self, turn: Turn, held: Held[Journey]) -> Turn:
-        again = await self._decide(held.value, turn.session, turn.handoff, self._c.now())
-        return replace(again, browser_session=turn.browser_session, held=held)
+    async def _redecided(self, turn: Turn, journey: Journey, held: Held[Journey] | None = None) -> Turn:
+        """*turn* after its journey became *journey*, stored as *held*."""
+        again = await self._decide(journey, turn.session, turn.handoff, self._c.now())
+        return replace(again, browser_session=turn.browser_session, held=held or turn.held)
 
     async def _swap(self, held: Held[Journey], changed: Journey) -> Held[Journey] | None:
         """Save *changed* in place of *held*; None when somebody else was faster."""

@@ -128,17 +128,12 @@ class JourneyPages:
         With the right customer's session and a remembered consent it goes straight through.
         """
         visitor = self._visitor(request)
-        handoff = await self._handoffs.open(request.path_params["handle"])
-        if handoff is None:
-            raise Expired("handoff record is gone")
-        known = (
-            visitor
-            if request.headers.get("accept-language")
-            else replace(visitor, language=self._language(handoff.language, visitor))
-        )
-        turn = await self._logins.begin_handoff(handoff.id, handoff.recipient, known)
+        turn = await self._logins.begin_handoff(*self._handoffs.behind(request.path_params["handle"]), visitor)
+        if turn.handoff is not None and not request.headers.get("accept-language"):
+            wished = self._language(turn.handoff.value.language, visitor)
+            turn = replace(turn, journey=replace(turn.journey, language=wished))
         if isinstance(turn.step, HandoffOver) and turn.step.why == "already":
-            return with_cookies(self._already(handoff.recipient), turn, self._policy())
+            return with_cookies(self._already(turn.journey.partner), turn, self._policy())
         return await self._hub.go(request, visitor, turn, self._policy())
 
     async def show(self, request: Request) -> Response:
@@ -198,7 +193,7 @@ class JourneyPages:
             return await self._leave(request, posted)
         if not isinstance(posted.turn.step, Login | Wait):
             return await self._hub.go(request, posted.visitor, posted.turn, self._policy())
-        gone = await self._upstreams.open(posted.turn.journey.id, posted.visitor, posted.fields.get("method", ""))
+        gone = await self._upstreams.open(posted.turn, posted.visitor, posted.fields.get("method", ""))
         if isinstance(gone, str):
             return self._hub.leave_for(request, posted.visitor, gone)
         return await self._hub.go(request, posted.visitor, gone, self._policy())

@@ -13,12 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.core.journey import Journey, Wait
-from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.waiting import Poll
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
-from broker.flows.login import Logins, Opening, Turn
+from broker.flows.login import Claim, Logins, Opening, Turn
 from broker.flows.values import Visitor
 from broker.observe.logging import log
 from broker.upstream.breaker import Breaker
@@ -60,27 +59,22 @@ class UpstreamEdge:
         self._connectors = connectors
         self._clock = clock
 
-    async def open(self, journey: str, visitor: Visitor, upstream: str) -> Turn | str:
+    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | str:
         """
-        Open a login at *upstream*.
+        Open a login at *upstream* for the journey as *turn* saw it.
 
         Returns: the turn when the customer waits on our page or must choose again; else the address to go to.
         """
-        opening = await self._logins.open(journey, visitor, upstream)
+        opening = await self._logins.open(turn, visitor, upstream)
         connector = self._connectors[upstream]
-        await self._cancel_running(opening.journey)
+        await self._cancel_running(turn.journey)
         try:
             begun = await connector.begin(self._ask(opening, visitor, upstream))
         except (UpstreamDown, UpstreamRefused) as error:
-            return await self._failed(opening.journey, visitor, upstream, error)
-        turn = await self._logins.attempted(
-            journey,
-            visitor,
-            upstream=upstream,
-            state=begun.state,
-            token=opening.token,
-            waits=isinstance(begun.prompt, Poll),
-        )
+            await self._logins.keep(turn, visitor)
+            return await self._failed(turn.journey, visitor, upstream, error)
+        waits = isinstance(begun.prompt, Poll)
+        turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=waits)
         return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
 
     def sends_away(self, upstream: str) -> bool:
@@ -124,7 +118,7 @@ class UpstreamEdge:
         if connector is None or "state" not in data:
             raise BadAsk("callback without state, or of an unknown provider", code="callback.malformed")
         try:
-            journey, state = await self._logins.claim_callback(upstream, data["state"], visitor)
+            claim = await self._logins.claim_callback(upstream, data["state"], visitor)
         except Spent as error:
             if error.code not in {"callback.replayed", "journey.went_on"}:
                 raise
@@ -132,7 +126,7 @@ class UpstreamEdge:
             log("upstream.repeated", upstream=upstream, code=error.code)
             return await self._logins.look(data["state"].partition(".")[0], visitor)
         reply = Reply(ReplyKind.CALLBACK, data, self._clock(), visitor.address)
-        return await self._resume(connector, journey, state, reply, visitor)
+        return await self._resume(connector, claim, reply, visitor)
 
     async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """An app opened the return address in a browser: only the one that began the journey goes on."""
@@ -143,22 +137,19 @@ class UpstreamEdge:
 
     async def _advance(self, turn: Turn, visitor: Visitor, kind: ReplyKind, data: Mapping[str, str]) -> Turn:
         """Let the connector go on, one worker at a time; the others see what is stored."""
-        leased = await self._logins.lease(turn.journey.id, visitor, pressed=kind is ReplyKind.ACT)
-        if leased is None:
+        claim = await self._logins.lease(turn.journey.id, visitor, pressed=kind is ReplyKind.ACT)
+        if claim is None:
             return await self._logins.look(turn.journey.id, visitor)
-        journey, state = leased
-        connector = self._connectors.get(journey.attempt.upstream if journey.attempt else "")
+        connector = self._connectors.get(claim.attempt.upstream)
         if connector is None:
-            return await self._logins.attempt_failed(journey.id, visitor, "notice.upstream_down")
+            return await self._logins.attempt_failed(claim.journey.id, visitor, "notice.upstream_down")
         reply = Reply(kind, data, self._clock(), visitor.address)
-        return await self._resume(connector, journey, state, reply, visitor)
+        return await self._resume(connector, claim, reply, visitor)
 
-    async def _resume(
-        self, connector: Connector, journey: Journey, state: bytes, reply: Reply, visitor: Visitor
-    ) -> Turn:
-        token = journey.attempt.token if journey.attempt else ""
+    async def _resume(self, connector: Connector, claim: Claim, reply: Reply, visitor: Visitor) -> Turn:
+        journey = claim.journey
         try:
-            outcome = await connector.resume(state, reply)
+            outcome = await connector.resume(claim.attempt.state, reply)
         except Stopped as error:
             self._breaker.worked(connector.id)
             log("upstream.stopped", upstream=connector.id, partner=journey.partner, detail=error.detail)
@@ -170,9 +161,9 @@ class UpstreamEdge:
                 self._breaker.worked(connector.id)
                 if evidence.signals:
                     log("upstream.signals", upstream=connector.id, signals=list(evidence.signals))
-                return await self._logins.prove(journey.id, visitor, token=token, evidence=evidence)
+                return await self._logins.prove(claim, visitor, evidence=evidence)
             case Pending(state=changed):
-                return await self._logins.pending(journey.id, visitor, token=token, state=changed)
+                return await self._logins.pending(claim, visitor, state=changed)
 
     async def _failed(
         self, journey: Journey, visitor: Visitor, upstream: str, error: UpstreamDown | UpstreamRefused
@@ -203,7 +194,7 @@ class UpstreamEdge:
             await connector.cancel(attempt.state)
 
     def _ask(self, opening: Opening, visitor: Visitor, upstream: str) -> UpstreamAsk:
-        policy, journey = self._policy(), opening.journey
+        policy, journey = self._policy(), opening.turn.journey
         broker = policy.broker
         name = policy.partner_name(journey.partner, journey.language) if journey.partner else broker.name
         return UpstreamAsk(
@@ -221,7 +212,7 @@ class UpstreamEdge:
             fresh=opening.fresh,
             max_age_s=opening.max_age_s,
             login_hint=opening.login_hint,
-            device_id=name_of(visitor.browser) if visitor.browser else None,
+            device_id=journey.browser or None,
         )
 
 

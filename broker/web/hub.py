@@ -17,8 +17,10 @@ from broker.core.policy import Policy
 from broker.core.waiting import Poll
 from broker.errors import Gone, Spent
 from broker.flows.login import Turn
+from broker.flows.logout import Parted
 from broker.flows.values import Visitor
 from broker.web import cookies
+from broker.web.params import with_query
 
 #: Pages of ours that more than one edge sends the browser to.
 SHARED_PATH = "/shared"
@@ -29,7 +31,7 @@ LOGGED_OUT_PATH = "/logged-out"
 class Upstreams(Protocol):
     """What the upstream edge does for the others."""
 
-    async def open(self, journey: str, visitor: Visitor, upstream: str) -> Turn | str:
+    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | str:
         """Open a login; the turn when the customer stays here, the address to send the browser to otherwise."""
         ...
 
@@ -50,6 +52,14 @@ class Upstreams(Protocol):
         ...
 
 
+class Journeys(Protocol):
+    """What keeps journeys for those who come back to them."""
+
+    async def keep(self, turn: Turn, visitor: Visitor) -> Turn:
+        """Store a journey that just began; one that is stored stays as it is."""
+        ...
+
+
 class Partners(Protocol):
     """What the downstream edge does for the others: addresses to send the browser to."""
 
@@ -63,6 +73,10 @@ class Partners(Protocol):
 
     async def deliver(self, turn: Turn) -> str:
         """Start the handoff at the recipient (step `Deliver`)."""
+        ...
+
+    def comes_back(self, turn: Turn) -> bool:
+        """Whether the recipient sends the browser back to this journey (step `Deliver`)."""
         ...
 
     async def arrived(self, turn: Turn) -> str:
@@ -91,7 +105,8 @@ class Continue(Protocol):
 class Hub:
     """One per process."""
 
-    def __init__(self, partners: Partners, upstreams: Upstreams, continue_page: Continue) -> None:
+    def __init__(self, journeys: Journeys, partners: Partners, upstreams: Upstreams, continue_page: Continue) -> None:
+        self._journeys = journeys
         self._partners = partners
         self._upstreams = upstreams
         self._continue = continue_page
@@ -103,7 +118,7 @@ class Hub:
             response = await self._step(request, visitor, turn)
         except (Spent, Gone):
             # Another tab, or a double click, was faster: its page knows what is due now, unless we just came from there.
-            if (turn.held is None and turn.browser is None) or request.url.path == here:
+            if turn.held is None or request.url.path == here:
                 raise
             response = RedirectResponse(here, status_code=303)
         return with_cookies(response, turn, policy)
@@ -115,24 +130,27 @@ class Hub:
             case Refuse():
                 return self.leave_for(request, visitor, self._partners.refuse(turn))
             case Deliver():
+                if self._partners.comes_back(turn):
+                    turn = await self._journeys.keep(turn, visitor)
                 return self.leave_for(request, visitor, await self._partners.deliver(turn))
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)
             case OwnPage():
                 return RedirectResponse(SHARED_PATH, status_code=303)
             case _:
+                await self._journeys.keep(turn, visitor)
                 return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     def _only_way(self, turn: Turn, step: Login) -> str | None:
         """The one provider a journey that just began can go to, where a page with one button would only cost a press."""
-        if turn.browser is None or turn.journey.notice is not None or len(step.choices.may) != 1:
+        if turn.held is not None or turn.browser is None or len(step.choices.may) != 1:
             return None
         only = step.choices.may[0].upstream
         return only if self._upstreams.sends_away(only) else None
 
     async def _straight_on(self, request: Request, visitor: Visitor, turn: Turn, step: Login) -> Response:
         known = replace(visitor, browser=turn.browser)
-        gone = await self._upstreams.open(turn.journey.id, known, step.choices.may[0].upstream)
+        gone = await self._upstreams.open(turn, known, step.choices.may[0].upstream)
         if isinstance(gone, str):
             return self.leave_for(request, visitor, gone)
         return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
@@ -147,6 +165,13 @@ class Hub:
         if request.method == "POST":
             return self._continue(url, visitor)
         return RedirectResponse(url, status_code=303)
+
+
+def way_out(parted: Parted) -> str:
+    """Where a browser goes that was just logged out: on to the partner's address, or to our page that tells how it went."""
+    if parted.goes_on and parted.target is not None:
+        return parted.target
+    return LOGGED_OUT_PATH if parted.token is None else with_query(LOGGED_OUT_PATH, {"of": parted.token})
 
 
 def with_cookies(response: Response, turn: Turn, policy: Policy) -> Response:
