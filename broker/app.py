@@ -26,6 +26,7 @@ from broker.downstream.clients import Clients
 from broker.downstream.handoff.artifact import ArtifactApi
 from broker.downstream.handoff.offer import OfferApi
 from broker.downstream.handoff.redeem import RedeemApi
+from broker.downstream.notices import Notices
 from broker.downstream.oidc.authorize import Authorize
 from broker.downstream.oidc.discovery import Discovery
 from broker.downstream.oidc.logout import Logout
@@ -40,6 +41,7 @@ from broker.flows.context import Clock, Context, Shelves, Tokens
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins
 from broker.flows.logout import Logouts
+from broker.flows.outbox import Outbox
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference, log
@@ -91,12 +93,14 @@ class Broker:
     """
     A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server.
 
-    ``metrics``: the application for the operator's own port, None when nothing is counted.
+    ``notices``: tells partners what they must know. ``metrics``: the application for the operator's own port, None when
+    nothing is counted.
     """
 
     app: ASGIApp
     context: Context
     connectors: Mapping[str, Connector]
+    notices: Notices
     metrics: ASGIApp | None = None
 
 
@@ -110,6 +114,7 @@ def build_context(
     clock: Clock = utc_now,
 ) -> Context:
     """What the flows work with."""
+    audit = AuditTrail(records, clock, current_reference)
     return Context(
         state=state,
         records=records,
@@ -120,7 +125,8 @@ def build_context(
         tokens=Tokens(Sealer(keys.secrets, "tokens")),
         sealer=Sealer(keys.secrets, "records"),
         lookup=Digester(keys.secrets[-1], "lookup"),
-        audit=AuditTrail(records, clock, current_reference),
+        audit=audit,
+        outbox=Outbox(records, clock, audit),
     )
 
 
@@ -196,6 +202,8 @@ def build(
         return breaker.without_resting(usable)
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
+    allowed = loaded.policy.broker.outbound.allow_private_networks
+    notices = Notices(context, keyring, Fetcher(allow_private_networks=allowed), listens=telemetry.listens)
     logins = Logins(context)
     handoffs = Handoffs(context)
     consents = Consents(context, logins, handoffs)
@@ -245,9 +253,11 @@ def build(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         context.audit.start()
+        notices.start()
         try:
             yield
         finally:
+            await notices.stop()
             await context.audit.stop()
             for connector in connectors.values():
                 await connector.close()
@@ -264,7 +274,7 @@ def build(
     starlette.router.redirect_slashes = False
     app = RequestMiddleware(starlette, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
     metrics = _metrics(telemetry, loaded, context.audit, sorted(failed))
-    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, metrics)
+    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, metrics)
 
 
 def _metrics(telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, unavailable: Sequence[str]) -> ASGIApp | None:

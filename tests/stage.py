@@ -427,9 +427,11 @@ async def open_stage(
     transport = httpx2.ASGITransport(app=broker.app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=ISSUER, follow_redirects=False) as client:
         broker.context.audit.start()
+        broker.notices.start()
         try:
             yield Stage(broker, loaded, clock, client, records, store, played)
         finally:
+            await broker.notices.stop()
             await broker.context.audit.stop()
             await store.close()
             await records.close()

@@ -396,6 +396,42 @@ def _partner_addresses(facts: Facts) -> Iterator[Finding]:
                 yield Finding(path, "http is only for this machine (127.0.0.1, localhost); use https://")
 
 
+def _logout(facts: Facts) -> Iterator[Finding]:
+    """How partners are told that a session ended."""
+    for name, partner in facts.config.partners.items():
+        if (client := partner.oidc) is None:
+            continue
+        path: KeyPath = ("partners", name, "oidc")
+        for way, given, required in (
+            ("backchannel", client.backchannel_logout_uri, client.backchannel_logout_session_required),
+            ("frontchannel", client.frontchannel_logout_uri, client.frontchannel_logout_session_required),
+        ):
+            if required and given is None:
+                key = f"{way}_logout_session_required"
+                yield Finding((*path, key), f"says how to tell it, but not where; give {way}_logout_uri too")
+        if client.frontchannel_logout_uri is not None:
+            known = {urlsplit(each)[:2] for each in client.redirect_uris}
+            if urlsplit(client.frontchannel_logout_uri)[:2] not in known:
+                advice = "must have scheme, host and port of a redirect URI (Front-Channel Logout section 2)"
+                yield Finding((*path, "frontchannel_logout_uri"), advice)
+
+
+def _sso(facts: Facts) -> Iterator[Finding]:
+    """Whose logins may be reused."""
+    partners = facts.config.partners
+    for name, partner in partners.items():
+        if partner.login is None or isinstance(partner.login.sso.reuse_from, str):
+            continue
+        for index, other in enumerate(partner.login.sso.reuse_from):
+            path: KeyPath = ("partners", name, "login", "sso", "reuse_from", index)
+            if other == name:
+                yield Finding(path, "is the partner itself, whose own logins always count; remove it", mild=True)
+            elif other not in partners:
+                yield Finding(path, f"there is no partner {other!r}{similar(other, list(partners))}")
+            elif partners[other].login is None:
+                yield Finding(path, "has no logins of its own to reuse; remove it", mild=True)
+
+
 def _logins(facts: Facts) -> Iterator[Finding]:
     for name, partner in facts.config.partners.items():
         if partner.login is None:
@@ -559,6 +595,8 @@ RULES: tuple[Rule, ...] = (
     _refresh_tokens,
     _partner_addresses,
     _logins,
+    _logout,
+    _sso,
     _edges,
     _ends,
     _claims,

@@ -44,7 +44,8 @@ class Evidence:
     ``authenticated_at``: when the person really authenticated, as far as the upstream says (aware UTC); where it says
     nothing, when it answered, and ``is_time_proven`` is False.
     ``personal_number``: 12 digits ``YYYYMMDDNNNC`` for Sweden. ``proof``: signed evidence to be kept encrypted.
-    ``signals``: names of risk observations (never values), for the log.
+    ``signals``: names of risk observations (never values), for the log. ``session``: the provider's own session id, where
+    it tells one (``sid``), so that it can end ours with its own.
     """
 
     upstream: str
@@ -63,6 +64,7 @@ class Evidence:
     proof: bytes | None = None
     signals: tuple[str, ...] = ()
     is_time_proven: bool = True
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Identity:
     phone_number_verified: bool
     may_bootstrap: bool
     is_time_proven: bool = True
+    session: str | None = None
 
     @property
     def contact_proven(self) -> bool:
@@ -127,6 +130,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         phone_number_verified=bool(phone and phone.verified),
         may_bootstrap=may_bootstrap,
         is_time_proven=evidence.is_time_proven,
+        session=evidence.session,
     )
 
 

@@ -251,7 +251,8 @@ class Lifetimes(Strict):
     How long things live.
 
     ``journey``: one login attempt. ``handoff_reference``: the opaque ``login_hint`` or ``handoff`` towards a partner.
-    ``artifact``: what a partner without OpenID Connect exchanges for its ``handoff_token``.
+    ``artifact``: what a partner without OpenID Connect exchanges for its ``handoff_token``. ``logout_notice``: how long it is
+    tried to tell a partner that a session ended.
     """
 
     journey: Duration = timedelta(minutes=30)
@@ -265,6 +266,7 @@ class Lifetimes(Strict):
     guest_reference: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(seconds=60)
     artifact: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=60)
     handoff_token: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(minutes=5)
+    logout_notice: Annotated[Duration, Field(le=timedelta(days=7))] = timedelta(hours=24)
 
 
 class Retention(Strict):
@@ -401,8 +403,10 @@ class PartnerOidc(ClientCredentials):
 
     ``profile``: what holds where ``auth``, ``require_pkce``, ``require_par``, ``id_token_alg`` and
     ``refresh_tokens.rotate`` are not given (`broker.core.client_rules`). ``auth``: ``none`` for an app or a page without a
-    server. ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126). ``refresh_tokens``: None for
-    none.
+    server. ``backchannel_logout_uri``: where its server is told that a customer's session ended;
+    ``frontchannel_logout_uri``: where her browser is sent, out of sight, to tell it. Both get the ``sid`` whatever
+    ``..._session_required`` says. ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126).
+    ``refresh_tokens``: None for none.
     """
 
     profile: ClientProfile = ClientProfile.STANDARD
@@ -411,6 +415,10 @@ class PartnerOidc(ClientCredentials):
     post_logout_redirect_uris: tuple[RedirectUri, ...] = ()
     initiate_login_uri: Uri | None = None
     target_link_uri: Uri | None = None
+    backchannel_logout_uri: Uri | None = None
+    backchannel_logout_session_required: bool = False
+    frontchannel_logout_uri: Uri | None = None
+    frontchannel_logout_session_required: bool = False
     id_token_alg: SigningAlg | None = _by_profile()
     require_pkce: bool | None = _by_profile()
     require_par: bool | None = _by_profile()
@@ -482,6 +490,19 @@ LoginClaim = Literal[
 ]
 
 
+class Sso(Strict):
+    """
+    Which logins a partner may reuse, as far as the broker's session still holds them.
+
+    ``reuse_from``: ``all``; ``none``, so that each session of this partner begins by a login of its own; or the partners
+    whose logins count besides its own. It says nothing about who may reuse this partner's. ``max_session_age``: how long
+    after a login it may be reused here; None as long as the session lives.
+    """
+
+    reuse_from: Literal["all", "none"] | tuple[Identifier, ...] = "all"
+    max_session_age: Duration | None = None
+
+
 class PartnerLogin(Strict):
     """
     Logins the partner starts itself.
@@ -494,6 +515,7 @@ class PartnerLogin(Strict):
     minimum_assurance: Assurance = Assurance.SELF_ASSERTED
     claims: tuple[LoginClaim, ...] = ()
     consent: Literal["ask", "implied"] = "ask"
+    sso: Sso = Sso()
 
 
 class Partner(Strict):

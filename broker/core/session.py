@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from broker.core.assurance import Assurance
+from broker.core.device import Device
 from broker.core.identity import Identity
 
 _CLOCKS_DIFFER = timedelta(seconds=60)
 """How far a provider's clock may be behind ours."""
+
+_UNKNOWN = Device()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Session:
     reused (OpenID Connect Core section 2, ``auth_time``); ``is_time_proven``: False where the provider did not say, so that it
     is only when it answered. ``subjects``: sector -> pairwise subject, kept so that a
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
+    ``opened_for``: the partner she was heading to when she proved who she is; empty for our own pages. ``device``: where.
+    ``upstream_sid``: the provider's own session, by the name it gave it.
     """
 
     customer: str
@@ -53,6 +58,9 @@ class Session:
     subjects: Mapping[str, str] = field(default_factory=dict)
     sids: Mapping[str, str] = field(default_factory=dict)
     is_time_proven: bool = True
+    opened_for: str = ""
+    device: Device = _UNKNOWN
+    upstream_sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +70,21 @@ class Need:
 
     ``upstreams``: connectors that may serve it, by trust config. ``fresh_after``: authentication must be later than
     this (``max_age``); ``session_after``: the session must have been opened, by a login made anew, after this
-    (``prompt=login``).
+    (``prompt=login``). ``opened_after``: it must have been opened after this, by whatever login. ``opened_for``: by a login
+    for one of these partners; None for any.
     """
 
     minimum: Assurance
     upstreams: tuple[str, ...]
     fresh_after: datetime | None = None
     session_after: datetime | None = None
+    opened_after: datetime | None = None
+    opened_for: frozenset[str] | None = None
 
 
-def open_session(identity: Identity, *, customer: str, language: str, now: datetime) -> Session:
+def open_session(
+    identity: Identity, *, customer: str, language: str, now: datetime, opened_for: str = "", device: Device = _UNKNOWN
+) -> Session:
     """The session that *identity* opens for *customer*."""
     return Session(
         customer=customer,
@@ -96,6 +109,9 @@ def open_session(identity: Identity, *, customer: str, language: str, now: datet
             locale=language,
         ),
         is_time_proven=identity.is_time_proven,
+        opened_for=opened_for,
+        device=device,
+        upstream_sid=identity.session,
     )
 
 
@@ -108,7 +124,8 @@ def shortfall(session: Session | None, need: Need) -> str | None:
     """
     Why *session* does not serve *need*; None when it does.
 
-    Returns: one of ``no_session``, ``login_asked``, ``too_old``, ``other_upstream``, ``too_weak``.
+    Returns: one of ``no_session``, ``login_asked``, ``too_old``, ``session_too_old``, ``other_partners_login``,
+    ``other_upstream``, ``too_weak``.
     """
     if session is None:
         return "no_session"
@@ -116,6 +133,10 @@ def shortfall(session: Session | None, need: Need) -> str | None:
         return "login_asked"
     if (stale := staleness(session, need)) is not None:
         return stale
+    if need.opened_after is not None and session.created_at < need.opened_after:
+        return "session_too_old"
+    if need.opened_for is not None and session.opened_for not in need.opened_for:
+        return "other_partners_login"
     if session.upstream not in need.upstreams:
         return "other_upstream"
     if session.assurance < need.minimum:

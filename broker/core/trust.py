@@ -80,7 +80,20 @@ def need_of_login(
         upstreams=login.upstreams,
         fresh_after=fresh_after,
         session_after=session_after,
+        opened_after=now - login.sso.max_session_age if login.sso.max_session_age else None,
+        opened_for=_reusable(partner, login),
     )
+
+
+def _reusable(partner: str, login: PartnerLogin) -> frozenset[str] | None:
+    """The partners whose customers' logins *partner* may reuse, itself included; None for everybody's and our own pages'."""
+    match login.sso.reuse_from:
+        case "all":
+            return None
+        case "none":
+            return frozenset({partner})
+        case named:
+            return frozenset({partner, *named})
 
 
 def freshness(max_age_s: int | None, prompt: tuple[str, ...], now: datetime) -> tuple[datetime | None, datetime | None]:

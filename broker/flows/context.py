@@ -17,10 +17,12 @@ from broker.core.arrival import Arrival
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Journey
+from broker.core.logout import Farewell
 from broker.core.policy import Policy
 from broker.core.session import Profile, Session
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
+from broker.flows.outbox import Outbox
 from broker.flows.values import Grant, PushedRequest
 from broker.stores.ports import ConsentRecord, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
@@ -92,6 +94,7 @@ class Shelves:
     grants: Shelf[Grant]
     pushed: Shelf[PushedRequest]
     arrivals: Shelf[Arrival]
+    farewells: Shelf[Farewell]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -103,6 +106,7 @@ class Shelves:
             Shelf("grant", Grant, sealer),
             Shelf("pushed", PushedRequest, sealer),
             Shelf("arrival", Arrival, sealer),
+            Shelf("farewell", Farewell, sealer),
         )
 
 
@@ -123,6 +127,7 @@ class Context:
     sealer: Sealer
     lookup: Digester
     audit: AuditTrail
+    outbox: Outbox
 
     def now(self) -> datetime:
         """The time, aware UTC."""

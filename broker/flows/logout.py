@@ -1,11 +1,54 @@
 """
-Leaving: ending the browser's session.
+Leaving: ending this browser's session, another of the customer's, or those that rest on a provider's.
 """
 
-from broker.core.naming import name_of
-from broker.core.session import Session, is_alive
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from broker.core.logout import Farewell, Fate, Why, fates, may_go_straight_on
+from broker.core.naming import is_id, name_of
+from broker.core.notice import State
+from broker.core.session import Session
+from broker.errors import BadAsk, Spent, StoreDown
 from broker.flows.context import Context
+from broker.flows.sessions import OwnSession, Request, Sessions
 from broker.flows.values import Visitor
+
+_WISH = timedelta(minutes=15)
+_LONGEST_WISH = 1200
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """
+    A browser that is logged out.
+
+    ``farewell``: None when no partner was logged in by its session. ``known``: what each partner knows by now.
+    ``goes_on``: nothing is left to tell the customer or to do in her browser. ``target``: where she was heading.
+    """
+
+    farewell: Farewell | None
+    known: Mapping[str, Fate]
+    goes_on: bool
+    target: str | None = None
+
+    @property
+    def token(self) -> str | None:
+        """What the page that tells how it went is asked for by; None when there is nothing to tell."""
+        return self.farewell.token if self.farewell is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """
+    A partner's checked logout request. ``target``: where the customer goes on to afterwards. ``is_proven``: it named the
+    session of her browser, so that she need not be asked.
+    """
+
+    partner: str | None
+    target: str | None
+    is_proven: bool = False
 
 
 class Logouts:
@@ -13,27 +56,117 @@ class Logouts:
 
     def __init__(self, context: Context) -> None:
         self._c = context
+        self._sessions = Sessions(context)
 
     async def session_of(self, visitor: Visitor) -> Session | None:
         """The browser's live session, None when there is none."""
         if visitor.session is None:
             return None
-        name = name_of(visitor.session)
-        (raw,) = await self._c.state.run(self._c.shelves.sessions.get(name))
-        held = self._c.shelves.sessions.read(name, raw)
-        times = self._c.policy().broker.lifetimes
-        if held is None or not is_alive(held.value, now=self._c.now(), idle=times.session_idle, absolute=times.session):
-            return None
-        return held.value
+        held = await self._sessions.of(name_of(visitor.session))
+        return held.value if held is not None else None
 
     def form_token(self, visitor: Visitor) -> str:
         """The token that forms of this session's pages carry; empty without a session."""
         return self._c.lookup.digest("form", visitor.session) if visitor.session is not None else ""
 
-    async def end(self, visitor: Visitor) -> None:
-        """End the browser's session; tokens already given live out their short time."""
+    def keep_wish(self, wish: Wish) -> str:
+        """
+        *wish* as a text for the page that asks the customer: sealed, so that it comes back as it was checked.
+
+        One with a state too long for an address is kept without its target: she then ends on our own page.
+        """
+        target = wish.target if wish.target is not None and len(wish.target) <= _LONGEST_WISH else ""
+        return self._c.tokens.seal("logout", wish.partner or "", target, expires_at=self._c.now() + _WISH)
+
+    def open_wish(self, kept: str | None) -> Wish:
+        """What `keep_wish` made; an empty wish for anything that is not, or not any more."""
+        try:
+            partner, target = self._c.tokens.open("logout", kept or "", now=self._c.now())
+        except Spent:
+            return Wish(None, None)
+        return Wish(partner or None, target or None)
+
+    async def end(self, visitor: Visitor, wish: Wish | None = None) -> Parted:
+        """
+        End the browser's session, and wait a moment for its partners to hear of it.
+
+        Codes that were not exchanged and access tokens live out their short time (docs/logout.md).
+        """
+        wish = wish or Wish(None, None)
         session = await self.session_of(visitor)
-        if visitor.session is not None:
-            await self._c.state.run(self._c.shelves.sessions.drop(name_of(visitor.session)))
-        if session is not None:
-            self._c.audit.note("session.ended", customer=session.customer)
+        if visitor.session is None or session is None:
+            if visitor.session is not None:
+                await self._c.state.run(self._c.shelves.sessions.drop(name_of(visitor.session)))
+            return Parted(None, {}, goes_on=True, target=wish.target)
+        why = Why.PARTNER if wish.partner else Why.CUSTOMER
+        request = Request(wish.partner, wish.is_proven, wish.target)
+        farewell = await self._sessions.end(name_of(visitor.session), session, why=why, request=request)
+        if not farewell.parties:
+            return Parted(None, {}, goes_on=True, target=wish.target)
+        return self._parted(farewell, await self._c.outbox.first_word(farewell.batch))
+
+    async def look(self, token: str) -> Parted | None:
+        """How the logout behind *token* stands now; None when nobody knows any more."""
+        if not is_id(token):
+            return None
+        shelf = self._c.shelves.farewells
+        (raw,) = await self._c.state.run(shelf.get(name_of(token)))
+        held = shelf.read(name_of(token), raw)
+        if held is None:
+            return None
+        states: Mapping[str, State] = {}
+        if any(each.back for each in held.value.parties):
+            try:
+                states = await self._c.outbox.states(held.value.batch)
+            except StoreDown:
+                # She is logged out here, whatever else is away; what is not known is told as not yet done.
+                states = {}
+        return self._parted(held.value, states)
+
+    async def sessions_of(self, visitor: Visitor, session: Session) -> Sequence[OwnSession]:
+        """All live sessions of *session*'s customer, this browser's first."""
+        here = name_of(visitor.session or "")
+        own = await self._sessions.of_customer(session.customer)
+        return sorted(own, key=lambda each: each.name != here)
+
+    def is_here(self, visitor: Visitor, own: OwnSession) -> bool:
+        """Whether *own* is the session of this browser."""
+        return visitor.session is not None and own.name == name_of(visitor.session)
+
+    async def end_elsewhere(self, visitor: Visitor, session: Session, name: str | None) -> int:
+        """
+        End the customer's session called *name* on another browser, or all but this one.
+
+        Returns: how many ended. Raises: BadAsk when she has no other session of that name.
+        """
+        others = [each for each in await self.sessions_of(visitor, session) if not self.is_here(visitor, each)]
+        meant = [each for each in others if name is None or each.name == name]
+        if name is not None and not meant:
+            raise BadAsk("no other session of hers has this name", code="session.unknown")
+        for each in meant:
+            await self._sessions.end(each.name, each.session, why=Why.ELSEWHERE)
+        return len(meant)
+
+    async def end_of_upstream(self, upstream: str, *, issuer: str, subject: str | None, sid: str | None) -> int:
+        """
+        The provider *upstream* says that its session *sid*, or all of its *subject*, are over: so are ours that rest on them.
+
+        Returns: how many ended.
+        """
+        if sid is not None:
+            meant = list(await self._sessions.of_upstream_session(upstream, sid))
+        else:
+            customer = await self._c.records.customer_of(self._c.lookup.digest(issuer, subject or ""))
+            meant = [
+                each
+                for each in (await self._sessions.of_customer(customer) if customer else ())
+                if each.session.upstream == upstream
+            ]
+        for each in meant:
+            await self._sessions.end(each.name, each.session, why=Why.UPSTREAM)
+        return len(meant)
+
+    @staticmethod
+    def _parted(farewell: Farewell, states: Mapping[str, State]) -> Parted:
+        known = fates(farewell, states)
+        return Parted(farewell, known, may_go_straight_on(farewell, known), farewell.target)

@@ -119,6 +119,11 @@ class Telemetry:
         """The watch for calls to the provider of that config id."""
         return _UpstreamWatch(self, name) if self.is_on else unwatched
 
+    def listens(self) -> None:
+        """What the running task tells is heard from now on, although it belongs to no request."""
+        if self.metrics is not None:
+            _running.set(_Request(self.metrics))
+
     async def close(self) -> None:
         """Send what waits to be sent, for a few seconds at most."""
         if self.tracing is not None:

@@ -3,16 +3,18 @@ The broker's own pages: the front page, "What I share", and leaving.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.logout import Farewell, Fate, still_open
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.flows.consent import Consents
 from broker.flows.login import Logins
-from broker.flows.logout import Logouts
+from broker.flows.logout import Logouts, Parted
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference
 from broker.pages.logo import Logos
@@ -26,11 +28,12 @@ from broker.pages.views import (
     LogoutConfirmPage,
     Page,
     SharedLoginPage,
+    StillIn,
     Way,
     mask_name,
 )
 from broker.web import cookies, csrf, params
-from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SHARED_PATH, Hub
+from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SHARED_PATH, Hub, way_out
 from broker.web.visitor import visitor_of
 
 
@@ -62,6 +65,7 @@ class AccountPages:
             Route(SHARED_PATH, self.shared, methods=["GET"]),
             Route(f"{SHARED_PATH}/log-in", self.log_in, methods=["GET"]),
             Route(f"{SHARED_PATH}/withdraw", self.withdraw, methods=["POST"]),
+            Route(f"{SHARED_PATH}/sign-out", self.sign_out, methods=["POST"]),
             Route(LOGOUT_CONFIRM_PATH, self.confirm, methods=["GET"]),
             Route(LOGOUT_CONFIRM_PATH, self.log_out, methods=["POST"]),
             Route(LOGGED_OUT_PATH, self.logged_out, methods=["GET"]),
@@ -73,7 +77,7 @@ class AccountPages:
         return self._render(visitor, IndexPage(self._partners(visitor.language)))
 
     async def shared(self, request: Request) -> Response:
-        """What the customer shares, with one click to stop each."""
+        """What the customer shares and where she is logged in, with one click to stop each."""
         visitor = self._visitor(request)
         session = await self._logouts.session_of(visitor)
         if session is None:
@@ -86,6 +90,16 @@ class AccountPages:
             withdraw=Form(f"{SHARED_PATH}/withdraw", self._token(visitor)),
             log_out=Form(LOGOUT_CONFIRM_PATH, self._token(visitor)),
             gone=gone if gone in self._policy().config.partners else None,
+        )
+        logins = [
+            self._show(visitor).login(each, is_here=self._logouts.is_here(visitor, each))
+            for each in await self._logouts.sessions_of(visitor, session)
+        ]
+        view = replace(
+            view,
+            logins=tuple(logins),
+            sign_out=Form(f"{SHARED_PATH}/sign-out", self._token(visitor)),
+            signed_out="signed_out" in request.query_params,
         )
         return self._render(visitor, view)
 
@@ -106,14 +120,34 @@ class AccountPages:
         record = await self._consents.withdraw(fields.get("consent", ""), session)
         return RedirectResponse(f"{SHARED_PATH}?withdrawn={record.recipient}", status_code=303)
 
+    async def sign_out(self, request: Request) -> Response:
+        """End one of the customer's sessions on another browser, or all others."""
+        visitor = self._visitor(request)
+        session = await self._logouts.session_of(visitor)
+        if session is None:
+            return RedirectResponse(SHARED_PATH, status_code=303)
+        fields = await params.form(request)
+        csrf.check(request, fields, self._token(visitor), self._policy().issuer)
+        name = fields.get("session", "")
+        await self._logouts.end_elsewhere(visitor, session, None if name == "others" else name)
+        return RedirectResponse(f"{SHARED_PATH}?signed_out=1", status_code=303)
+
     async def confirm(self, request: Request) -> Response:
         """Log out? Asked when no partner proved that it asks for this very session."""
         visitor = self._visitor(request)
         session = await self._logouts.session_of(visitor)
         if session is None:
             return RedirectResponse(LOGGED_OUT_PATH, status_code=303)
-        view = LogoutConfirmPage(Form(LOGOUT_CONFIRM_PATH, self._token(visitor)), customer=_masked(session))
-        return self._render(visitor, view)
+        kept = request.query_params.get("wish", "")
+        wish = self._logouts.open_wish(kept)
+        view = LogoutConfirmPage(
+            Form(LOGOUT_CONFIRM_PATH, self._token(visitor)),
+            partner=self._show(visitor).party(wish.partner) if wish.partner else None,
+            customer=_masked(session),
+            wish=kept if wish.partner else "",
+        )
+        here = params.with_query(LOGOUT_CONFIRM_PATH, {"wish": kept}) if wish.partner else ""
+        return self._render(visitor, view, here=here)
 
     async def log_out(self, request: Request) -> Response:
         """The customer's answer."""
@@ -123,15 +157,40 @@ class AccountPages:
             csrf.check(request, fields, self._token(visitor), self._policy().issuer)
         if fields.get("answer") == "stay":
             return RedirectResponse(SHARED_PATH, status_code=303)
-        await self._logouts.end(visitor)
-        response = RedirectResponse(LOGGED_OUT_PATH, status_code=303)
+        parted = await self._logouts.end(visitor, self._logouts.open_wish(fields.get("wish")))
+        url = way_out(parted)
+        response = self._hub.leave_for(request, visitor, url) if url == parted.target else _see(url)
         cookies.clear_session(response)
         return response
 
     async def logged_out(self, request: Request) -> Response:
-        """You are logged out here."""
-        visitor = self._visitor(request)
-        return self._render(visitor, LoggedOutPage(self._partners(visitor.language)))
+        """You are logged out here; and there, and there perhaps not."""
+        visitor, token = self._visitor(request), request.query_params.get("of", "")
+        parted = await self._logouts.look(token)
+        if parted is None or parted.farewell is None:
+            return self._render(visitor, LoggedOutPage(self._partners(visitor.language)))
+        view = self._parting(parted, parted.farewell, visitor.language)
+        return self._render(visitor, view, here=params.with_query(LOGGED_OUT_PATH, {"of": token}))
+
+    def _parting(self, parted: Parted, farewell: Farewell, language: str) -> LoggedOutPage:
+        policy = self._policy()
+        by = policy.partner_name(farewell.by, language) if farewell.by else ""
+        told = [partner for partner, fate in parted.known.items() if fate is Fate.TOLD and partner != farewell.by]
+        still = still_open(parted.known)
+        return LoggedOutPage(
+            ways=self._partners(language),
+            told=tuple(policy.partner_name(partner, language) for partner in told),
+            still=tuple(self._still_in(partner, parted.known[partner], language) for partner in still),
+            frames=tuple(_frame(policy, each.partner, each.sid) for each in farewell.parties if each.front),
+            onward=Way("onward", farewell.target, Action.BACK_TO, by) if farewell.target else None,
+            goes_on=all(parted.known[partner] is Fate.OFFERED for partner in still),
+        )
+
+    def _still_in(self, partner: str, fate: Fate, language: str) -> StillIn:
+        policy = self._policy()
+        known, name = policy.partner(partner), policy.partner_name(partner, language)
+        home = known.home_uri if known is not None else "/"
+        return StillIn(name, fate.value, Way(f"still-{partner}", home, Action.GO_TO, name))
 
     def _partners(self, language: str) -> tuple[Way, ...]:
         policy = self._policy()
@@ -140,8 +199,8 @@ class AccountPages:
             for name, partner in list(policy.config.partners.items())[:12]
         )
 
-    def _render(self, visitor: Visitor, view: Page) -> Response:
-        return self._pages.render(view, language=visitor.language, reference=current_reference())
+    def _render(self, visitor: Visitor, view: Page, *, here: str = "") -> Response:
+        return self._pages.render(view, language=visitor.language, reference=current_reference(), here=here)
 
     def _show(self, visitor: Visitor) -> Show:
         return Show(self._policy(), self._logos, self._pages.words(visitor.language), visitor.language)
@@ -151,6 +210,17 @@ class AccountPages:
 
     def _visitor(self, request: Request) -> Visitor:
         return visitor_of(request, self._policy().broker)
+
+
+def _see(url: str) -> Response:
+    return RedirectResponse(url, status_code=303)
+
+
+def _frame(policy: Policy, partner: str, sid: str) -> str:
+    """Where the partner ends its session in this browser (OpenID Connect Front-Channel Logout 1.0 section 2)."""
+    known = policy.partner(partner)
+    uri = known.oidc.frontchannel_logout_uri if known is not None and known.oidc is not None else None
+    return params.with_query(uri, {"iss": policy.issuer, "sid": sid}) if uri is not None else ""
 
 
 def _masked(session: Session) -> str | None:

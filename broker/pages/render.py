@@ -199,7 +199,7 @@ class Pages:
             script=kind.script,
         )
         headers = _FIXED_HEADERS | {
-            "Content-Security-Policy": _security_policy(kind, tuple(form_action_origins)),
+            "Content-Security-Policy": _security_policy(kind, tuple(form_action_origins), _framed(view)),
             "Referrer-Policy": "same-origin" if kind.posts and not url_is_secret else "no-referrer",
             "Content-Language": words.language,
             **_retry_after(view),
@@ -349,8 +349,15 @@ def _initial(name: str) -> str:
     return next((char.upper() for char in name if char.isalnum()), "?")
 
 
-def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...]) -> str:
-    for origin in form_action_origins:
+def _framed(view: Page) -> tuple[str, ...]:
+    """The origins of the partners whose pages this one loads out of sight; no other page frames anything."""
+    if not isinstance(view, LoggedOutPage):
+        return ()
+    return tuple(dict.fromkeys("{0.scheme}://{0.netloc}".format(urlsplit(url)) for url in view.frames))
+
+
+def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...], framed: tuple[str, ...]) -> str:
+    for origin in (*form_action_origins, *framed):
         if not _ORIGIN.match(origin):
             raise ValueError("not an origin")
     rules = ["default-src 'none'", "style-src 'self'", "img-src 'self'"]
@@ -358,6 +365,8 @@ def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...]) -> str:
         rules.append("script-src 'self'")
     if kind.polls:
         rules.append("connect-src 'self'")
+    if framed:
+        rules.append(f"frame-src {' '.join(framed)}")
     origins = "".join(f" {origin}" for origin in dict.fromkeys(form_action_origins))
     return "; ".join([*rules, "base-uri 'none'", "frame-ancestors 'none'", f"form-action 'self'{origins}"])
 

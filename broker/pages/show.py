@@ -11,6 +11,7 @@ from broker.core.journey import AskConsent
 from broker.core.policy import Policy
 from broker.core.release import Item
 from broker.core.session import Session
+from broker.flows.sessions import OwnSession
 from broker.flows.consent import LOGIN_CONSENT, ConsentRecord, Sharing, digest_of_release, edge_of
 from broker.pages.catalogue import Catalogue
 from broker.pages.logo import Logos
@@ -20,6 +21,7 @@ from broker.pages.views import (
     ConsentPage,
     Form,
     LiveConsent,
+    OwnLogin,
     Party,
     SharedPage,
     Table,
@@ -85,6 +87,21 @@ class Show:
                 for each in sharing.transfers
             ),
             withdrawn_from=self._policy.partner_name(gone, self._language) if gone else None,
+        )
+
+    def login(self, own: OwnSession, *, is_here: bool) -> OwnLogin:
+        """One of the customer's sessions: where, since when, how, and at which partners."""
+        session = own.session
+        upstream = self._policy.config.upstreams.get(session.upstream)
+        return OwnLogin(
+            name=own.name,
+            browser=session.device.browser or "",
+            system=session.device.system or "",
+            method=self._policy.text(upstream.titles, self._language) if upstream else session.upstream,
+            since=session.created_at,
+            seen=session.seen_at,
+            partners=tuple(self._policy.partner_name(partner, self._language) for partner in session.sids),
+            is_here=is_here,
         )
 
     def type_title(self, handoff: Handoff) -> str:

@@ -287,12 +287,33 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnLogin:
+    """
+    One of the customer's sessions.
+
+    ``name``: what the form that ends it sends; it opens nothing. ``browser``, ``system``: names of products, empty where
+    they cannot be told. ``method``: title of the way to log in. ``partners``: where she is logged in by it. ``is_here``: in
+    this very browser.
+    """
+
+    name: str
+    browser: str
+    system: str
+    method: str
+    since: datetime
+    seen: datetime
+    partners: tuple[str, ...] = ()
+    is_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SharedPage:
     """
-    "What I share" of one customer.
+    "What I share" of one customer, and where she is logged in.
 
     ``withdraw``: its form posts ``consent=<id>``. ``log_out``: form of the log-out button. ``withdrawn_from``: name
-    of the recipient whose consent was withdrawn a moment ago.
+    of the recipient whose consent was withdrawn a moment ago. ``sign_out``: its form posts ``session=<name>``, or
+    ``others``. ``signed_out``: a session elsewhere was ended a moment ago.
     """
 
     customer: str
@@ -301,6 +322,9 @@ class SharedPage:
     consents: tuple[LiveConsent, ...] = ()
     history: tuple[Transfer, ...] = ()
     withdrawn_from: str | None = None
+    logins: tuple[OwnLogin, ...] = ()
+    sign_out: Form | None = None
+    signed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,18 +418,46 @@ class ContinuePage:
 
 @dataclass(frozen=True, slots=True)
 class LogoutConfirmPage:
-    """Log out? Posts ``answer`` = ``log_out`` or ``stay``. ``partner``: who asked, if known."""
+    """
+    Log out? Posts ``answer`` = ``log_out`` or ``stay``, and ``wish``, which says where to go on to afterwards.
+
+    ``partner``: who asked, if known.
+    """
 
     form: Form
     partner: Party | None = None
     customer: str | None = None
+    wish: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StillIn:
+    """
+    A partner the customer may still be logged in at. ``why``: ``telling``, ``untold``, ``offered`` or ``unreachable``, worded
+    as ``logged_out.<why>``. ``way``: to the partner, where she can log out herself.
+    """
+
+    name: str
+    why: str
+    way: Way
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedOutPage:
-    """Logged out here. ``ways``: where to go; when empty, to the first page."""
+    """
+    Logged out here. ``ways``: where to go; when empty, to the first page.
+
+    ``told``: names of partners that know it too. ``still``: those that may not. ``frames``: addresses of partners to be
+    loaded out of sight, so that they can end their sessions in this browser. ``onward``: where she was heading;
+    ``goes_on``: and is sent by the page itself, after the frames had a moment.
+    """
 
     ways: tuple[Way, ...] = ()
+    told: tuple[str, ...] = ()
+    still: tuple[StillIn, ...] = ()
+    frames: tuple[str, ...] = ()
+    onward: Way | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -373,6 +373,10 @@ class Records(Outbox, Protocol):
         """
         ...
 
+    async def customer_of(self, lookup: str) -> str | None:
+        """The customer behind an identity's lookup; None when nobody has it."""
+        ...
+
     async def mark_used(self, lookup: str, at: datetime) -> None:
         """Set ``last_used_at`` of an identity."""
         ...

@@ -48,6 +48,12 @@ class SqlRecords(SqlOutbox):
             raise self._database.down("identity neither found nor created")
         return found
 
+    async def customer_of(self, lookup: str) -> str | None:
+        """See `Records.customer_of`."""
+        query = select(tables.identities.c.customer).where(tables.identities.c.lookup == lookup)
+        async with self._database.connection() as connection:
+            return (await connection.execute(query)).scalar()
+
     async def mark_used(self, lookup: str, at: datetime) -> None:
         """See `Records.mark_used`."""
         table = tables.identities

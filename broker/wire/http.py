@@ -13,10 +13,10 @@ import base64
 import copy
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -26,6 +26,7 @@ from yarl import URL
 from broker.errors import UpstreamDown
 from broker.observe.telemetry import Watch, unwatched
 
+T = TypeVar("T")
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
@@ -180,6 +181,20 @@ class Fetcher:
             with_auth["Authorization"] = f"Basic {credentials}"
         return await self._watched(operation, "POST", url, headers=with_auth, data=dict(data))
 
+    async def post_status(self, url: str, data: Mapping[str, str], *, operation: str = "notify") -> int:
+        """
+        POST a form of which only the answer's status matters; its body is not read.
+
+        Returns: the status: 2xx, 4xx or 5xx.
+        Raises:
+            Blocked: the address is not one the broker may call, or the answer is a redirect.
+            UpstreamDown: unreachable or too slow.
+        """
+        with self.watch(operation) as call:
+            status = await self._bounded("POST", url, headers=call.headers, data=dict(data), use=self._status)
+            call.answered(status)
+            return status
+
     async def close(self) -> None:
         """Close all connections; the fetcher may be used again afterwards."""
         sessions = list(self._sessions.values())
@@ -191,17 +206,30 @@ class Fetcher:
         self, operation: str, method: str, url: str, *, headers: Mapping[str, str] | None, data: Any = None
     ) -> Fetched:
         with self.watch(operation) as call:
-            fetched = await self._call(method, url, headers={**(headers or {}), **call.headers}, data=data)
+            sent = {**(headers or {}), **call.headers}
+            fetched = await self._bounded(method, url, headers=sent, data=data, use=self._fetched)
             call.answered(fetched.status)
             return fetched
 
-    async def _call(self, method: str, url: str, *, headers: Mapping[str, str] | None, data: Any = None) -> Fetched:
+    async def _bounded(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        data: Any,
+        use: Callable[[str, aiohttp.ClientResponse], Awaitable[T]],
+    ) -> T:
+        """One call within the rules and the time; *use* makes of the answer (and the name of the call) what is wanted."""
         target = _checked_url(url, self._guards)
         # security: the query may hold secrets, so error texts name host and path only.
         name = f"{method} {target.with_query(None).human_repr()}"
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._exchange(name, method, target, headers or {}, data)
+                session = self._session(target.scheme)
+                sending = session.request(method, target, headers=headers, data=data, allow_redirects=False)
+                async with sending as response:
+                    return await use(name, response)
         except TimeoutError as error:
             raise UpstreamDown(f"{name}: no complete answer in {self._timeout_s} s") from error
         except _AddressRefused as error:
@@ -212,14 +240,19 @@ class Fetcher:
                 raise Blocked(f"{name}: {refused}") from error
             raise UpstreamDown(f"{name}: {type(error).__name__}") from error
 
-    async def _exchange(self, name: str, method: str, url: URL, headers: Mapping[str, str], data: Any) -> Fetched:
-        session = self._session(url.scheme)
-        async with session.request(method, url, headers=headers, data=data, allow_redirects=False) as response:
-            _check_status(name, response.status)
-            body = await self._read(name, response)
-            content = _json_object(name, response, body)
-            lowered = {key.lower(): value for key, value in response.headers.items()}
-            return Fetched(status=response.status, headers=lowered, json=content)
+    async def _fetched(self, name: str, response: aiohttp.ClientResponse) -> Fetched:
+        _check_status(name, response.status)
+        body = await self._read(name, response)
+        content = _json_object(name, response, body)
+        lowered = {key.lower(): value for key, value in response.headers.items()}
+        return Fetched(status=response.status, headers=lowered, json=content)
+
+    async def _status(self, name: str, response: aiohttp.ClientResponse) -> int:
+        if 300 <= response.status < 400:
+            raise Blocked(f"{name}: redirects are not followed")
+        # Whatever it would still say is not waited for.
+        response.close()
+        return response.status
 
     async def _read(self, name: str, response: aiohttp.ClientResponse) -> bytes:
         if response.headers.get("Content-Encoding", "identity") != "identity":

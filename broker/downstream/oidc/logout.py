@@ -6,7 +6,7 @@ registered; whenever it is not certain that this very session is meant, the cust
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -15,20 +15,20 @@ from starlette.routing import Route
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.errors import BadAsk
-from broker.flows.logout import Logouts
+from broker.flows.logout import Logouts, Wish
 from broker.web import cookies, params
-from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH
+from broker.web.hub import LOGOUT_CONFIRM_PATH, way_out
 from broker.web.visitor import visitor_of
 from broker.wire.jose import BadToken, Keyring
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A checked logout request. ``target``: where to go afterwards, None for our own page."""
+class Asked:
+    """A checked logout request. ``subject``, ``sid``: whose session is meant, by the hint."""
 
-    subject: str | None
-    sid: str | None
-    target: str | None
+    wish: Wish
+    subject: str | None = None
+    sid: str | None = None
 
 
 class Logout:
@@ -53,23 +53,29 @@ class Logout:
         return [Route("/logout", self.get, methods=["GET"]), Route("/logout", self.post, methods=["POST"])]
 
     async def _answer(self, request: Request, asked: Mapping[str, str]) -> Response:
-        wish = self._checked(asked)
+        checked = self._checked(asked)
         visitor = visitor_of(request, self._policy().broker)
         session = await self._logouts.session_of(visitor)
-        if session is not None and not _means(wish, session):
-            return RedirectResponse(LOGOUT_CONFIRM_PATH, status_code=303)
-        await self._logouts.end(visitor)
-        response = RedirectResponse(wish.target or LOGGED_OUT_PATH, status_code=303)
+        if session is not None and not _means(checked, session):
+            return RedirectResponse(self._question(checked.wish), status_code=303)
+        parted = await self._logouts.end(visitor, replace(checked.wish, is_proven=True))
+        response = RedirectResponse(way_out(parted), status_code=303)
         cookies.clear_session(response)
         return response
 
-    def _checked(self, asked: Mapping[str, str]) -> Wish:
+    def _question(self, wish: Wish) -> str:
+        """Where the customer is asked; the wish goes along, so that she ends where the partner wants her to."""
+        if wish.partner is None:
+            return LOGOUT_CONFIRM_PATH
+        return params.with_query(LOGOUT_CONFIRM_PATH, {"wish": self._logouts.keep_wish(wish)})
+
+    def _checked(self, asked: Mapping[str, str]) -> Asked:
         """Raises BadAsk, shown here and never redirected."""
         hint = asked.get("id_token_hint")
         if hint is None:
             if "post_logout_redirect_uri" in asked:
                 raise BadAsk("post_logout_redirect_uri without id_token_hint", code="logout.no_hint")
-            return Wish(None, None, None)
+            return Asked(Wish(None, None))
         policy = self._policy()
         try:
             claims = self._keyring.id_token_hint(hint, issuer=policy.issuer)
@@ -86,11 +92,11 @@ class Logout:
                 raise BadAsk("post_logout_redirect_uri is not registered", code="logout.redirect_uri")
             target = params.with_query(target, {"state": asked["state"]}) if "state" in asked else target
         sid = claims.get("sid")
-        return Wish(str(claims["sub"]), sid if isinstance(sid, str) else None, target)
+        return Asked(Wish(partner_id, target), str(claims["sub"]), sid if isinstance(sid, str) else None)
 
 
-def _means(wish: Wish, session: Session) -> bool:
+def _means(asked: Asked, session: Session) -> bool:
     """Whether the hint was issued from this very session (section 4): by its sid, else by its subject."""
-    if wish.sid is not None:
-        return wish.sid in session.sids.values()
-    return wish.subject is not None and wish.subject in session.subjects.values()
+    if asked.sid is not None:
+        return asked.sid in session.sids.values()
+    return asked.subject is not None and asked.subject in session.subjects.values()

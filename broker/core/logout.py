@@ -1,0 +1,124 @@
+"""
+Leaving: who must be told that a session ended, and what the customer is told about it.
+
+    browser --- broker session --+-- upstream session   (its provider, and the provider's sid where it told one)
+                                 +-- partner: sid       (different for each, so that partners cannot compare)
+                                 +-- partner: sid ...
+
+A partner is told in the background (back channel, by its server), which is what counts; in her browser (front channel),
+which today's browsers often keep from working and which is therefore only offered; or not at all, where it registered
+neither. She reads the truth about each.
+
+Spec: OpenID Connect Back-Channel Logout 1.0, Front-Channel Logout 1.0, RP-Initiated Logout 1.0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from broker.core.notice import State
+from broker.core.policy import Policy
+from broker.core.session import Session
+
+
+class Why(StrEnum):
+    """What ended a session. Running out of time is not among them: no partner is told of it."""
+
+    CUSTOMER = "customer"
+    PARTNER = "partner"
+    ELSEWHERE = "elsewhere"
+    """From another of her browsers."""
+    REPLACED = "replaced"
+    """Another customer logged in on this browser."""
+    UPSTREAM = "upstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A partner that was logged in by a session. ``back``, ``front``: whether it can be told that way."""
+
+    partner: str
+    sid: str
+    subject: str
+    back: bool
+    front: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """
+    A session that ended, as long as the customer may ask how it went.
+
+    ``token``: what she looks it up by. ``batch``: of its notices in the outbox. ``by``: the partner that asked for it, None
+    when the customer did so here; ``is_proven``: it named this very session. ``target``: where she goes on to.
+    """
+
+    token: str
+    batch: str
+    parties: tuple[Party, ...]
+    by: str | None = None
+    is_proven: bool = False
+    target: str | None = None
+
+
+class Fate(StrEnum):
+    """What a partner knows."""
+
+    TOLD = "told"
+    TELLING = "telling"
+    """It did not answer yet and is told again."""
+    UNTOLD = "untold"
+    """It refused, or telling it was given up."""
+    OFFERED = "offered"
+    """Asked by way of her browser, which may not have worked."""
+    UNREACHABLE = "unreachable"
+    """It cannot be told."""
+
+
+def parties_of(session: Session, policy: Policy) -> tuple[Party, ...]:
+    """Everybody *session* logged in to, of those that are still partners; as in the session, by the order they came."""
+    found = []
+    for partner, sid in session.sids.items():
+        known = policy.partner(partner)
+        subject = session.subjects.get(policy.sector(partner))
+        if known is None or known.oidc is None or subject is None:
+            continue
+        client = known.oidc
+        back, front = client.backchannel_logout_uri is not None, client.frontchannel_logout_uri is not None
+        found.append(Party(partner, sid, subject, back, front))
+    return tuple(found)
+
+
+def fates(farewell: Farewell, states: Mapping[str, State]) -> dict[str, Fate]:
+    """
+    What each partner of *farewell* knows.
+
+    Args:
+        states: of the notices, by partner; one that is missing was not tried yet.
+    """
+    return {each.partner: _fate(each, farewell, states.get(each.partner, State.PENDING)) for each in farewell.parties}
+
+
+def _fate(party: Party, farewell: Farewell, state: State) -> Fate:
+    if party.partner == farewell.by and farewell.is_proven:
+        # It ended its own session before it asked us to (RP-Initiated Logout section 2).
+        return Fate.TOLD
+    if not party.back:
+        return Fate.OFFERED if party.front else Fate.UNREACHABLE
+    match state:
+        case State.DELIVERED:
+            return Fate.TOLD
+        case State.PENDING:
+            return Fate.TELLING
+        case State.REFUSED | State.GIVEN_UP:
+            return Fate.UNTOLD
+
+
+def may_go_straight_on(farewell: Farewell, known: Mapping[str, Fate]) -> bool:
+    """Whether there is nothing to tell the customer, nor to do in her browser, before she goes on to ``target``."""
+    return all(fate is Fate.TOLD for fate in known.values()) and not any(each.front for each in farewell.parties)
+
+
+def still_open(known: Mapping[str, Fate]) -> Sequence[str]:
+    """The partners she must be told she may still be logged in at."""
+    return [partner for partner, fate in known.items() if fate is not Fate.TOLD]

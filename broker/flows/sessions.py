@@ -1,0 +1,173 @@
+"""
+Sessions of customers: which there are, and their end.
+
+`Sessions.end` is the one way in which a session ends on purpose: it writes down whom to tell before the session is gone, so
+that a process that dies in between tells too much rather than too little. A session that runs out of time simply runs out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+
+from broker.core.logout import Farewell, Party, Why, parties_of
+from broker.core.naming import name_of
+from broker.core.notice import LEASE, Kind, State
+from broker.core.session import Session, is_alive
+from broker.flows.context import Context
+from broker.stores.ports import Delist, Enlist, Listed, Notice, Op, Take
+from broker.stores.shelf import Held
+
+FAREWELL_S = 600.0
+"""How long a customer may look up how her logout went."""
+
+_MOST = 50
+"""Sessions of one customer that are remembered as hers; more than anybody has browsers."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """One of a customer's sessions. ``name``: what it is stored under; it opens nothing."""
+
+    name: str
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asked for the end of a session, and where the customer goes on to; see `Farewell`."""
+
+    by: str | None = None
+    is_proven: bool = False
+    target: str | None = None
+
+
+_NOBODY = Request()
+
+
+class Sessions:
+    """One per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+
+    def enlist(self, name: str, session: Session) -> list[Op]:
+        """What goes along with writing a new session, so that it is found by its customer and by its provider's session."""
+        ttl_s = self._c.policy().broker.lifetimes.session.total_seconds()
+        return [Enlist(key, name, ttl_s, _MOST) for key in self._lists(session)]
+
+    def delist(self, name: str, session: Session) -> list[Op]:
+        """What goes along with removing a session."""
+        return [Delist(key, name) for key in self._lists(session)]
+
+    async def of(self, name: str) -> Held[Session] | None:
+        """The live session stored under *name*."""
+        (raw,) = await self._c.state.run(self._c.shelves.sessions.get(name))
+        held = self._c.shelves.sessions.read(name, raw)
+        return held if held is not None and self._is_alive(held.value) else None
+
+    async def of_customer(self, customer: str) -> Sequence[OwnSession]:
+        """The customer's live sessions, the one used last first."""
+        return [
+            OwnSession(name, held.value)
+            for name, held in await self._listed(f"sessions:{name_of(customer)}")
+            if held.value.customer == customer
+        ]
+
+    async def of_upstream_session(self, upstream: str, sid: str) -> Sequence[OwnSession]:
+        """The live sessions that rest on the session *sid* of the provider *upstream*."""
+        return [
+            OwnSession(name, held.value)
+            for name, held in await self._listed(self._upstream_list(upstream, sid))
+            if (held.value.upstream, held.value.upstream_sid) == (upstream, sid)
+        ]
+
+    async def end(self, name: str, session: Session, *, why: Why, request: Request = _NOBODY) -> Farewell:
+        """
+        End the session stored under *name*: first it is written down whom to tell, then it is gone.
+
+        Returns: who was logged in by it; may be looked up by its ``token`` for `FAREWELL_S` seconds.
+        """
+        policy, sessions = self._c.policy(), self._c.shelves.sessions
+        token = self._c.tokens.random()
+        parties = parties_of(session, policy)
+        farewell = Farewell(token, name_of(token), parties, request.by, request.is_proven, request.target)
+        await self._c.outbox.post(self._notices(farewell.parties, farewell.batch, session.customer))
+        ops: list[Op] = [Take(sessions.key(name)), *self.delist(name, session)]
+        if farewell.parties:
+            ops.append(self._keep(farewell))
+        taken, *_ = await self._c.state.run(*ops)
+        if (left := sessions.read(name, taken)) is not None:
+            farewell = await self._with_latecomers(farewell, left.value)
+        self._c.audit.note(
+            "session.ended",
+            customer=session.customer,
+            partner=request.by,
+            why=why.value,
+            batch=farewell.batch,
+            told=[each.partner for each in farewell.parties if each.back],
+            untold=[each.partner for each in farewell.parties if not each.back],
+        )
+        return farewell
+
+    async def _with_latecomers(self, farewell: Farewell, left: Session) -> Farewell:
+        """A partner that another tab logged in to while we wrote the others down is told as well."""
+        known = {each.partner for each in farewell.parties}
+        late = tuple(each for each in parties_of(left, self._c.policy()) if each.partner not in known)
+        if not late:
+            return farewell
+        await self._c.outbox.post(self._notices(late, farewell.batch, left.customer))
+        whole = replace(farewell, parties=(*farewell.parties, *late))
+        await self._c.state.run(self._keep(whole))
+        return whole
+
+    def _notices(self, parties: Sequence[Party], batch: str, customer: str) -> list[Notice]:
+        now, bound = self._c.now(), self._c.policy().broker.lifetimes.logout_notice
+        return [
+            self._notice(party, batch, customer, now=now, give_up_at=now + bound) for party in parties if party.back
+        ]
+
+    def _notice(self, party: Party, batch: str, customer: str, *, now: datetime, give_up_at: datetime) -> Notice:
+        id = self._c.tokens.id()
+        content = msgspec.json.encode({"sub": party.subject, "sid": party.sid})
+        return Notice(
+            id=id,
+            kind=Kind.LOGOUT.value,
+            batch=batch,
+            partner=party.partner,
+            customer=customer,
+            sealed=self._c.sealer.seal(content, f"notice:{id}"),
+            state=State.PENDING.value,
+            attempts=1,
+            created_at=now,
+            due_at=now + LEASE,
+            give_up_at=give_up_at,
+        )
+
+    def _keep(self, farewell: Farewell) -> Op:
+        return self._c.shelves.farewells.put(farewell.batch, farewell, FAREWELL_S)
+
+    def _lists(self, session: Session) -> list[str]:
+        """Where a session is listed: with its customer, and with the provider's session if it told one."""
+        lists = [f"sessions:{name_of(session.customer)}"]
+        if session.upstream_sid is not None:
+            lists.append(self._upstream_list(session.upstream, session.upstream_sid))
+        return lists
+
+    def _upstream_list(self, upstream: str, sid: str) -> str:
+        return f"upstream-sid:{name_of(f'{upstream} {sid}')}"
+
+    async def _listed(self, key: str) -> list[tuple[str, Held[Session]]]:
+        (names,) = await self._c.state.run(Listed(key))
+        if not names:
+            return []
+        shelf = self._c.shelves.sessions
+        raws = await self._c.state.run(*(shelf.get(name) for name in names))
+        found = [(name, shelf.read(name, raw)) for name, raw in zip(names, raws, strict=True)]
+        alive = [(name, held) for name, held in found if held is not None and self._is_alive(held.value)]
+        return sorted(alive, key=lambda each: each[1].value.seen_at, reverse=True)
+
+    def _is_alive(self, session: Session) -> bool:
+        times = self._c.policy().broker.lifetimes
+        return is_alive(session, now=self._c.now(), idle=times.session_idle, absolute=times.session)
