@@ -27,9 +27,12 @@ from broker.downstream.handoff.artifact import ArtifactApi
 from broker.downstream.handoff.offer import OfferApi
 from broker.downstream.handoff.redeem import RedeemApi
 from broker.downstream.notices import Notices
+from broker.downstream.oidc.access_tokens import AccessTokens
 from broker.downstream.oidc.authorize import Authorize
-from broker.downstream.oidc.discovery import Discovery
+from broker.downstream.oidc.discovery import CALLED_BY_SCRIPTS, READ_BY_ALL, Discovery
+from broker.downstream.oidc.introspection import Introspection
 from broker.downstream.oidc.logout import Logout
+from broker.downstream.oidc.revocation import Revocation
 from broker.downstream.oidc.token import Token
 from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
@@ -39,6 +42,7 @@ from broker.flows.audit import AuditTrail
 from broker.flows.consent import Consents
 from broker.flows.context import Clock, Context, Shelves, Tokens
 from broker.flows.handoff import Handoffs
+from broker.flows.issued import IssuedTokens
 from broker.flows.login import Logins
 from broker.flows.logout import Logouts
 from broker.flows.outbox import Outbox
@@ -59,6 +63,7 @@ from broker.upstream.breaker import Breaker
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamRoutes
+from broker.web.cors import Cors
 from broker.web.hub import Hub
 from broker.web.middleware import QUIET, RequestMiddleware
 from broker.wire.http import Fetcher
@@ -208,6 +213,7 @@ def build(
     handoffs = Handoffs(context)
     consents = Consents(context, logins, handoffs)
     tokens = TokenFlow(context, handoffs)
+    issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)
     policy = context.policy
@@ -222,6 +228,7 @@ def build(
     upstreams = UpstreamEdge(policy, logins, connectors, breaker, clock)
     hub = Hub(exits, upstreams, continue_page)
     clients = Clients(policy, tokens, clock)
+    access_tokens = AccessTokens(policy, keyring, clock)
     faults = Faults(policy, pages, exits, logos)
     health = Health(
         version=__version__,
@@ -233,8 +240,10 @@ def build(
     routes = [
         *Discovery(policy, keyring).routes(),
         *Authorize(policy, clients, logins, tokens, handoffs, keyring, hub).routes(),
-        *Token(policy, clients, tokens, keyring, clock).routes(),
-        *Userinfo(tokens).routes(),
+        *Token(policy, clients, tokens, access_tokens, keyring, clock).routes(),
+        *Userinfo(policy, tokens, access_tokens, keyring).routes(),
+        *Introspection(policy, clients, issued, access_tokens).routes(),
+        *Revocation(clients, issued, access_tokens).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),
         *RedeemApi(clients, tokens, handoffs).routes(),
@@ -272,7 +281,8 @@ def build(
         exception_handlers={StafettError: faults.expected, HTTPException: faults.http, Exception: fault},
     )
     starlette.router.redirect_slashes = False
-    app = RequestMiddleware(starlette, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
+    shared = Cors(starlette, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
+    app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
     metrics = _metrics(telemetry, loaded, context.audit, sorted(failed))
     return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, metrics)
 

@@ -18,7 +18,19 @@ from broker.config.document import KeyPath
 from broker.config.validate import similar
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth, contradictions
-from broker.core.policy import Agreement, Mode, Partner, PartnerOidc, Risk, TrustConfig, is_loopback
+from broker.core.policy import (
+    Agreement,
+    Mode,
+    Partner,
+    PartnerOidc,
+    PartnerService,
+    ResourceCredentials,
+    Risk,
+    SubjectType,
+    TokenFormat,
+    TrustConfig,
+    is_loopback,
+)
 from broker.core.redirects import is_loopback_redirect, is_private_use
 
 
@@ -268,16 +280,45 @@ def client_path(name: str, partner: Partner) -> KeyPath:
     return ("partners", name, "oidc" if partner.oidc is not None else "service")
 
 
+Registered = PartnerOidc | PartnerService | ResourceCredentials
+"""Whoever has a client id and proves itself."""
+
+
+def registered(config: TrustConfig) -> Iterator[tuple[str, KeyPath, Registered]]:
+    """Every partner and resource server that has credentials: its id, where they stand in the file, and they."""
+    for name, partner in config.partners.items():
+        yield name, client_path(name, partner), partner.client
+    for name, resource in config.resources.items():
+        if resource.client is not None:
+            yield name, ("resources", name, "client"), resource.client
+
+
 def _clients(facts: Facts) -> Iterator[Finding]:
     first: dict[str, str] = {}
     partners = facts.config.partners
-    for name, partner in partners.items():
-        path: KeyPath = (*client_path(name, partner), "client_id")
-        client_id = partner.client.client_id
-        if (other := first.setdefault(client_id, name)) != name:
-            yield Finding(path, f"is already the client_id of partner {other}; give each partner its own")
-        if client_id != name and client_id in partners:
+    for name, place, client in registered(facts.config):
+        path, owner = (*place, "client_id"), f"{str(place[0]).removesuffix('s')} {name}"
+        if (other := first.setdefault(client.client_id, owner)) != owner:
+            yield Finding(path, f"is already the client_id of {other}; give each partner its own")
+        if client.client_id != name and client.client_id in partners:
             yield Finding(path, "is the id of another partner; choose a client_id that cannot be mistaken for it")
+
+
+def _sectors(facts: Facts) -> Iterator[Finding]:
+    """Whom partners know their customers as (OpenID Connect Core section 8.1)."""
+    partners = facts.config.partners
+    for name, partner in partners.items():
+        oidc = partner.oidc
+        if oidc is not None and oidc.subject_type is SubjectType.PUBLIC:
+            if partner.sector is not None:
+                advice = "has no meaning with oidc.subject_type: public; remove one of them"
+                yield Finding(("partners", name, "sector"), advice)
+        elif oidc is not None and partner.sector is None and len(hosts := _hosts(oidc.redirect_uris)) > 1:
+            yield Finding(
+                ("partners", name, "sector"),
+                f"is missing, and its redirect URIs are on several hosts ({', '.join(hosts)}); say whose customer numbers it"
+                f" sees: sector: {name} for its own, as before",
+            )
         if partner.sector not in {None, name} and partner.sector in partners:
             yield Finding(
                 ("partners", name, "sector"),
@@ -285,9 +326,62 @@ def _clients(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _hosts(uris: Sequence[str]) -> list[str]:
+    """Where logins of one client end; an app's own loopback address is no other party."""
+    return sorted({urlsplit(uri).hostname or "" for uri in uris if not is_private_use(uri) and not is_loopback(uri)})
+
+
+def _resources(facts: Facts) -> Iterator[Finding]:
+    """APIs that access tokens are for, and the partners that have such tokens."""
+    config, first = facts.config, dict[str, str]()
+    for name, resource in config.resources.items():
+        path: KeyPath = ("resources", name)
+        if name in config.partners:
+            yield Finding(path, "is the id of a partner; choose another, and say with sector whose numbers it sees")
+        if (other := first.setdefault(resource.audience, name)) != name:
+            yield Finding((*path, "audience"), f"is already that of {other}; give each its own")
+        if f"{resource.audience}/".startswith(f"{config.broker.issuer}/"):
+            yield Finding((*path, "audience"), "is an address of this broker; give that of the API")
+    for name, partner in config.partners.items():
+        if partner.oidc is not None:
+            yield from _access_token(facts, name, partner.oidc)
+    yield from _shared_numbers(facts)
+
+
+def _access_token(facts: Facts, name: str, oidc: PartnerOidc) -> Iterator[Finding]:
+    terms, known = oidc.access_token, facts.config.resources
+    path: KeyPath = ("partners", name, "oidc", "access_token")
+    if terms.resource is None and terms.format is TokenFormat.JWT:
+        yield Finding((*path, "resource"), "is missing; format: jwt needs an API that the tokens are for")
+    if terms.resource is not None and terms.resource not in known:
+        advice = f"there is no resource {terms.resource!r}{similar(terms.resource, list(known))}"
+        yield Finding((*path, "resource"), advice)
+    if oidc.allowed_origins and not oidc.rules.is_public:
+        yield Finding(
+            ("partners", name, "oidc", "allowed_origins"),
+            "is for pages without a server of their own (auth: none); remove it",
+        )
+
+
+def _shared_numbers(facts: Facts) -> Iterator[Finding]:
+    """A JWT shows the API's number of a customer to the partner that carries it."""
+    config, carriers = facts.config, dict[str, dict[str, str]]()
+    for name, partner in config.partners.items():
+        if partner.oidc is not None and partner.oidc.access_token.format is TokenFormat.JWT:
+            sectors = carriers.setdefault(partner.oidc.access_token.resource or "", {})
+            sectors.setdefault(partner.sector or name, name)
+    for name, sectors in carriers.items():
+        if name in config.resources and len(sectors) > 1:
+            yield Finding(
+                ("resources", name, "sector"),
+                f"its numbers of customers are in the JWTs of {', '.join(sectors.values())}, who could compare them; use"
+                " access_token.format: opaque, or give them one sector",
+                mild=True,
+            )
+
+
 def _client_authentication(facts: Facts) -> Iterator[Finding]:
-    for name, partner in facts.config.partners.items():
-        client, path = partner.client, client_path(name, partner)
+    for _, path, client in registered(facts.config):
         auth = client.rules.auth
         needed = _PROOFS[auth]
         for key, given in (("secret", client.secret), ("jwks_file", client.jwks_file)):
@@ -377,18 +471,22 @@ def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
             yield Finding((*path, "idle"), "must not be longer than lifetime")
 
 
-def _is_native(partner: Partner, path: KeyPath, address: str) -> bool:
+def _is_native(config: TrustConfig, path: KeyPath, address: str) -> bool:
     """An app's own listener on the customer's machine: the answer never leaves it (RFC 8252 section 8.3)."""
+    partner = config.partners.get(str(path[1]))
     is_answer = path[2:4] in {("oidc", "redirect_uris"), ("oidc", "post_logout_redirect_uris")}
-    return is_answer and partner.client.rules.is_public and is_loopback_redirect(address)
+    return is_answer and partner is not None and partner.client.rules.is_public and is_loopback_redirect(address)
 
 
 def _partner_addresses(facts: Facts) -> Iterator[Finding]:
-    for name, partner in facts.config.partners.items():
-        for path, address in _strings_with_scheme(partner.model_dump(mode="json", by_alias=True), ("partners", name)):
+    config = facts.config
+    models: list[tuple[KeyPath, BaseModel]] = [(("partners", name), each) for name, each in config.partners.items()]
+    models += [(("resources", name), each) for name, each in config.resources.items()]
+    for place, model in models:
+        for path, address in _addresses(model, place):
             if urlsplit(address).scheme == "https":
                 continue
-            if _is_native(partner, path, address):
+            if _is_native(config, path, address):
                 continue
             if facts.is_production:
                 yield Finding(path, "must begin with https:// in production")
@@ -588,6 +686,8 @@ RULES: tuple[Rule, ...] = (
     _upstream_addresses,
     _ceilings,
     _clients,
+    _sectors,
+    _resources,
     _client_authentication,
     _client_rules,
     _public_partners,

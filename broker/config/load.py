@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from broker.config.check import Facts, Finding, check, client_path, unneeded_risks
+from broker.config.check import Facts, Finding, check, registered, unneeded_risks
 from broker.config.document import MAX_BYTES, Document, KeyPath, Problem, read
 from broker.config.keys import derivation_secret, encryption_key, public_keys, signing_kind
 from broker.config.references import References, Unresolved
@@ -240,11 +240,11 @@ class _Load:
 
     def _client_secrets(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for name, partner in self.config.partners.items():
-            path: KeyPath = (*client_path(name, partner), "secret")
-            if partner.client.secret is None or partner.client.rules.auth is ClientAuth.PRIVATE_KEY_JWT:
+        for name, place, client in registered(self.config):
+            path: KeyPath = (*place, "secret")
+            if client.secret is None or client.rules.auth is ClientAuth.PRIVATE_KEY_JWT:
                 continue
-            if (secret := self._secret(partner.client.secret, path)) is None:
+            if (secret := self._secret(client.secret, path)) is None:
                 continue
             if len(secret) < MIN_CLIENT_SECRET:
                 advice = f"is shorter than {MIN_CLIENT_SECRET} characters; make it with: openssl rand -hex 32"
@@ -254,11 +254,10 @@ class _Load:
 
     def _client_jwks(self) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
-        for name, partner in self.config.partners.items():
-            if partner.client.jwks_file is None or partner.client.rules.auth is not ClientAuth.PRIVATE_KEY_JWT:
+        for name, place, client in registered(self.config):
+            if client.jwks_file is None or client.rules.auth is not ClientAuth.PRIVATE_KEY_JWT:
                 continue
-            path: KeyPath = (*client_path(name, partner), "jwks_file")
-            if (keys := self._key_file(partner.client.jwks_file, path, public_keys)) is not None:
+            if (keys := self._key_file(client.jwks_file, (*place, "jwks_file"), public_keys)) is not None:
                 found[name] = keys
         return found
 

@@ -7,6 +7,7 @@ business of ``broker/config``. Every model refuses unknown keys. Texts are given
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -396,6 +397,31 @@ class ClientCredentials(Strict):
     jwks_file: str | None = None
 
 
+class TokenFormat(StrEnum):
+    """What an access token looks like; ``jwt`` as RFC 9068 says."""
+
+    OPAQUE = "opaque"
+    JWT = "jwt"
+
+
+class SubjectType(StrEnum):
+    """Whether a customer has a number of her own per sector, or one for all ``public`` partners (Core section 8)."""
+
+    PAIRWISE = "pairwise"
+    PUBLIC = "public"
+
+
+class AccessTokenTerms(Strict):
+    """
+    Access tokens of a partner. ``resource``: the API of ``resources`` they are for, besides our own endpoints.
+
+    ``format``: ``jwt`` lets that API check them by itself; it then goes on taking one that was revoked until it expires.
+    """
+
+    format: TokenFormat = TokenFormat.OPAQUE
+    resource: Identifier | None = None
+
+
 class PartnerOidc(ClientCredentials):
     """
     A partner as an OpenID Connect client. All addresses are compared exactly; a public client's on the loopback address may
@@ -407,6 +433,8 @@ class PartnerOidc(ClientCredentials):
     ``frontchannel_logout_uri``: where her browser is sent, out of sight, to tell it. Both get the ``sid`` whatever
     ``..._session_required`` says. ``require_par``: authorization requests only by way of the PAR endpoint (RFC 9126).
     ``refresh_tokens``: None for none.
+    ``userinfo_signed_response_alg``: None for plain JSON. ``allowed_origins``: of pages that call us by script; where
+    none are given and ``auth`` is ``none``, those of the redirect URIs.
     """
 
     profile: ClientProfile = ClientProfile.STANDARD
@@ -423,11 +451,23 @@ class PartnerOidc(ClientCredentials):
     require_pkce: bool | None = _by_profile()
     require_par: bool | None = _by_profile()
     refresh_tokens: RefreshTokens | None = None
+    access_token: AccessTokenTerms = AccessTokenTerms()
+    userinfo_signed_response_alg: SigningAlg | None = None
+    subject_type: SubjectType = SubjectType.PAIRWISE
+    allowed_origins: tuple[Origin, ...] = ()
     _rules: ClientRules = PrivateAttr()
 
     def model_post_init(self, _context: Any, /) -> None:
         """Resolve the rules once."""
         self._rules = rules_of(self.profile, self.refinements)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Of pages that may call the token, userinfo and revocation endpoints by script."""
+        if self.allowed_origins or not self.rules.is_public:
+            return frozenset(self.allowed_origins)
+        pages = (uri for uri in self.redirect_uris if not is_private_use(uri))
+        return frozenset(_origin_of(uri) for uri in pages)
 
     @property
     def refinements(self) -> Refinements:
@@ -483,6 +523,36 @@ class PartnerService(ClientCredentials):
     def rules(self) -> ClientRules:
         """What holds for this client."""
         return self._rules
+
+
+class ResourceCredentials(ClientCredentials):
+    """How an API proves itself at the introspection endpoint."""
+
+    auth: ServerAuth = ClientAuth.SECRET_BASIC
+    _rules: ClientRules = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Resolve the rules once."""
+        self._rules = rules_of(ClientProfile.STANDARD, Refinements(auth=self.auth))
+
+    @property
+    def rules(self) -> ClientRules:
+        """What holds for this client."""
+        return self._rules
+
+
+class ResourceServer(Strict):
+    """
+    An API that partners' access tokens are for (RFC 8707, RFC 9068).
+
+    ``audience``: its address, the ``aud`` of such tokens. ``sector``: whose numbers it knows customers by, its own when None.
+    ``token_alg``: signature of JWTs for it. ``client``: None for one that introspects nothing.
+    """
+
+    audience: Uri
+    sector: Identifier | None = None
+    token_alg: SigningAlg = SigningAlg.RS256
+    client: ResourceCredentials | None = None
 
 
 LoginClaim = Literal[
@@ -646,6 +716,7 @@ class TrustConfig(Strict):
     broker: BrokerSettings
     upstreams: Mapping[Identifier, UpstreamPolicy]
     partners: Mapping[Identifier, Partner]
+    resources: Mapping[Identifier, ResourceServer] = Field(default_factory=dict)
     payload_types: Mapping[TypeName, PayloadType] = Field(default_factory=dict)
     agreements: tuple[Agreement, ...] = ()
     accept_risks: tuple[Risk, ...] = ()
@@ -666,6 +737,20 @@ class PayloadField(Strict):
     is_product: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource server as tokens name it: its ``id``, ``audience`` and ``sector``, and the signature of its JWTs."""
+
+    id: str
+    audience: str
+    sector: str
+    token_alg: SigningAlg
+
+
+PUBLIC_SECTOR = "*"
+"""The sector of all partners with ``subject_type: public``; no operator can write it as one of theirs."""
+
+
 class Policy(Strict):
     """
     The checked config as the broker uses it: `TrustConfig` plus what the loader resolved.
@@ -673,7 +758,7 @@ class Policy(Strict):
     ``version``: first 12 hex digits of the SHA-256 of the file and of the schemas and key sets it names; stands in
     reasons, logs and audit.
     ``fields``: payload type -> its fields in schema order. ``schemas``: payload type -> JSON Schema (parsed).
-    ``client_secrets``: partner id -> secret. ``client_jwks``: partner id -> public JWK Set (parsed).
+    ``client_secrets``: partner or resource id -> secret. ``client_jwks``: likewise -> public JWK Set (parsed).
     ``encryption_keys``: partner id -> public JWK its handoff tokens are encrypted to.
     """
 
@@ -690,11 +775,23 @@ class Policy(Strict):
     # Thousands of partners are looked up on every request: by index, not by search.
     _partner_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
     _agreement_by_edge: dict[tuple[str, str, str], Agreement] = PrivateAttr(default_factory=dict)
+    _resource_by_partner: dict[str, Resource] = PrivateAttr(default_factory=dict)
+    _resource_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
+    _origins: frozenset[bytes] = PrivateAttr(default=frozenset())
 
     def model_post_init(self, _context: Any, /) -> None:
         """Build the indexes."""
         for name, partner in self.config.partners.items():
             self._partner_by_client.setdefault(partner.client.client_id, name)
+        resources = {name: _resource(name, each) for name, each in self.config.resources.items()}
+        for name, server in self.config.resources.items():
+            if server.client is not None:
+                self._resource_by_client.setdefault(server.client.client_id, name)
+        clients = {name: each.oidc for name, each in self.config.partners.items() if each.oidc is not None}
+        for name, client in clients.items():
+            if (resource := resources.get(client.access_token.resource or "")) is not None:
+                self._resource_by_partner[name] = resource
+        self._origins = frozenset(origin.encode() for client in clients.values() for origin in client.origins)
         for each in self.config.agreements:
             if each.enabled:
                 self._agreement_by_edge.setdefault((each.source, each.recipient, each.purpose), each)
@@ -731,6 +828,42 @@ class Policy(Strict):
         return self.text(known.names, language) if known else partner
 
     def sector(self, partner: str) -> str:
-        """The sector pairwise subjects are made for (OpenID Connect Core section 8.1), else the partner itself."""
+        """
+        The sector pairwise subjects are made for (OpenID Connect Core section 8.1), else the partner itself.
+
+        It does not follow from redirect URIs: subjects stay the same when those change.
+        """
         known = self.partner(partner)
+        if known is not None and known.oidc is not None and known.oidc.subject_type is SubjectType.PUBLIC:
+            return PUBLIC_SECTOR
         return (known.sector if known else None) or partner
+
+    def sectors_told(self, partner: str) -> tuple[str, ...]:
+        """All sectors that learn a subject when *partner* logs somebody in: its own, and that of its tokens' resource."""
+        resource = self._resource_by_partner.get(partner)
+        return (self.sector(partner),) if resource is None else (self.sector(partner), resource.sector)
+
+    def resource_of(self, partner: str) -> Resource | None:
+        """The resource server that the partner's access tokens are for."""
+        return self._resource_by_partner.get(partner)
+
+    def resource_of_client(self, client_id: str) -> str | None:
+        """The id of the resource server behind an OAuth client id."""
+        return self._resource_by_client.get(client_id)
+
+    @property
+    def origins(self) -> frozenset[bytes]:
+        """The origins of all partners' pages that call us by script, as browsers send them."""
+        return self._origins
+
+
+def _resource(name: str, server: ResourceServer) -> Resource:
+    return Resource(name, server.audience, server.sector or name, server.token_alg)
+
+
+def _origin_of(uri: str) -> str:
+    """The origin of an http(s) address as browsers write it: lower case, no default port (RFC 6454 section 6.2)."""
+    parts = urlsplit(uri)
+    default = {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in {None, default} else "")

@@ -5,7 +5,7 @@ Which claims a partner gets, and why each was given or withheld.
 token, data endpoint, audit and "What I share" read the same `Release`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -138,6 +138,12 @@ SCOPE_OF_CLAIM: Mapping[str, str] = {
     "phone_number": "phone",
     "personal_number": "personal_number",
 }
+
+
+def narrowed(claims: Mapping[str, Any], scopes: Collection[str]) -> dict[str, Any]:
+    """*claims* without those that none of *scopes* asks for; what no scope asks for stays."""
+    dropped = {name for name, scope in SCOPE_OF_CLAIM.items() if scope not in scopes}
+    return {name: value for name, value in claims.items() if name.removesuffix("_verified") not in dropped}
 
 
 def decide_release(terms: Terms, session: Session | None, *, policy_version: str) -> Release:

@@ -41,6 +41,8 @@ def bearer_endpoint(endpoint: Callable[..., Awaitable[Response]]) -> Callable[..
             return await endpoint(self, request, token)
         except (Spent, Gone, Denied) as error:
             return _refusal(error)
+        except BadAsk as error:
+            return error_reply(error, challenge='Bearer error="invalid_request"')
         except StafettError as error:
             return error_reply(error)
         except HTTPException as error:

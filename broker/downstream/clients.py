@@ -53,6 +53,13 @@ class _Credentials:
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class Api:
+    """An authenticated resource server."""
+
+    id: str
+
+
 class Clients:
     """Authenticates partners against the current policy."""
 
@@ -86,20 +93,34 @@ class Clients:
             BadClient: one error for unknown client, wrong method and wrong secret; the detail tells the operator which.
             StoreDown: assertions cannot be checked for replay; nothing was accepted.
         """
-        given = _credentials(request, form)
-        policy = self._policy()
+        return await self._partner(_credentials(request, form), self._policy())
+
+    async def authenticate_caller(self, request: Request, form: Mapping[str, str]) -> Client | Api:
+        """As `authenticate`, for what resource servers may do as well. Raises: as there."""
+        given, policy = _credentials(request, form), self._policy()
+        name = policy.resource_of_client(given.client_id)
+        credentials = policy.config.resources[name].client if name is not None else None
+        if name is None or credentials is None:
+            return await self._partner(given, policy)
+        await self._prove(given, name, credentials.rules, policy)
+        return Api(name)
+
+    async def _partner(self, given: _Credentials, policy: Policy) -> Client:
         partner_id = policy.partner_of_client(given.client_id)
         partner = policy.partner(partner_id) if partner_id else None
         if partner_id is None or partner is None:
             raise BadClient("unknown client", code="client.unknown")
-        rules = partner.client.rules
-        if given.method is not rules.auth:
-            raise BadClient(f"{partner_id} is registered for {rules.auth.value}", code="client.method")
-        if given.method is ClientAuth.PRIVATE_KEY_JWT:
-            await self._check_assertion(given, partner_id, rules, policy)
-        elif not self._secret_fits(given, partner_id, policy):
-            raise BadClient(f"wrong secret for {partner_id}", code="client.secret")
+        await self._prove(given, partner_id, partner.client.rules, policy)
         return Client(partner_id, partner)
+
+    async def _prove(self, given: _Credentials, name: str, rules: ClientRules, policy: Policy) -> None:
+        """*name* is the id of a partner or resource server."""
+        if given.method is not rules.auth:
+            raise BadClient(f"{name} is registered for {rules.auth.value}", code="client.method")
+        if given.method is ClientAuth.PRIVATE_KEY_JWT:
+            await self._check_assertion(given, name, rules, policy)
+        elif not self._secret_fits(given, name, policy):
+            raise BadClient(f"wrong secret for {name}", code="client.secret")
 
     @staticmethod
     def _secret_fits(given: _Credentials, partner: str, policy: Policy) -> bool:

@@ -30,6 +30,8 @@ from broker.observe.logging import current_reference, log
 
 Endpoint = Callable[..., Awaitable[Response]]
 
+_UNKEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
 
 def oauth_error(error: StafettError) -> tuple[str, str]:
     """The error code (RFC 6749 sections 4.1.2.1 and 5.2, Core section 3.1.2.6) and a sentence for the developer."""
@@ -79,7 +81,7 @@ def error_reply(error: StafettError, *, status: int | None = None, challenge: st
     code, sentence = oauth_error(error)
     answered = status or _status(error)
     note_refusal(error, answered)
-    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    headers = dict(_UNKEPT)
     if challenge is not None:
         headers["WWW-Authenticate"] = challenge
     if isinstance(error, TooMany):
@@ -122,7 +124,7 @@ def partner_endpoint(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(self, request)
         except BadClient as error:
-            return error_reply(error, challenge='Basic realm="stafett"')
+            return _unproven(error, request)
         except StafettError as error:
             return error_reply(error)
         except HTTPException as error:
@@ -131,13 +133,29 @@ def partner_endpoint(endpoint: Endpoint) -> Endpoint:
     return guarded
 
 
+def _unproven(error: BadClient, request: Request) -> Response:
+    """
+    Client authentication failed: 401 with a challenge where it was to come in a header, 400 where it came in a form.
+
+    Spec: RFC 6749 section 5.2; RFC 9110 section 15.5.2 knows no 401 without a challenge.
+    """
+    by_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if by_form and "authorization" not in request.headers:
+        return error_reply(error, status=400)
+    return error_reply(error, challenge='Basic realm="stafett"')
+
+
 def http_reply(error: HTTPException) -> Response:
     """Starlette's own refusals (a body that is too large) as a partner's software reads them."""
     return json_reply(body_of("invalid_request", "the request cannot be read"), error.status_code)
 
 
+def jwt_reply(token: str) -> Response:
+    """A JWT that nobody may keep (RFC 7519 section 10.3.1)."""
+    return Response(token, headers=dict(_UNKEPT), media_type="application/jwt")
+
+
 def json_reply(content: Mapping[str, Any], status: int = 200) -> Response:
     """A JSON answer that nobody may keep."""
     body = msgspec.json.encode(content)
-    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
+    return Response(body, status_code=status, headers=dict(_UNKEPT), media_type="application/json")

@@ -66,6 +66,10 @@ class Tokens:
 
         Raises: Spent for anything that is not a live token of *kind*.
         """
+        return self.open_until(kind, token, now=now)[0]
+
+    def open_until(self, kind: str, token: str, *, now: datetime) -> tuple[tuple[str, ...], int]:
+        """As `open`, and until when it lives, in seconds since the epoch."""
         if not 1 <= len(token) <= _MAX_TOKEN:
             raise Spent(f"{kind}: not a token")
         try:
@@ -77,7 +81,7 @@ class Tokens:
             raise Spent(f"{kind}: not one of ours") from error
         if now.timestamp() >= expires_at:
             raise Spent(f"{kind}: expired", code="expired_token")
-        return tuple(parts)
+        return tuple(parts), expires_at
 
 
 def _base64url(data: bytes) -> str:

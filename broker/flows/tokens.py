@@ -16,16 +16,16 @@ from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Ask, Ending
 from broker.core.naming import name_of
-from broker.core.policy import Policy
+from broker.core.policy import Policy, TokenFormat
 from broker.core.refresh import Family
-from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
+from broker.core.release import OFFLINE, HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Session, with_sid, with_subject
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown
 from broker.flows.consent import withdrawn_key
 from broker.flows.context import Context
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
-from broker.flows.values import Grant, PushedRequest
+from broker.flows.values import Grant, PushedRequest, Target, TokenKind
 from broker.observe.telemetry import about
 from broker.stores.ports import Get, Op, PutNew, Take
 from broker.stores.shelf import TOMBSTONE, Held
@@ -39,7 +39,11 @@ _TRIES = 60
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """A code was exchanged: what the ID token is made of, and the ``access_token``; ``expires_in`` seconds."""
+    """
+    A code was exchanged: what the ID token is made of, and the ``access_token``; ``expires_in`` seconds.
+
+    Where the grant's target has JWTs, ``access_token`` is the ``jti`` of the one to make.
+    """
 
     grant: Grant
     access_token: str
@@ -145,7 +149,8 @@ class TokenFlow:
 
     async def refresh(self, token: str, *, partner: str, scopes: Collection[str]) -> Redeemed:
         """
-        A new access token, and by the partner's policy the successor of the refresh token.
+        A new access token, for *scopes* only where they are given, and by the partner's policy the successor of the
+        refresh token, which stays for all that was granted (RFC 6749 section 6).
 
         Of many at once one turns the family, the others get the same successor (`broker.core.refresh`).
 
@@ -159,29 +164,45 @@ class TokenFlow:
         now = self._c.now()
         grant_id, consent, number = self._c.tokens.open("refresh", token, now=now)
         about("grant", grant_id)
-        known = self._c.policy().partner(partner)
-        if known is None or known.oidc is None or known.oidc.refresh_tokens is None:
-            # security: the operator's switch counts for families that began before it
-            raise Spent("this partner gets no refresh tokens any more", code="refresh.ended")
-        grants = self._c.shelves.grants
+        self._check_may_refresh(partner)
         for _ in range(_TRIES):
-            ops: list[Op] = [grants.get(grant_id)]
-            if consent:
-                ops.append(Get(withdrawn_key(consent)))
-            raw, *withdrawn = await self._c.state.run(*ops)
-            held = grants.read(grant_id, raw)
-            if held is None or held.value.family is None:
-                raise Spent("grant is gone or was ended")
-            if held.value.partner != partner:
-                raise Spent("refresh token of another client", code="refresh.foreign")
-            if consent and withdrawn[0] is not None:
-                raise Gone("consent was withdrawn", code="consent.withdrawn")
+            held, family = await self._stored(grant_id, consent, partner)
             if not set(scopes) <= set(held.value.scopes):
                 raise BadAsk("scope asks for more than was granted", oauth_error="invalid_scope", code="token.scope")
-            turned = await self._turned(grant_id, held, held.value.family, int(number), now)
+            turned = await self._turned(grant_id, held, family, int(number), now)
             if turned is not None:
-                return self._given(grant_id, turned, now)
+                return self._given(grant_id, turned, now, tuple(scopes))
         raise StoreDown("grant kept changing under us")
+
+    async def stored(self, refresh_token: str) -> tuple[Held[Grant], Family, int]:
+        """The grant behind a refresh token, its family, and the token's number in it. Raises: as `refresh`."""
+        grant_id, consent, number = self._c.tokens.open(TokenKind.REFRESH, refresh_token, now=self._c.now())
+        about("grant", grant_id)
+        held, family = await self._stored(grant_id, consent, None)
+        self._check_may_refresh(held.value.partner)
+        return held, family, int(number)
+
+    def _check_may_refresh(self, partner: str) -> None:
+        """security: the operator's switch counts for families that began before it."""
+        known = self._c.policy().partner(partner)
+        if known is None or known.refresh_tokens is None:
+            raise Spent("this partner gets no refresh tokens any more", code="refresh.ended")
+
+    async def _stored(self, grant_id: str, consent: str, partner: str | None) -> tuple[Held[Grant], Family]:
+        """The grant of a refresh token, which must be *partner*'s if one is named."""
+        grants = self._c.shelves.grants
+        ops: list[Op] = [grants.get(grant_id)]
+        if consent:
+            ops.append(Get(withdrawn_key(consent)))
+        raw, *withdrawn = await self._c.state.run(*ops)
+        held = grants.read(grant_id, raw)
+        if held is None or held.value.family is None:
+            raise Spent("grant is gone or was ended")
+        if partner is not None and held.value.partner != partner:
+            raise Spent("refresh token of another client", code="refresh.foreign")
+        if consent and withdrawn[0] is not None:
+            raise Gone("consent was withdrawn", code="consent.withdrawn")
+        return held, held.value.family
 
     async def _turned(
         self, grant_id: str, held: Held[Grant], family: Family, number: int, now: datetime
@@ -200,16 +221,18 @@ class TokenFlow:
         (swapped,) = await self._c.state.run(grants.swap(grant_id, held, turned, _grant_ttl_s(turned, now)))
         return turned if swapped else None
 
-    def _given(self, grant_id: str, grant: Grant, now: datetime) -> Redeemed:
-        """The tokens *grant* gives now."""
+    def _given(self, grant_id: str, grant: Grant, now: datetime, scopes: tuple[str, ...] = ()) -> Redeemed:
+        """The tokens *grant* gives now; the access token for *scopes* only, unless that is empty."""
         consent = grant.consent or ""
-        access = self._c.tokens.seal("access", grant_id, consent, grant.handoff or "", expires_at=grant.expires_at)
+        kind = TokenKind.SIGNED if grant.target is not None and grant.target.alg is not None else TokenKind.ACCESS
+        access = self._c.tokens.seal(kind, grant_id, consent, grant.handoff or "", *scopes, expires_at=grant.expires_at)
         refresh = None
         if grant.family is not None:
             refresh = self._c.tokens.seal_same(
                 "refresh", grant_id, consent, str(grant.family.current), expires_at=grant.family.ends_at
             )
-        return Redeemed(grant, access, int((grant.expires_at - now).total_seconds()), refresh)
+        expires_in = int((grant.expires_at - now).total_seconds())
+        return Redeemed(grant.narrowed_to(scopes), access, expires_in, refresh)
 
     async def push(self, partner: str, params: Mapping[str, str]) -> tuple[str, int]:
         """
@@ -252,10 +275,21 @@ class TokenFlow:
         )
         return bool(first)
 
-    async def userinfo(self, access_token: str) -> Grant:
-        """The live grant behind *access_token*. Raises Spent (unknown, expired, ended), Gone (consent withdrawn)."""
-        grant, _ = await self._open(access_token, None)
+    async def userinfo(self, access_token: str, kind: TokenKind = TokenKind.ACCESS) -> Grant:
+        """
+        The live grant behind *access_token*.
+
+        Raises: Spent (unknown, expired, ended), Gone (consent withdrawn), Denied (not for the scope ``openid``).
+        """
+        grant, _ = await self.opened(access_token, kind)
+        if "openid" not in grant.scopes:
+            raise Denied("token lacks openid", code="token.scope")
         return grant
+
+    async def opened(self, access_token: str, kind: TokenKind) -> tuple[Grant, int]:
+        """The live grant behind an access token, and until when it lives, in seconds since the epoch. Raises: Spent, Gone."""
+        grant, _, until = await self._open(access_token, None, kind)
+        return grant, until
 
     async def read_handoff(self, access_token: str, handoff: str) -> Reading:
         """
@@ -263,16 +297,19 @@ class TokenFlow:
 
         Raises: Spent for a token that is not for it; Gone when it may not be read any more.
         """
-        grant, held = await self._open(access_token, handoff)
+        grant, held, _ = await self._open(access_token, handoff)
         return self._handoffs.reading(held.value if held else None, recipient=grant.partner)
 
     async def may_write_handoff(self, access_token: str, handoff: str) -> str:
         """The partner that may acknowledge *handoff* by this token. Raises as `read_handoff`."""
-        grant, _ = await self._open(access_token, handoff)
+        grant, *_ = await self._open(access_token, handoff)
         return grant.partner
 
-    async def _open(self, access_token: str, handoff: str | None) -> tuple[Grant, Held[Handoff] | None]:
-        grant_id, consent, handoff_id = self._c.tokens.open("access", access_token, now=self._c.now())
+    async def _open(
+        self, access_token: str, handoff: str | None, kind: TokenKind = TokenKind.ACCESS
+    ) -> tuple[Grant, Held[Handoff] | None, int]:
+        parts, until = self._c.tokens.open_until(kind, access_token, now=self._c.now())
+        grant_id, consent, handoff_id, *scopes = parts
         about("grant", grant_id)
         if handoff is not None and handoff != handoff_id:
             raise Spent("token is not for this handoff", code="handoff.foreign")
@@ -292,7 +329,7 @@ class TokenFlow:
             raise Spent("grant is gone or was ended")
         if handoff is not None and HANDOFF_SCOPE not in grant.value.scopes:
             raise Denied("token lacks handoff:read", code="token.scope")
-        return grant.value, held
+        return grant.value.narrowed_to(tuple(scopes)), held, until
 
     async def _check_redemption(
         self, grant_id: str, grant: Grant, partner: str, redirect_uri: str | None, code_verifier: str | None
@@ -328,9 +365,10 @@ class TokenFlow:
 
     async def _known_to(self, session: Session, partner: str) -> tuple[Session, bool]:
         """*session* with its pairwise subject and sid for *partner*, and whether either is new to it."""
-        sector = self._c.policy().sector(partner)
         changed = session
-        if sector not in session.subjects:
+        for sector in self._c.policy().sectors_told(partner):
+            if sector in session.subjects:
+                continue
             subject = await self._c.records.subject_for(session.customer, sector, self._c.tokens.id(), self._c.now())
             changed = with_subject(changed, sector, subject)
         if partner not in session.sids:
@@ -351,7 +389,9 @@ class TokenFlow:
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:
             claims |= release.nested()
-        scopes = tuple(scope for scope in ask.scopes if scope != HANDOFF_SCOPE)
+        family = _family(ask.partner, release, policy, now) if handoff is None else None
+        ineffective = {HANDOFF_SCOPE} if family is not None else {HANDOFF_SCOPE, OFFLINE}
+        scopes = tuple(scope for scope in ask.scopes if scope not in ineffective)
         return Grant(
             partner=ask.partner,
             subject=subject,
@@ -370,8 +410,23 @@ class TokenFlow:
             consent=handoff.consent if handoff else (consent.id if consent else None),
             handoff=handoff.id if handoff else None,
             handoff_claim=_handoff_claim(handoff) if handoff else {},
-            family=_family(ask.partner, release, policy, now) if handoff is None else None,
+            family=family,
+            target=_target(ask.partner, session, policy) if handoff is None else None,
         )
+
+
+def _target(partner: str, session: Session, policy: Policy) -> Target | None:
+    """
+    Whom the partner's access tokens are for besides ourselves.
+
+    security: never for a handoff, whose data right would then be in the hands of a resource server.
+    """
+    resource = policy.resource_of(partner)
+    known = policy.partner(partner)
+    if resource is None or known is None or known.oidc is None:
+        return None
+    alg = resource.token_alg.value if known.oidc.access_token.format is TokenFormat.JWT else None
+    return Target(resource.id, resource.audience, session.subjects[resource.sector], alg)
 
 
 def _release(ask: Ask, session: Session, handoff: Handoff | None, consent: Consent | None, policy: Policy) -> Release:

@@ -3,11 +3,13 @@ Frozen values that flows take and keep, and that nobody else decides about.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from broker.core.refresh import Family
+from broker.core.release import narrowed
 
 HANDOFF_AFTERLIFE_S = 14 * 24 * 3600.0
 """How long the record of a finished or expired handoff stays, so that its link is answered instead of being an error."""
@@ -30,6 +32,32 @@ class Visitor:
     mobile: bool = False
 
 
+class TokenKind(StrEnum):
+    """
+    What tokens of a grant are sealed as: none opens as another.
+
+    ``SIGNED`` is the ``jti`` of a JWT access token, which only counts inside its signed token.
+    """
+
+    ACCESS = "access"
+    SIGNED = "signed-access"
+    REFRESH = "refresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    The resource server that a grant's access tokens are for (RFC 8707): its id and ``audience``.
+
+    ``subject``: the customer as its sector knows her. ``alg``: JWTs signed by it (RFC 9068); None for opaque tokens.
+    """
+
+    resource: str
+    audience: str
+    subject: str
+    alg: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """
@@ -37,7 +65,7 @@ class Grant:
 
     ``claims``: what userinfo answers (``sub`` included). ``auth_time``: seconds since the epoch, None where the provider did not
     tell. ``handoff``: id of the handoff its data right is for. ``consent``: None when nothing rests on one.
-    ``expires_at``: of the access token.
+    ``expires_at``: of the access token. ``target``: None where access tokens are for the broker's own endpoints only.
     """
 
     partner: str
@@ -58,6 +86,14 @@ class Grant:
     handoff: str | None = None
     handoff_claim: Mapping[str, Any] = field(default_factory=dict)
     family: Family | None = None
+    target: Target | None = None
+
+    def narrowed_to(self, scopes: tuple[str, ...]) -> "Grant":
+        """What an access token for *scopes* only stands for (RFC 6749 section 6); empty: for all there are."""
+        if not scopes or set(scopes) >= set(self.scopes):
+            return self
+        kept = tuple(scope for scope in self.scopes if scope in scopes)
+        return replace(self, scopes=kept, claims=narrowed(self.claims, kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,14 +99,49 @@ class Keyring:
         Spec: OpenID Connect RP-Initiated Logout 1.0 section 2; OpenID Connect Core section 3.1.2.1.
         Raises: BadToken.
         """
-        header = _header(token)
-        key = self._by_kid.get(str(header.get("kid", "")))
-        if key is None or header.get("alg") != key.alg or header.get("typ", "JWT") != "JWT":
-            raise BadToken("hint is not signed by a key of ours as an ID token")
-        claims = _verified(token, KeySet([key.verifier]), (key.alg,))
-        if claims.get("iss") != issuer or not isinstance(claims.get("sub"), str):
+        claims = self._own(token, typ="JWT", issuer=issuer)
+        if not isinstance(claims.get("sub"), str):
             raise BadToken("hint was issued by somebody else")
+        # security: a signed userinfo answer is a JWT of ours about the same customer too, and has no exp.
+        if _number(claims, "exp") is None:
+            raise BadToken("hint is no ID token")
         return claims
+
+    def access_token(self, token: str, *, issuer: str) -> str:
+        """
+        The ``jti`` of a JWT access token of ours (RFC 9068); whether it is live is the caller's business.
+
+        Raises: BadToken.
+        """
+        jti = self._own(token, typ="at+jwt", issuer=issuer).get("jti")
+        if not isinstance(jti, str):
+            raise BadToken("access token has no jti")
+        return jti
+
+    def signed(self, token: str) -> bool:
+        """Whether *token* is a JWT of ours, of whatever kind and age."""
+        try:
+            key = self._key_of(_header(token))
+            _verified(token, KeySet([key.verifier]), (key.alg,))
+        except BadToken:
+            return False
+        return True
+
+    def _own(self, token: str, *, typ: str, issuer: str) -> Mapping[str, Any]:
+        header = _header(token)
+        key = self._key_of(header)
+        if header.get("typ", "JWT") != typ:
+            raise BadToken(f"not signed as {typ}")
+        claims = _verified(token, KeySet([key.verifier]), (key.alg,))
+        if claims.get("iss") != issuer:
+            raise BadToken("issued by somebody else")
+        return claims
+
+    def _key_of(self, header: Mapping[str, Any]) -> SigningKey:
+        key = self._by_kid.get(str(header.get("kid", "")))
+        if key is None or header.get("alg") != key.alg:
+            raise BadToken("not signed by a key of ours")
+        return key
 
 
 @dataclass(frozen=True, slots=True)

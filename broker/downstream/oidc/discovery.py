@@ -12,11 +12,21 @@ from starlette.routing import Route
 
 from broker.core.assurance import acr_values
 from broker.core.client_rules import ASSERTION_ALGS, ClientAuth, SigningAlg
-from broker.core.policy import Policy
+from broker.core.policy import Policy, SubjectType
 from broker.core.release import OFFLINE, SCOPE_OF_CLAIM
+from broker.downstream.oidc.token import GRANT_TYPES
 from broker.wire.jose import Keyring
 
 _CACHE = "public, max-age=900"
+_PROVEN = [method.value for method in ClientAuth if method is not ClientAuth.NONE]
+
+
+CALLED_BY_SCRIPTS = {"/token": "POST", "/userinfo": "GET, POST", "/revoke": "POST"}
+"""What a page without a server of its own needs, for the origins of such partners only."""
+READ_BY_ALL = dict.fromkeys(
+    ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"), "GET"
+)
+"""What is the same for everybody."""
 
 
 def document(policy: Policy) -> dict[str, Any]:
@@ -30,13 +40,20 @@ def document(policy: Policy) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/userinfo",
         "jwks_uri": f"{issuer}/jwks",
         "end_session_endpoint": f"{issuer}/logout",
+        "introspection_endpoint": f"{issuer}/introspect",
+        "introspection_endpoint_auth_methods_supported": _PROVEN,
+        "introspection_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGS),
+        "revocation_endpoint": f"{issuer}/revoke",
+        "revocation_endpoint_auth_methods_supported": [method.value for method in ClientAuth],
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGS),
         "pushed_authorization_request_endpoint": f"{issuer}/par",
         "require_pushed_authorization_requests": False,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "subject_types_supported": ["pairwise"],
+        "grant_types_supported": list(GRANT_TYPES),
+        "subject_types_supported": [kind.value for kind in SubjectType],
         "id_token_signing_alg_values_supported": [alg.value for alg in SigningAlg],
+        "userinfo_signing_alg_values_supported": [alg.value for alg in SigningAlg],
         "token_endpoint_auth_methods_supported": [method.value for method in ClientAuth],
         "token_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGS),
         "code_challenge_methods_supported": ["S256"],

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from broker.core.policy import PartnerOidc, Policy
 from broker.downstream.clients import Client, Clients
+from broker.downstream.oidc.access_tokens import AccessTokens, check_resource
 from broker.downstream.replies import json_reply, partner_endpoint
 from broker.errors import BadAsk
 from broker.flows.context import Clock
@@ -19,34 +20,39 @@ from broker.flows.values import Grant
 from broker.web import params
 from broker.wire.jose import Keyring, at_hash
 
+GRANT_TYPES = ("authorization_code", "refresh_token")
+
 
 class Token:
     """``/token``."""
 
     def __init__(
-        self, policy: Callable[[], Policy], clients: Clients, tokens: TokenFlow, keyring: Keyring, clock: Clock
+        self,
+        policy: Callable[[], Policy],
+        clients: Clients,
+        tokens: TokenFlow,
+        access_tokens: AccessTokens,
+        keyring: Keyring,
+        clock: Clock,
     ) -> None:
         self._policy = policy
         self._clients = clients
         self._tokens = tokens
+        self._access_tokens = access_tokens
         self._keyring = keyring
         self._clock = clock
 
     @partner_endpoint
     async def post(self, request: Request) -> Response:
-        """Exchange a code."""
+        """Exchange a code or a refresh token. What is checked, in this order; `TokenFlow` checks the rest."""
         form = await params.form(request)
         client = await self._clients.identify(request, form)
         oidc = client.oidc
-        match form.get("grant_type"):
-            case "authorization_code":
-                return json_reply(self._answer(await self._code(form, client), oidc))
-            case "refresh_token":
-                return json_reply(self._answer(await self._refresh(form, client), oidc, is_refresh=True))
-            case _:
-                raise BadAsk(
-                    "grant_type must be authorization_code or refresh_token", oauth_error="unsupported_grant_type"
-                )
+        grant_type = checked_grant_type(form)
+        check_resource(form, client.id, self._policy())
+        if grant_type == "refresh_token":
+            return json_reply(self._answer(await self._refresh(form, client), oidc, is_refresh=True))
+        return json_reply(self._answer(await self._code(form, client), oidc))
 
     def routes(self) -> list[Route]:
         """POST only."""
@@ -54,10 +60,8 @@ class Token:
 
     async def _code(self, form: Mapping[str, str], client: Client) -> Redeemed:
         """RFC 6749 section 4.1.3."""
-        if "code" not in form:
-            raise BadAsk("code is missing", code="token.code")
         return await self._tokens.redeem(
-            form["code"],
+            checked(form, "code"),
             partner=client.id,
             redirect_uri=form.get("redirect_uri"),
             code_verifier=form.get("code_verifier"),
@@ -65,25 +69,26 @@ class Token:
 
     async def _refresh(self, form: Mapping[str, str], client: Client) -> Redeemed:
         """RFC 6749 section 6."""
-        if "refresh_token" not in form:
-            raise BadAsk("refresh_token is missing", code="token.refresh_token")
         return await self._tokens.refresh(
-            form["refresh_token"], partner=client.id, scopes=form.get("scope", "").split()
+            checked(form, "refresh_token"), partner=client.id, scopes=form.get("scope", "").split()
         )
 
     def _answer(self, redeemed: Redeemed, oidc: PartnerOidc, *, is_refresh: bool = False) -> dict[str, Any]:
+        """RFC 6749 section 5.1, OpenID Connect Core sections 3.1.3.3 and 12.2."""
         policy, grant = self._policy(), redeemed.grant
-        claims = id_token_claims(grant, policy=policy, client_id=oidc.client_id, now_s=int(self._clock().timestamp()))
-        claims["at_hash"] = at_hash(redeemed.access_token)
-        if is_refresh:
-            claims.pop("nonce", None)  # Core section 12.2: a refreshed ID token should not have one
+        access_token = self._access_tokens.given(redeemed, oidc.client_id)
         answer: dict[str, Any] = {
-            "access_token": redeemed.access_token,
+            "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": redeemed.expires_in,
             "scope": " ".join(grant.scopes),
-            "id_token": self._keyring.sign(claims, alg=oidc.rules.id_token_alg.value),
         }
+        if "openid" in grant.scopes:
+            claims = id_token_claims(grant, policy, client_id=oidc.client_id, now_s=int(self._clock().timestamp()))
+            claims["at_hash"] = at_hash(access_token)
+            if is_refresh:
+                claims.pop("nonce", None)  # Core section 12.2: a refreshed ID token should not have one
+            answer["id_token"] = self._keyring.sign(claims, alg=oidc.rules.id_token_alg.value)
         if redeemed.refresh_token is not None:
             answer["refresh_token"] = redeemed.refresh_token
         if grant.handoff is not None:
@@ -92,7 +97,22 @@ class Token:
         return answer
 
 
-def id_token_claims(grant: Grant, *, policy: Policy, client_id: str, now_s: int) -> dict[str, Any]:
+def checked_grant_type(form: Mapping[str, str]) -> str:
+    """One of the two there are (RFC 6749 section 5.2)."""
+    grant_type = form.get("grant_type", "")
+    if grant_type not in GRANT_TYPES:
+        raise BadAsk("grant_type must be authorization_code or refresh_token", oauth_error="unsupported_grant_type")
+    return grant_type
+
+
+def checked(form: Mapping[str, str], name: str) -> str:
+    """A parameter that must be there."""
+    if name not in form:
+        raise BadAsk(f"{name} is missing", code=f"token.{name}")
+    return form[name]
+
+
+def id_token_claims(grant: Grant, policy: Policy, *, client_id: str, now_s: int) -> dict[str, Any]:
     """Claims of the ID token (Core section 2): who and how, and for a handoff its reference; never the data."""
     claims: dict[str, Any] = {
         "iss": policy.issuer,
