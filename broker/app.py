@@ -226,7 +226,7 @@ def build(
         return pages.render(ContinuePage(url), language=visitor.language, reference=current_reference(), here=None)
 
     upstreams = UpstreamEdge(policy, logins, connectors, breaker, clock)
-    hub = Hub(exits, upstreams, continue_page)
+    hub = Hub(logins, exits, upstreams, continue_page)
     clients = Clients(policy, tokens, clock)
     access_tokens = AccessTokens(policy, keyring, clock)
     faults = Faults(policy, pages, exits, logos)

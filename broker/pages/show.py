@@ -11,8 +11,8 @@ from broker.core.journey import AskConsent
 from broker.core.policy import Policy
 from broker.core.release import Item
 from broker.core.session import Session
-from broker.flows.sessions import OwnSession
 from broker.flows.consent import LOGIN_CONSENT, ConsentRecord, Sharing, digest_of_release, edge_of
+from broker.flows.sessions import OwnSession
 from broker.pages.catalogue import Catalogue
 from broker.pages.logo import Logos
 from broker.pages.views import (

@@ -144,7 +144,7 @@ async def test_after_being_asked_she_ends_where_the_partner_wanted(village: Vill
 
 async def test_a_wish_of_ones_own_making_leads_nowhere(village: Village) -> None:
     """What the page carries is sealed: another address, another's text or an old one is as good as none."""
-    browser, hint = await logged_in(village)
+    browser, _ = await logged_in(village)
     await browser.get("/logout/confirm?wish=https://evil.example/")
     assert browser.page is not None
     assert "evil" not in browser.page.text
