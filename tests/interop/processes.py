@@ -28,6 +28,8 @@ class Process:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, port: int, log: Path) -> None:
+        if _listens(port):
+            raise DidNotStart(f"somebody listens on {port} already")
         self.log = log
         with log.open("ab") as output:
             self._running = subprocess.Popen(
@@ -50,17 +52,23 @@ class Process:
 
     def tail(self) -> str:
         """The end of its log."""
-        return self.log.read_text("utf-8", errors="replace")[-3000:]
+        return self.log.read_text("utf-8", errors="replace")[-10_000:]
 
     def _wait(self, port: int) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             if self._running.poll() is not None:
                 raise DidNotStart(f"{self._running.args} ended: {self.tail()}")
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            if _listens(port):
                 return
             time.sleep(0.05)
         raise DidNotStart(f"{self._running.args} does not listen on {port}: {self.tail()}")
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def run(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:

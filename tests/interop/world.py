@@ -47,6 +47,7 @@ class World:
         ports = Ports(*(free_port() for _ in fields(Ports)))
         self.issuer = f"{'https' if with_tls else 'http'}://localhost:{ports.broker}"
         self._places = {client.name: self._place(client) for client in clients}
+        self._spares = {client.name: self._place(client) for client in clients}
         listen = free_port()
         (self.folder / "stafett.yaml").write_text(self._config(ports, listen, clients), "utf-8")
         with ExitStack() as stack:
@@ -69,6 +70,10 @@ class World:
     def place(self, client: Client) -> Place:
         """What *client* is configured with."""
         return self._places[client.name]
+
+    def spare(self, client: Client) -> Place:
+        """The same with another address, registered too, for a second site beside the first."""
+        return self._spares[client.name]
 
     def browser(self) -> Browser:
         """Another person's."""
@@ -109,7 +114,9 @@ class World:
         return text.replace("\npartners:\n", f"\npartners:\n{partners}\n", 1)
 
     def _registration(self, client: Client) -> str:
-        text = PARTNER.read_text("utf-8").replace("http://127.0.0.1:3000", self.place(client).site)
+        text = PARTNER.read_text("utf-8")
+        text = text.replace("/callback]", f"/callback, {self.spare(client).site}/callback]")
+        text = text.replace("http://127.0.0.1:3000", self.place(client).site)
         text = text.replace("  bookshop:", f"  {client.name}:").replace(
             "client_id: bookshop", f"client_id: {client.name}"
         )

@@ -57,7 +57,9 @@ async def callback(request: Request) -> Response:
 
 
 async def refresh(request: Request) -> Response:
-    login = logins[request.session["login"]]
+    login = logins.get(request.session.get("login", ""))
+    if login is None:
+        return PlainTextResponse("Not logged in: go to /login", 401)
     try:
         token = await broker.fetch_access_token(
             grant_type="refresh_token", refresh_token=login["token"]["refresh_token"]

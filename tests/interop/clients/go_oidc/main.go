@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"log"
 	"net/http"
 	"net/url"
@@ -70,7 +71,7 @@ func main() {
 }
 
 func home(w http.ResponseWriter, r *http.Request) {
-	known := current(r)
+	_, known := current(r)
 	if known == nil {
 		http.Error(w, "Not logged in: go to /login", http.StatusUnauthorized)
 		return
@@ -142,51 +143,52 @@ func (known *login) askUserInfo(ctx context.Context) error {
 		return err
 	}
 	if userInfo.Subject != known.subject {
-		return http.ErrNotSupported
+		return errors.New("userinfo is about somebody else")
 	}
 	return userInfo.Claims(&known.UserInfo)
 }
 
 func refresh(w http.ResponseWriter, r *http.Request) {
-	known := current(r)
+	key, known := current(r)
 	if known == nil {
 		refuse(w, "not logged in")
 		return
 	}
+	next := *known
+	var err error
 	// A token source that has nothing but the refresh token uses it at once.
-	tokens, err := config.TokenSource(r.Context(), &oauth2.Token{RefreshToken: known.tokens.RefreshToken}).Token()
-	if err != nil {
+	source := config.TokenSource(r.Context(), &oauth2.Token{RefreshToken: known.tokens.RefreshToken})
+	if next.tokens, err = source.Token(); err != nil {
 		refuse(w, err.Error())
 		return
 	}
-	known.tokens = tokens // the old refresh token is spent
-	if err := known.askUserInfo(r.Context()); err != nil {
+	if err = next.askUserInfo(r.Context()); err != nil {
 		refuse(w, err.Error())
 		return
 	}
+	logins.Store(key, &next) // the old refresh token is spent
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 func logout(w http.ResponseWriter, r *http.Request) {
 	asked := url.Values{"client_id": {config.ClientID}}
-	if known := current(r); known != nil {
+	if key, known := current(r); known != nil {
 		asked.Set("id_token_hint", known.idToken)
 		asked.Set("post_logout_redirect_uri", site+"/")
-		cookie, _ := r.Cookie("login")
-		logins.Delete(cookie.Value)
+		logins.Delete(key)
 	}
 	setCookie(w, "login", "")
 	http.Redirect(w, r, metadata.EndSession+"?"+asked.Encode(), http.StatusSeeOther)
 }
 
-func current(r *http.Request) *login {
+func current(r *http.Request) (string, *login) {
 	cookie, err := r.Cookie("login")
 	if err != nil {
-		return nil
+		return "", nil
 	}
-	known, _ := logins.Load(cookie.Value)
-	found, _ := known.(*login)
-	return found
+	found, _ := logins.Load(cookie.Value)
+	known, _ := found.(*login)
+	return cookie.Value, known
 }
 
 func setCookie(w http.ResponseWriter, name, value string) {

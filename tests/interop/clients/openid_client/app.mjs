@@ -12,10 +12,10 @@ const authentication = oidc.ClientSecretBasic(CLIENT_SECRET)
 const broker = await oidc.discovery(new URL(ISSUER), CLIENT_ID, undefined, authentication, { execute })
 
 const visits = new Map() // on the server; the cookie has only the key
+const nobody = { status: 401, text: 'Not logged in: go to /login' }
 
 const pages = {
-  'GET /': async ({ login }) =>
-    login ? { json: { claims: login.claims, userinfo: login.userinfo } } : { status: 401, text: 'Not logged in: go to /login' },
+  'GET /': async ({ login }) => (login ? { json: { claims: login.claims, userinfo: login.userinfo } } : nobody),
 
   'GET /login': async (visit) => {
     const checks = {
@@ -46,6 +46,7 @@ const pages = {
   },
 
   'POST /refresh': async ({ login }) => {
+    if (!login) return nobody
     const tokens = await oidc.refreshTokenGrant(broker, login.tokens.refresh_token)
     login.tokens = { ...login.tokens, ...tokens } // the old refresh token is spent
     login.userinfo = await oidc.fetchUserInfo(broker, tokens.access_token, login.claims.sub)
