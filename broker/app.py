@@ -7,7 +7,7 @@ gives it the real ones.
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,8 @@ from starlette.types import ASGIApp
 
 from broker import __version__
 from broker.config.load import Loaded
-from broker.core.policy import Policy
+from broker.core.keys import KeyBook, KeyRecord, KeyTimes, said, standings
+from broker.core.policy import BrokerSettings, Mode, Policy
 from broker.desk.health import Health
 from broker.desk.metrics import metrics_app
 from broker.downstream.clients import Clients
@@ -43,9 +44,11 @@ from broker.flows.consent import Consents
 from broker.flows.context import Clock, Context, Shelves, Tokens
 from broker.flows.handoff import Handoffs
 from broker.flows.issued import IssuedTokens
+from broker.flows.keys import KeyCare, KeyWatch
 from broker.flows.login import Logins
 from broker.flows.logout import Logouts
 from broker.flows.outbox import Outbox
+from broker.flows.receipts import Receipts
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference, log
@@ -56,7 +59,8 @@ from broker.pages.logo import BadLogo, Logo, Logos, read_logo
 from broker.pages.render import Pages
 from broker.pages.routes import JourneyPages
 from broker.pages.views import ContinuePage
-from broker.stores.ports import Records, StateStore
+from broker.stores.key_folder import GivenKeys, KeyFolder
+from broker.stores.ports import KeyStore, Records, StateStore
 from broker.stores.sealing import Digester, Sealer
 from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
@@ -68,7 +72,8 @@ from broker.web.hub import Hub
 from broker.web.middleware import QUIET, RequestMiddleware
 from broker.wire.http import Fetcher
 from broker.wire.jose import Keyring
-from broker.wire.own_keys import own_keys
+from broker.wire.own_keys import own_secret
+from broker.wire.signing_keys import ALGS, given_book, new_key
 
 
 def utc_now() -> datetime:
@@ -78,19 +83,49 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class KeyMaterial:
-    """``signing``: PEM private keys. ``secrets``: the current one first."""
+    """
+    ``secrets``: the current one first. ``signing``: where the signing keys are; ``first``: what an empty place begins with.
 
-    signing: tuple[bytes, ...]
+    ``makes_own``: whether a place without keys is given some at start.
+    """
+
     secrets: tuple[bytes, ...]
+    signing: KeyStore
+    first: KeyBook = field(default_factory=KeyBook)
+    makes_own: bool = True
 
     @classmethod
     def of(cls, loaded: Loaded) -> "KeyMaterial":
-        """The config's keys; what it does not name is made once in the data folder (check-config refuses that in production)."""
-        given = loaded.secrets
-        if given.signing and given.secret is not None:
-            return cls(given.signing, (given.secret, *given.previous_secrets))
-        made = own_keys(loaded.data_dir / "keys")
-        return cls(given.signing or made.signing, (given.secret or made.secret, *given.previous_secrets))
+        """
+        The config's keys; what it does not name is made once in the data folder (check-config refuses that in production).
+
+        Raises: ConfigError for PEM files that do not belong together.
+        """
+        given, keys = loaded.secrets, loaded.policy.broker.keys
+        folder = loaded.data_dir / "keys"
+        secrets = (given.secret or own_secret(folder), *given.previous_secrets)
+        pems = given_book(given.signing, given.next_signing) if given.signing else KeyBook()
+        if keys.folder is None and given.signing:
+            return cls(secrets, GivenKeys(pems), makes_own=False)
+        store = KeyFolder(loaded.references.path(keys.folder) if keys.folder else folder, secrets)
+        # A folder that the operator chose and that is empty is the wrong one more often than a new one.
+        makes_own = keys.folder is None or loaded.policy.config.mode is Mode.DEVELOPMENT
+        return cls(secrets, store, pems, makes_own)
+
+    def care(self, broker: BrokerSettings, clock: Clock) -> KeyCare:
+        """What is done to the signing keys, by the config's times."""
+        return KeyCare(self.signing, KeyTimes.of(broker), clock, new_key, ALGS, self.first)
+
+
+def signing_keys(material: KeyMaterial, care: KeyCare) -> KeyBook:
+    """The signing keys there are. Raises: ConfigError when there are none, or they cannot be read."""
+    book = material.signing.read()
+    if material.makes_own and (book is None or not {key.alg for key in book.keys} >= set(care.algs)):
+        return care.begin()
+    if book is None:
+        advice = "there are no signing keys yet; make them with: stafett keys rotate (or is it another folder?)"
+        raise ConfigError((f"broker.keys.folder: {advice}",))
+    return book
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +134,15 @@ class Broker:
     A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server.
 
     ``notices``: tells partners what they must know. ``metrics``: the application for the operator's own port, None when
-    nothing is counted.
+    nothing is counted. ``keys``: looks after what is
+    signed with.
     """
 
     app: ASGIApp
     context: Context
     connectors: Mapping[str, Connector]
     notices: Notices
+    keys: KeyWatch
     metrics: ASGIApp | None = None
 
 
@@ -192,7 +229,9 @@ def build(
         ConfigError: a logo or key that cannot be used.
     """
     material = keys or KeyMaterial.of(loaded)
-    keyring = Keyring(material.signing)
+    care = material.care(loaded.policy.broker, clock)
+    book = signing_keys(material, care)
+    keyring = Keyring(standings(book, care.times, clock()))
     fetcher = Fetcher(allow_private_networks=loaded.policy.broker.outbound.allow_private_networks)
     failed: dict[str, str] = {}
     telemetry = telemetry or build_telemetry(loaded)
@@ -207,11 +246,17 @@ def build(
         return breaker.without_resting(usable)
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
+
+    def tell_key(action: str, key: KeyRecord) -> None:
+        context.audit.note(action, kid=key.name, alg=key.alg, signs_from=said(key.signs_from))
+
+    watch = KeyWatch(care, book, keyring.show, tell_key, every=loaded.policy.broker.keys.rotate_every)
     allowed = loaded.policy.broker.outbound.allow_private_networks
     notices = Notices(context, keyring, Fetcher(allow_private_networks=allowed), listens=telemetry.listens)
     logins = Logins(context)
-    handoffs = Handoffs(context)
-    consents = Consents(context, logins, handoffs)
+    receipts = Receipts(context)
+    handoffs = Handoffs(context, receipts)
+    consents = Consents(context, logins, handoffs, receipts)
     tokens = TokenFlow(context, handoffs)
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
@@ -261,11 +306,14 @@ def build(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        context.audit.later(receipts.write_all)
         context.audit.start()
         notices.start()
+        watch.start()
         try:
             yield
         finally:
+            await watch.stop()
             await notices.stop()
             await context.audit.stop()
             for connector in connectors.values():
@@ -284,7 +332,7 @@ def build(
     shared = Cors(starlette, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
     app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
     metrics = _metrics(telemetry, loaded, context.audit, sorted(failed))
-    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, metrics)
+    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics)
 
 
 def _metrics(telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, unavailable: Sequence[str]) -> ASGIApp | None:

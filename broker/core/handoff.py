@@ -89,6 +89,7 @@ class Handoff:
     withheld: tuple[str, ...] = ()
     decided_at: datetime | None = None
     redeemed_at: datetime | None = None
+    acknowledged_at: datetime | None = None
     result: Result | None = None
     reference: str | None = None
 
@@ -287,10 +288,11 @@ def readable(handoff: Handoff, agreement: Agreement) -> dict[str, Any]:
     return left
 
 
-def acknowledge(handoff: Handoff, *, recipient: str, result: Result, reference: str | None) -> Handoff:
+def acknowledge(handoff: Handoff, *, recipient: str, result: Result, reference: str | None, now: datetime) -> Handoff:
     """The recipient says what it did; a repeat with the same words changes nothing, other words replace them."""
     may_read(handoff, recipient=recipient)
-    return replace(handoff, state=State.ACKNOWLEDGED, result=result, reference=reference)
+    told = replace(handoff, state=State.ACKNOWLEDGED, result=result, reference=reference)
+    return handoff if told == handoff else replace(told, acknowledged_at=now)
 
 
 def revoke(handoff: Handoff) -> Handoff:

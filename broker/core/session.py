@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from broker.core.assurance import Assurance
+from broker.core.consent import Consent
 from broker.core.device import Device
 from broker.core.identity import Identity
 
@@ -14,6 +15,9 @@ _CLOCKS_DIFFER = timedelta(seconds=60)
 """How far a provider's clock may be behind ours."""
 
 _UNKNOWN = Device()
+
+_CONSENTS = 10
+"""As many as a session keeps in mind; the others are on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Session:
     reused (OpenID Connect Core section 2, ``auth_time``); ``is_time_proven``: False where the provider did not say, so that it
     is only when it answered. ``subjects``: sector -> pairwise subject, kept so that a
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
-    ``opened_for``: the partner she was heading to when she proved who she is; empty for our own pages. ``device``: where.
+    ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was heading to when she proved who she is; empty for our own pages. ``device``: where.
     ``upstream_sid``: the provider's own session, by the name it gave it.
     """
 
@@ -57,6 +61,7 @@ class Session:
     profile: Profile = Profile()
     subjects: Mapping[str, str] = field(default_factory=dict)
     sids: Mapping[str, str] = field(default_factory=dict)
+    consents: tuple[Consent, ...] = ()
     is_time_proven: bool = True
     opened_for: str = ""
     device: Device = _UNKNOWN
@@ -165,6 +170,13 @@ def _was_after(login: Identity | Session, moment: datetime) -> bool:
 def with_subject(session: Session, sector: str, subject: str) -> Session:
     """*session* remembering the pairwise *subject* of *sector*."""
     return replace(session, subjects={**session.subjects, sector: subject})
+
+
+def with_consent(session: Session, withdrawn: Consent | None, found: Consent | None) -> Session:
+    """*session* keeping the consent *found* in mind, so that the next time asks no database, and not the *withdrawn* one."""
+    kept = tuple(each for each in session.consents if each not in (withdrawn, found))
+    consents = (*kept, found) if found is not None else kept
+    return session if consents == session.consents else replace(session, consents=consents[-_CONSENTS:])
 
 
 def with_sid(session: Session, partner: str, sid: str) -> Session:

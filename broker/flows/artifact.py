@@ -12,8 +12,7 @@ from broker.core.handoff import Handoff
 from broker.core.journey import Arrive
 from broker.core.session import Session
 from broker.errors import Gone, Spent
-from broker.flows.consent import withdrawn_key
-from broker.flows.context import Context
+from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.values import Visitor

@@ -12,9 +12,10 @@ from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver
 from broker.core.release import Release
 from broker.core.session import Session
 from broker.errors import BadAsk, Gone, Spent
-from broker.flows.context import Context, consent_of, digest_of
+from broker.flows.context import Context, consent_of, digest_of, withdrawn_key
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
+from broker.flows.receipts import Receipts
 from broker.flows.values import Visitor
 from broker.stores.ports import ConsentRecord, Put, Transfer
 
@@ -26,7 +27,6 @@ __all__ = [
     "Transfer",
     "digest_of_release",
     "edge_of",
-    "withdrawn_key",
 ]
 
 _WITHDRAWN_S = 30 * 24 * 3600.0
@@ -50,11 +50,6 @@ class Sharing:
 def edge_of(consent: ConsentRecord) -> tuple[str | None, str, str]:
     """What the customer sees as one sharing: source, recipient, purpose."""
     return consent.source, consent.recipient, consent.purpose
-
-
-def withdrawn_key(consent: str) -> str:
-    """Key of the marker that refuses every token resting on *consent* at once."""
-    return f"withdrawn:{consent}"
 
 
 def digest_of_release(wish: Wish, release: Release) -> str:
@@ -90,10 +85,11 @@ def _narrowed(step: Answer | Deliver, kept: frozenset[str]) -> Answer | Deliver:
 class Consents:
     """The flow; one per process."""
 
-    def __init__(self, context: Context, logins: Logins, handoffs: Handoffs) -> None:
+    def __init__(self, context: Context, logins: Logins, handoffs: Handoffs, receipts: Receipts) -> None:
         self._c = context
         self._logins = logins
         self._handoffs = handoffs
+        self._receipts = receipts
 
     async def agree(self, journey: str, visitor: Visitor, *, kept: frozenset[str], remember: bool, digest: str) -> Turn:
         """
@@ -141,6 +137,7 @@ class Consents:
     async def sharing_of(self, session: Session) -> Sharing:
         """For the page "What I share"."""
         now = self._c.now()
+        await self._receipts.write_all()
         consents = await self._c.records.live_consents(session.customer, now)
         return Sharing(consents, await self._c.records.transfers_of(session.customer, _HISTORY))
 
@@ -157,19 +154,19 @@ class Consents:
             raise Gone("no such consent of this customer")
         live = await self._c.records.live_consents(session.customer, now)
         ending = {each.id for each in live if edge_of(each) == edge_of(known)} | {consent}
-        await self._c.state.run(*(Put(withdrawn_key(each), b"1", _WITHDRAWN_S) for each in sorted(ending)))
+        kept_s = max(_WITHDRAWN_S, 2 * self._c.policy().broker.lifetimes.session.total_seconds())
+        await self._c.state.run(*(Put(withdrawn_key(each), b"1", kept_s) for each in sorted(ending)))
         for each in sorted(ending):
             await self._c.records.withdraw_consent(each, session.customer, now)
-        for transfer in await self._c.records.transfers_of(session.customer, _ALL):
-            if transfer.consent in ending:
-                await self._revoke(transfer)
+        await self._receipts.write_all()
+        transfers = await self._c.records.transfers_of(session.customer, _ALL)
+        ended = [transfer.id for transfer in transfers if transfer.consent in ending]
+        for handoff in ended:
+            await self._handoffs.revoke(handoff)
+        await self._c.records.revoke_transfers(ended)
         for each in sorted(ending):
             self._c.audit.note("consent.withdrawn", customer=session.customer, partner=known.recipient, consent=each)
         return known
-
-    async def _revoke(self, transfer: Transfer) -> None:
-        await self._handoffs.revoke(transfer.id)
-        await self._c.records.update_transfer(transfer.id, state="revoked", drop_payload=True)
 
     async def _record(
         self, about: str, step: AskConsent, session: Session, kept: frozenset[str], remember: bool

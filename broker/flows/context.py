@@ -24,7 +24,7 @@ from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
 from broker.flows.values import Grant, PushedRequest
-from broker.stores.ports import ConsentRecord, Records, StateStore
+from broker.stores.ports import ConsentRecord, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
 
@@ -98,6 +98,7 @@ class Shelves:
     grants: Shelf[Grant]
     pushed: Shelf[PushedRequest]
     arrivals: Shelf[Arrival]
+    subjects: Shelf[str]
     farewells: Shelf[Farewell]
 
     @classmethod
@@ -110,6 +111,7 @@ class Shelves:
             Shelf("grant", Grant, sealer),
             Shelf("pushed", PushedRequest, sealer),
             Shelf("arrival", Arrival, sealer),
+            Shelf("subject", str, sealer),
             Shelf("farewell", Farewell, sealer),
         )
 
@@ -137,6 +139,21 @@ class Context:
         """The time, aware UTC."""
         return self.clock()
 
+    def told(self, sector: str, subject: str, customer: str) -> Put:
+        """Keeps in mind whom *subject* was told about: who hands her over soon after is answered without the database."""
+        name = self._subject_name(sector, subject)
+        return self.shelves.subjects.put(name, customer, self.policy().broker.lifetimes.session.total_seconds())
+
+    async def customer_of_subject(self, sector: str, subject: str) -> str | None:
+        """The customer behind a pairwise *subject*; None when no such subject was ever told to that *sector*."""
+        name = self._subject_name(sector, subject)
+        (raw,) = await self.state.run(self.shelves.subjects.get(name))
+        held = self.shelves.subjects.read(name, raw)
+        return held.value if held else await self.records.customer_of_subject(sector, subject)
+
+    def _subject_name(self, sector: str, subject: str) -> str:
+        return self.lookup.digest("subject", sector, subject)[:32]
+
     def seal_profile(self, customer: str, profile: Profile) -> bytes:
         """*profile*, encrypted for the customer's row."""
         return self.sealer.seal(msgspec.msgpack.encode(profile), f"profile:{customer}")
@@ -153,6 +170,11 @@ class Context:
         """
         plain = canonical(payload)
         return self.sealer.seal(plain, f"transfer:{transfer}"), self.lookup.digest("payload", transfer, plain.decode())
+
+
+def withdrawn_key(consent: str) -> str:
+    """Key of the marker that refuses everything resting on *consent* at once."""
+    return f"withdrawn:{consent}"
 
 
 def canonical(value: Any) -> bytes:

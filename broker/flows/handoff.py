@@ -17,9 +17,10 @@ from broker.core.release import GuestTerms, HandoffTerms, Release, decide_releas
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of
+from broker.flows.receipts import Receipts
 from broker.flows.values import HANDOFF_AFTERLIFE_S
 from broker.observe.telemetry import about
-from broker.stores.ports import Count, Op, PutNew, Transfer
+from broker.stores.ports import Count, PutNew
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 600
@@ -51,8 +52,9 @@ class Reading:
 class Handoffs:
     """The flow; one per process."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, receipts: Receipts) -> None:
         self._c = context
+        self._receipts = receipts
 
     async def create(self, offer: Offer, *, idempotency_key: str | None) -> Created:
         """
@@ -153,7 +155,6 @@ class Handoffs:
         started = core.start(agreed, now=now)
         if not await self._swap(held, started, now):
             return await self._as_stored(held.value.id)
-        await self._record_transfer(started)
         self._note(
             "handoff.started",
             started,
@@ -168,14 +169,11 @@ class Handoffs:
     async def start_again(self, held: Held[Handoff]) -> Handoff:
         """
         A second way to the recipient for a handoff that is on its way. Raises: as `core.start`.
-
-        Its transfer is recorded again (which changes nothing) in case the first time ended between state and records.
         """
         now = self._c.now()
         started = core.start(held.value, now=now)
         if started != held.value and not await self._swap(held, started, now):
             return await self._as_stored(started.id)
-        await self._record_transfer(started)
         return started
 
     async def opened(self, handoff: str) -> None:
@@ -213,14 +211,6 @@ class Handoffs:
         redeemed = core.redeem(held.value, recipient=recipient, now=now)
         if not await self._swap(held, redeemed, now):
             raise Spent("handoff was redeemed at the same time", code="handoff.race")
-        self._c.audit.later(
-            lambda: self._c.records.update_transfer(
-                redeemed.id,
-                state=redeemed.state.value,
-                picked_up_at=now,
-                unless=(core.State.ACKNOWLEDGED.value, core.State.REVOKED.value),
-            )
-        )
         self._note("handoff.redeemed", redeemed, redeemed.bound_to)
         return redeemed
 
@@ -267,16 +257,7 @@ class Handoffs:
             raise Spent("not the id of a handoff", code="handoff.foreign")
         changed = await self._change(
             handoff,
-            lambda old, _: core.acknowledge(old, recipient=recipient, result=result, reference=reference),
-        )
-        now = self._c.now()
-        await self._c.records.update_transfer(
-            changed.id,
-            state=changed.state.value,
-            acknowledged_at=now,
-            result=result.value,
-            reference=reference,
-            unless=(core.State.REVOKED.value,),
+            lambda old, now: core.acknowledge(old, recipient=recipient, result=result, reference=reference, now=now),
         )
         self._note("handoff.acknowledged", changed, changed.bound_to, result=result.value)
         return changed
@@ -292,26 +273,6 @@ class Handoffs:
         if held is None or held.value.source != source:
             raise Spent("no such handoff of this source")
         return held.value
-
-    async def _record_transfer(self, started: Handoff) -> None:
-        """The receipt of what goes to the recipient; adding it again changes nothing."""
-        payload, digest = self._c.seal_payload(started.id, started.payload)
-        fields = self._c.policy().fields.get(started.type, ())
-        transfer = Transfer(
-            id=started.id,
-            customer=started.bound_to,
-            source=started.source,
-            recipient=started.recipient,
-            purpose=started.purpose,
-            type=started.type,
-            state=started.state.value,
-            consent=started.consent,
-            fields=tuple(field.name for field in fields if core.lookup(started.payload, field.name) is not None),
-            payload=payload,
-            payload_sha256=digest,
-            created_at=started.decided_at or self._c.now(),
-        )
-        await self._c.records.add_transfer(transfer)
 
     def _because(self, handoff: Handoff) -> str | None:
         """Why the operator may pass on how the customer logged in, in the operator's own words."""
@@ -346,7 +307,8 @@ class Handoffs:
         """security: a source may only name customers it has itself seen (its own pairwise subjects)."""
         if offer.subject is None:
             return None
-        customer = await self._c.records.customer_of_subject(self._c.policy().sector(offer.source), offer.subject)
+        sector = self._c.policy().sector(offer.source)
+        customer = await self._c.customer_of_subject(sector, offer.subject)
         if customer is None:
             raise BadAsk("subject is not one this source was ever given", code="handoff.subject")
         return customer
@@ -392,8 +354,10 @@ class Handoffs:
         return shelf.read(handoff, raw)
 
     async def _swap(self, held: Held[Handoff], changed: Handoff, now: datetime) -> bool:
-        op: Op = self._c.shelves.handoffs.swap(changed.id, held, changed, self._ttl_s(changed, now))
-        (swapped,) = await self._c.state.run(op)
+        swap = self._c.shelves.handoffs.swap(changed.id, held, changed, self._ttl_s(changed, now))
+        swapped, *_ = await self._c.state.run(swap, *self._receipts.entry(changed))
+        if swapped:
+            self._receipts.follow(changed)
         return bool(swapped)
 
     def _ttl_s(self, handoff: Handoff, now: datetime) -> float:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from broker.core import handoff as handoffs
-from broker.core.consent import Consent
+from broker.core.consent import Consent, Wish, covering
 from broker.core.device import device_of
 from broker.core.handoff import Handoff
 from broker.core.identity import Evidence, Identity, accept
@@ -33,7 +33,7 @@ from broker.core.journey import (
 )
 from broker.core.logout import Why
 from broker.core.naming import is_id, name_of, neighbourhood
-from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness
+from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness, with_consent
 from broker.errors import (
     BadAsk,
     Expired,
@@ -44,11 +44,11 @@ from broker.errors import (
     UpstreamRefused,
     WrongBrowser,
 )
-from broker.flows.context import Context, consent_of
+from broker.flows.context import Context, consent_of, withdrawn_key
 from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
 from broker.observe.telemetry import about
-from broker.stores.ports import Count, Customer, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew
+from broker.stores.ports import Count, Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -200,8 +200,9 @@ class Logins:
             Expired: no such journey (any more). WrongBrowser: it belongs to another browser.
         """
         held, session, _ = await self._seen(journey, visitor)
-        turn = await self._decide(held.value, session, await self._handoff_behind(held.value), self._c.now())
-        return replace(turn, browser_session=visitor.session, held=held)
+        handoff = await self._handoff_behind(held.value)
+        turn = await self._decide(held.value, session, handoff, self._c.now(), visitor.session)
+        return replace(turn, held=held)
 
     async def act(self, journey: str, visitor: Visitor, change: Callable[[Journey], Journey]) -> Turn:
         """Apply *change* to the stored journey (compare-and-set) and look at the step that is then due."""
@@ -401,8 +402,8 @@ class Logins:
         )
         # Only now: a store that refuses to write, or a faster tab, does not log anybody out.
         await self._leave(visitor, claim.session, session)
-        fresh = await self._decide(journey, Held(session, put.value), handoff, self._c.now())
-        proved = replace(fresh, token=cookie, browser_session=cookie, held=held)
+        fresh = await self._decide(journey, Held(session, put.value), handoff, self._c.now(), cookie)
+        proved = replace(fresh, token=cookie, held=held)
         if isinstance(fresh.step, Login) and fresh.step.reason == "too_weak":
             return await self._noted(proved, "notice.too_weak")
         return proved
@@ -557,7 +558,7 @@ class Logins:
         results: list[Any] = list(await self._c.state.run(*ops)) if ops else []
         session = self._live(visitor, results.pop(0), now) if visitor.session is not None else None
         handoff = shelves.handoffs.read(handoff_id, results.pop(0)) if handoff_id is not None else None
-        return replace(await self._decide(journey, session, handoff, now), browser_session=visitor.session)
+        return await self._decide(journey, session, handoff, now, visitor.session)
 
     async def _handoff_behind(self, journey: Journey) -> Held[Handoff] | None:
         """The handoff of a journey that has one: a round trip of its own, since only the journey knows its id."""
@@ -574,17 +575,51 @@ class Logins:
         return None
 
     async def _decide(
-        self, journey: Journey, session: Held[Session] | None, handoff: Held[Handoff] | None, now: datetime
+        self,
+        journey: Journey,
+        session: Held[Session] | None,
+        handoff: Held[Handoff] | None,
+        now: datetime,
+        cookie: str | None,
     ) -> Turn:
+        """The step that is due. *cookie*: the browser's, behind which *session* is stored."""
         about("journey", journey.id)
         handoff = self._still_redeemable(journey, handoff, now)
         step = self._step(journey, session, handoff, (), now)
         if isinstance(step, AskConsent) and session is not None:
-            records = await self._c.records.live_consents(session.value.customer, now)
-            step = self._step(journey, session, handoff, [consent_of(record) for record in records], now)
+            session, consents = await self._consents(session, cookie, step.wish, now)
+            step = self._step(journey, session, handoff, consents, now)
             if isinstance(step, AskConsent):
                 handoff = await self._bind(handoff, session.value, now)
-        return Turn(journey, step, session, handoff)
+        return Turn(journey, step, session, handoff, browser_session=cookie)
+
+    async def _consents(
+        self, session: Held[Session], cookie: str | None, wish: Wish, now: datetime
+    ) -> tuple[Held[Session], Sequence[Consent]]:
+        """
+        The customer's consents that may cover *wish*: the one her session keeps in mind, unless it was withdrawn since; else
+        those on record, of which the session keeps in mind what covers.
+        """
+        kept = covering(session.value.consents, wish, now)
+        if kept is not None:
+            (withdrawn,) = await self._c.state.run(Get(withdrawn_key(kept.id)))
+            if withdrawn is None:
+                return session, (kept,)
+        records = await self._c.records.live_consents(session.value.customer, now)
+        consents = [consent_of(record) for record in records]
+        changed = with_consent(session.value, kept, covering(consents, wish, now))
+        if cookie is not None and changed is not session.value:
+            session = await self._kept_in_mind(cookie, session, changed, now)
+        return session, consents
+
+    async def _kept_in_mind(
+        self, cookie: str, session: Held[Session], changed: Session, now: datetime
+    ) -> Held[Session]:
+        """*session* changed, as stored; as it was where another tab changed it first: then the database is asked once more."""
+        left = changed.created_at + self._c.policy().broker.lifetimes.session - now
+        op = self._c.shelves.sessions.swap(name_of(cookie), session, changed, max(1.0, left.total_seconds()))
+        (swapped,) = await self._c.state.run(op)
+        return Held(changed, op.new) if swapped else session
 
     async def _bind(self, handoff: Held[Handoff] | None, session: Session, now: datetime) -> Held[Handoff] | None:
         """The right customer stands before her handoff: remember that, once."""
@@ -620,8 +655,8 @@ class Logins:
 
     async def _redecided(self, turn: Turn, journey: Journey, held: Held[Journey] | None = None) -> Turn:
         """*turn* after its journey became *journey*, stored as *held*."""
-        again = await self._decide(journey, turn.session, turn.handoff, self._c.now())
-        return replace(again, browser_session=turn.browser_session, held=held or turn.held)
+        again = await self._decide(journey, turn.session, turn.handoff, self._c.now(), turn.browser_session)
+        return replace(again, held=held or turn.held)
 
     async def _swap(self, held: Held[Journey], changed: Journey) -> Held[Journey] | None:
         """Save *changed* in place of *held*; None when somebody else was faster."""
@@ -654,7 +689,7 @@ class Logins:
         if ask.hinted_subject is None:
             return ask
         sector = self._c.policy().sector(ask.partner)
-        return replace(ask, hinted_customer=await self._c.records.customer_of_subject(sector, ask.hinted_subject))
+        return replace(ask, hinted_customer=await self._c.customer_of_subject(sector, ask.hinted_subject))
 
 
 def _handoff_of(journey: Journey) -> str | None:

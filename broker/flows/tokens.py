@@ -21,8 +21,7 @@ from broker.core.refresh import Family
 from broker.core.release import OFFLINE, HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Session, with_sid, with_subject
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown
-from broker.flows.consent import withdrawn_key
-from broker.flows.context import Context
+from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.values import Grant, PushedRequest, Target, TokenKind
@@ -82,6 +81,9 @@ class TokenFlow:
         if ask.pushed is not None:
             ops.append(shelves.pushed.drop(ask.pushed))
         touch: int | None = None
+        if changed:
+            sector = policy.sector(ask.partner)
+            ops.append(self._c.told(sector, session.subjects[sector], session.customer))
         if turn.browser_session is not None and (changed or (now - session.seen_at).total_seconds() > _TOUCH_S):
             touch = len(ops)
             touched = replace(session, seen_at=now)

@@ -9,10 +9,12 @@ transfers and the audit trail.
 A miss is a value (None, False); an error is `StoreDown`. The two are never confused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from broker.core.keys import KeyBook
 
 Key = str
 """``kind:opaque-id``, ASCII, 1 to 200 characters, never personal data. The adapters add their own prefix."""
@@ -412,25 +414,15 @@ class Records(Outbox, Protocol):
         """Mark withdrawn; the record if it was live and belongs to *customer*, else None."""
         ...
 
-    async def add_transfer(self, transfer: Transfer) -> None: ...
-
-    async def update_transfer(
-        self,
-        transfer: str,
-        *,
-        state: str,
-        picked_up_at: datetime | None = None,
-        acknowledged_at: datetime | None = None,
-        result: str | None = None,
-        reference: str | None = None,
-        drop_payload: bool = False,
-        unless: tuple[str, ...] = (),
-    ) -> bool:
+    async def save_transfers(self, transfers: Sequence[Transfer]) -> None:
         """
-        Change the named columns (None leaves one as it is); False when there is no such transfer.
-
-        The state is left alone where it already is one of *unless*: what is written late must not take it back.
+        Add them, or bring those that are there up to date: state, times, result and reference, never back to an earlier state
+        (started, redeemed, acknowledged, revoked), and never with a payload that was removed.
         """
+        ...
+
+    async def revoke_transfers(self, ids: Sequence[str]) -> None:
+        """Mark them revoked and remove what they carried; unknown ones are left out."""
         ...
 
     async def transfers_of(self, customer: str, limit: int) -> Sequence[Transfer]:
@@ -462,3 +454,28 @@ class Records(Outbox, Protocol):
     async def ping(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class KeyStore(Protocol):
+    """
+    The broker's signing keys, shared by all its processes. Methods block, on a disk or a network file system.
+
+    Every method but `mark` raises ConfigError, one sentence with what to do, for what cannot be read or written.
+    """
+
+    def read(self) -> KeyBook | None:
+        """What is there now; None when there is nothing yet."""
+        ...
+
+    def mark(self) -> object:
+        """Something cheap that is another when what is there is another."""
+        ...
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether `change` can work here."""
+        ...
+
+    def change(self, edit: Callable[[KeyBook], KeyBook]) -> KeyBook:
+        """Replace what is there by what *edit* makes of it, one process at a time. Returns: what is there now."""
+        ...

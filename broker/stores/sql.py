@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, bindparam, case, delete, insert, inspect, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.functions import coalesce
 
 from broker.stores import tables
 from broker.stores.engine import Database
@@ -36,6 +37,7 @@ class SqlRecords(SqlOutbox):
 
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
+        self._save_transfers = _upsert_of_transfers(postgresql if self._database.dialect == "postgresql" else sqlite)
 
     async def find_or_create_customer(self, identity: LinkedIdentity, new: Customer) -> KnownCustomer:
         """See `Records.find_or_create_customer`."""
@@ -131,37 +133,19 @@ class SqlRecords(SqlOutbox):
             row = (await connection.execute(withdraw)).mappings().first()
         return None if row is None else ConsentRecord(**row)
 
-    async def add_transfer(self, transfer: Transfer) -> None:
-        """See `Records.add_transfer`."""
-        await self._add(tables.transfers, transfer)
+    async def save_transfers(self, transfers: Sequence[Transfer]) -> None:
+        """See `Records.save_transfers`."""
+        if transfers:
+            async with self._database.transaction() as connection:
+                await connection.execute(self._save_transfers, [_columns(transfer) for transfer in transfers])
 
-    async def update_transfer(
-        self,
-        transfer: str,
-        *,
-        state: str,
-        picked_up_at: datetime | None = None,
-        acknowledged_at: datetime | None = None,
-        result: str | None = None,
-        reference: str | None = None,
-        drop_payload: bool = False,
-        unless: tuple[str, ...] = (),
-    ) -> bool:
-        """See `Records.update_transfer`."""
-        named = {
-            "picked_up_at": picked_up_at,
-            "acknowledged_at": acknowledged_at,
-            "result": result,
-            "reference": reference,
-        }
-        changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-        if drop_payload:
-            changes["payload"] = None
+    async def revoke_transfers(self, ids: Sequence[str]) -> None:
+        """See `Records.revoke_transfers`."""
         table = tables.transfers
-        later = case((table.c.state.in_(unless), table.c.state), else_=state) if unless else state
-        change = update(table).where(table.c.id == transfer).values(state=later, **changes)
-        async with self._database.connection() as connection:
-            return await _changed(connection, change) > 0
+        for start in range(0, len(ids), _IDS):
+            some = table.c.id.in_(ids[start : start + _IDS])
+            async with self._database.connection() as connection:
+                await connection.execute(update(table).where(some).values(state=REVOKED, payload=None))
 
     async def transfers_of(self, customer: str, limit: int) -> Sequence[Transfer]:
         """See `Records.transfers_of`."""
@@ -291,6 +275,32 @@ _BEHIND = (
     .outerjoin(tables.subjects, tables.subjects.c.customer == tables.identities.c.customer)
     .where(tables.identities.c.lookup == bindparam("lookup"))
 )
+
+
+REVOKED = "revoked"
+_STATES = ("started", "redeemed", "acknowledged", REVOKED)
+_IDS = 500
+"""As many ids a statement; databases bound the number of parameters."""
+
+
+def _upsert_of_transfers(dialect: Any) -> Any:
+    """Insert, or move on: see `Records.save_transfers`."""
+    table = tables.transfers
+    insertion = dialect.insert(table)
+    new = insertion.excluded
+    older = case({state: index for index, state in enumerate(_STATES)}, value=table.c.state, else_=-1)
+    newer = case({state: index for index, state in enumerate(_STATES)}, value=new.state, else_=-1)
+    later = {
+        name: coalesce(new[name], table.c[name]) for name in ("picked_up_at", "acknowledged_at", "result", "reference")
+    }
+    return insertion.on_conflict_do_update(
+        index_elements=["id"],
+        set_={
+            **later,
+            "state": case((newer >= older, new.state), else_=table.c.state),
+            "payload": case((new.state == REVOKED, None), else_=table.c.payload),
+        },
+    )
 
 
 def _columns(value: Any) -> dict[str, Any]:

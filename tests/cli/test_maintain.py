@@ -173,7 +173,7 @@ async def fill(records: SqlRecords) -> None:
         ("never picked up, old", NOW - 8 * DAY, None),
         ("never picked up, new", NOW - DAY, None),
     ]:
-        await records.add_transfer(transfer(name, made, picked_up))
+        await records.save_transfers([transfer(name, made, picked_up)])
     for name, until in [("over", NOW - DAY), ("kept", NOW + DAY)]:
         await records.add_proof(ProofRecord(name, "maja", "bankid", b"sealed", NOW - 90 * DAY, until))
     for name, ended in [("long over", NOW - 366 * DAY), ("over", NOW - 364 * DAY), ("live", NOW + DAY)]:
@@ -187,7 +187,10 @@ class TestSweep:
         terminal.run("migrate")
         in_records(terminal, fill)
         ran = terminal.run("sweep")
-        assert (ran.code, ran.out) == (0, "erased: 2 payloads, 1 proofs of login, 1 ended consents, 0 settled notices\n")
+        assert (ran.code, ran.out) == (
+            0,
+            "erased: 2 payloads, 1 proofs of login, 1 ended consents, 0 settled notices\n",
+        )
         kept = {each.id: each for each in in_records(terminal, lambda records: records.transfers_of("maja", 10))}
         assert {name: each.payload for name, each in kept.items()} == {
             "picked up long ago": None,
@@ -197,7 +200,9 @@ class TestSweep:
         }
         assert kept["picked up long ago"].fields == ("vehicle.registration_number",)
         assert kept["picked up long ago"].payload_sha256 == "0" * 64
-        assert terminal.run("sweep").out == "erased: 0 payloads, 0 proofs of login, 0 ended consents, 0 settled notices\n"
+        assert (
+            terminal.run("sweep").out == "erased: 0 payloads, 0 proofs of login, 0 ended consents, 0 settled notices\n"
+        )
 
     def test_the_retention_is_the_configs(self, terminal: Terminal) -> None:
         """A month in the YAML is a month."""
@@ -214,7 +219,7 @@ class TestSweep:
 
         async def one(records: SqlRecords) -> None:
             await fill(records)
-            await records.add_transfer(replace(transfer("x", NOW - 9 * DAY, None), payload=secret))
+            await records.save_transfers([replace(transfer("x", NOW - 9 * DAY, None), payload=secret)])
 
         in_records(terminal, one)
         assert secret in b"".join(file.read_bytes() for file in (terminal.folder / "data").glob("stafett.db*"))

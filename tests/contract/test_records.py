@@ -75,7 +75,7 @@ def transfer(name: str, owner: str | None = "c1", **changes: object) -> Transfer
         recipient="garage",
         purpose="tyre-fitting",
         type="tyre-fitting/v1",
-        state="released",
+        state="started",
         consent="k1",
         fields=("items",),
         payload=b"\x00sealed\xff",
@@ -300,60 +300,76 @@ async def test_a_transfer_comes_back_as_given(records: Records) -> None:
         payload=None,
         fields=("items", "order.reference"),
     )
-    await records.add_transfer(transfer("t1"))
-    await records.add_transfer(full)
+    await records.save_transfers([transfer("t1")])
+    await records.save_transfers([full])
     assert list(await records.transfers_of("c1", 10)) == [full, transfer("t1")]
 
 
-async def test_a_guests_transfer_belongs_to_nobody(records: Records) -> None:
+async def test_a_transfer_of_nobody_known_is_in_nobodys_list(records: Records) -> None:
     """Without a customer it is kept, and appears in nobody's list."""
     await customer(records)
-    await records.add_transfer(transfer("t1", owner=None, consent=None))
+    await records.save_transfers([transfer("t1", owner=None, consent=None)])
     assert list(await records.transfers_of("c1", 10)) == []
-    assert await records.update_transfer("t1", state="picked_up") is True
 
 
-async def test_an_update_changes_only_what_it_names(records: Records) -> None:
-    """None leaves a column as it is, also the payload."""
+async def test_a_transfer_saved_again_is_brought_up_to_date(records: Records) -> None:
+    """State, times and what the recipient said move on; what nobody told again stays, and so does everything else."""
     await customer(records)
-    await records.add_transfer(transfer("t1"))
-    await records.add_transfer(transfer("t2"))
-    assert await records.update_transfer("t1", state="picked_up", picked_up_at=NOW + DAY) is True
-    assert await records.update_transfer("t1", state="acknowledged", result="booked", reference="B-1") is True
+    await records.save_transfers([transfer("t1"), transfer("t2")])
+    await records.save_transfers(
+        [transfer("t1", state="redeemed", picked_up_at=NOW + DAY, fields=(), created_at=NOW + DAY)]
+    )
+    await records.save_transfers([transfer("t1", state="acknowledged", result="booked", reference="B-1")])
     found = {record.id: record for record in await records.transfers_of("c1", 10)}
     expected = transfer("t1", state="acknowledged", picked_up_at=NOW + DAY, result="booked", reference="B-1")
     assert found == {"t1": expected, "t2": transfer("t2")}
 
 
-async def test_a_late_update_does_not_take_a_state_back(records: Records) -> None:
+@pytest.mark.parametrize(
+    ("later", "earlier"), [("redeemed", "started"), ("acknowledged", "redeemed"), ("revoked", "redeemed")]
+)
+async def test_what_is_written_late_does_not_take_a_state_back(records: Records, later: str, earlier: str) -> None:
     """A pick-up written after the acknowledgement adds its time, and leaves the later state."""
     await customer(records)
-    await records.add_transfer(transfer("t1", state="acknowledged"))
-    await records.add_transfer(transfer("t2"))
-    for name in ("t1", "t2"):
-        changed = await records.update_transfer(
-            name, state="picked_up", picked_up_at=NOW, unless=("acknowledged", "withdrawn")
-        )
-        assert changed is True
-    assert {found.id: (found.state, found.picked_up_at) for found in await records.transfers_of("c1", 10)} == {
-        "t1": ("acknowledged", NOW),
-        "t2": ("picked_up", NOW),
+    await records.save_transfers([transfer("t1", state=later)])
+    await records.save_transfers([transfer("t1", state=earlier, picked_up_at=NOW)])
+    (found,) = await records.transfers_of("c1", 10)
+    assert (found.state, found.picked_up_at) == (later, NOW)
+
+
+async def test_a_payload_that_was_removed_does_not_come_back(records: Records) -> None:
+    """Revoking removes it and keeps the receipt; nothing that is saved later brings it back."""
+    await customer(records)
+    await records.save_transfers([transfer("t1"), transfer("t2")])
+    await records.revoke_transfers(["t1", "unknown"])
+    await records.save_transfers([transfer("t1", state="revoked"), transfer("t2", state="revoked")])
+    assert {each.id: (each.state, each.payload) for each in await records.transfers_of("c1", 9)} == {
+        "t1": ("revoked", None),
+        "t2": ("revoked", None),
     }
-    assert await records.update_transfer("t9", state="picked_up", unless=("acknowledged",)) is False
 
 
-async def test_a_payload_can_be_dropped_and_its_digest_stays(records: Records) -> None:
-    """The receipt outlives the data."""
+async def test_saving_or_revoking_nothing_is_fine(records: Records) -> None:
+    """And touches nothing."""
+    await records.save_transfers([])
+    await records.revoke_transfers([])
+
+
+async def test_more_transfers_than_a_statement_takes_are_revoked(records: Records) -> None:
+    """A customer of many years withdraws."""
     await customer(records)
-    await records.add_transfer(transfer("t1"))
-    assert await records.update_transfer("t1", state="withdrawn", drop_payload=True) is True
-    assert list(await records.transfers_of("c1", 1)) == [transfer("t1", state="withdrawn", payload=None)]
+    many = [transfer(f"t{n}") for n in range(1100)]
+    await records.save_transfers(many)
+    await records.revoke_transfers([each.id for each in many])
+    assert {each.state for each in await records.transfers_of("c1", 2000)} == {"revoked"}
 
 
-async def test_an_unknown_transfer_is_not_updated(records: Records) -> None:
-    """False, and no row appears."""
+async def test_a_transfer_of_somebody_erased_is_refused_as_a_whole(records: Records) -> None:
+    """The database says so with a word of its own, not as if it were away: trying again would not help."""
     await customer(records)
-    assert await records.update_transfer("t9", state="picked_up") is False
+    with pytest.raises(StafettError) as refused:
+        await records.save_transfers([transfer("t1"), transfer("t2", owner="erased")])
+    assert refused.value.code == "records_refused"
     assert list(await records.transfers_of("c1", 10)) == []
 
 
@@ -361,7 +377,7 @@ async def test_lists_are_cut_to_the_newest(records: Records) -> None:
     """A limit keeps the newest; equal times are told apart by id, so that pages are stable."""
     await customer(records)
     for name in ("t1", "t3", "t2"):
-        await records.add_transfer(transfer(name))
+        await records.save_transfers([transfer(name)])
     assert [found.id for found in await records.transfers_of("c1", 2)] == ["t3", "t2"]
 
 
@@ -403,10 +419,10 @@ async def test_payloads_are_swept_days_after_pick_up(records: Records) -> None:
     """The very moment counts as past; pick-up counts before creation."""
     await customer(records)
     due = NOW - 7 * DAY
-    await records.add_transfer(transfer("due", created_at=due - DAY, picked_up_at=due))
-    await records.add_transfer(transfer("almost", created_at=due - DAY, picked_up_at=due + TICK))
-    await records.add_transfer(transfer("never", created_at=due))
-    await records.add_transfer(transfer("young", created_at=due + TICK))
+    await records.save_transfers([transfer("due", created_at=due - DAY, picked_up_at=due)])
+    await records.save_transfers([transfer("almost", created_at=due - DAY, picked_up_at=due + TICK)])
+    await records.save_transfers([transfer("never", created_at=due)])
+    await records.save_transfers([transfer("young", created_at=due + TICK)])
     assert await records.sweep(NOW, payload_days=7, batch=100) == Swept(payloads=2, proofs=0, consents=0)
     left = {found.id for found in await records.transfers_of("c1", 10) if found.payload is not None}
     assert left == {"almost", "young"}
@@ -443,7 +459,7 @@ async def test_a_sweep_takes_at_most_a_batch_of_each(records: Records) -> None:
     """A big backlog is worked off in pieces, so that no statement holds the database."""
     await customer(records)
     for n in range(3):
-        await records.add_transfer(transfer(f"t{n}", created_at=NOW - 10 * DAY))
+        await records.save_transfers([transfer(f"t{n}", created_at=NOW - 10 * DAY)])
         await records.add_proof(ProofRecord(f"p{n}", "c1", "bankid", b"x", NOW - DAY, NOW))
         await records.add_consent(consent(f"k{n}", expires_at=NOW - 400 * DAY))
     assert await records.sweep(NOW, payload_days=7, batch=2) == Swept(2, 2, 2)
@@ -486,12 +502,12 @@ async def test_hundreds_of_calls_at_once_all_work(records: Records) -> None:
     """More callers than connections wait their turn."""
     await customer(records)
 
-    async def visit(n: int) -> bool:
-        await records.add_transfer(transfer(f"t{n}"))
+    async def visit(n: int) -> None:
+        await records.save_transfers([transfer(f"t{n}")])
         await records.add_audit([event("login")])
-        return await records.update_transfer(f"t{n}", state="picked_up")
+        await records.save_transfers([transfer(f"t{n}", state="redeemed")])
 
-    assert all(await asyncio.gather(*(visit(n) for n in range(100))))
+    await asyncio.gather(*(visit(n) for n in range(100)))
     assert len(await records.transfers_of("c1", 1000)) == 100
     assert len(await records.audit_of("c1", 1000)) == 100
 

@@ -23,7 +23,7 @@ FUNCTIONS: Mapping[str, Callable[[Handoff], Handoff | None]] = {
     "redeem": lambda it: core.redeem(it, recipient="garage", now=NOW),
     "go_as_guest": lambda it: core.may_go_as_guest(it, recipient="garage", now=NOW),
     "read": lambda it: core.may_read(it, recipient="garage"),
-    "acknowledge": lambda it: core.acknowledge(it, recipient="garage", result=Result.BOOKED, reference="B-1"),
+    "acknowledge": lambda it: core.acknowledge(it, recipient="garage", result=Result.BOOKED, reference="B-1", now=NOW),
     "revoke": core.revoke,
 }
 
@@ -82,7 +82,7 @@ def test_another_recipient_gets_one_answer_in_every_state(state: State, call: st
     """A foreign partner learns nothing, not even whether the handoff was used or revoked."""
     more: dict[str, Any] = {"now": NOW} if call in {"redeem", "may_go_as_guest"} else {}
     if call == "acknowledge":
-        more = {"result": Result.BOOKED, "reference": None}
+        more = {"result": Result.BOOKED, "reference": None, "now": NOW}
     with pytest.raises(Spent) as refused:
         getattr(core, call)(handoff(state), recipient="other-garage", **more)
     assert refused.value.code == "handoff.foreign"
@@ -126,10 +126,10 @@ def test_redeeming_and_acknowledging_leave_their_mark() -> None:
     """When it was fetched and what was done with it is known; later words replace earlier ones."""
     redeemed = core.redeem(handoff(S.STARTED), recipient="garage", now=NOW)
     assert redeemed.redeemed_at == NOW
-    linked = core.acknowledge(redeemed, recipient="garage", result=Result.LINKED, reference=None)
-    booked = core.acknowledge(linked, recipient="garage", result=Result.BOOKED, reference="B-1")
+    linked = core.acknowledge(redeemed, recipient="garage", result=Result.LINKED, reference=None, now=NOW)
+    booked = core.acknowledge(linked, recipient="garage", result=Result.BOOKED, reference="B-1", now=NOW)
     assert (booked.result, booked.reference, booked.redeemed_at) == (Result.BOOKED, "B-1", NOW)
-    assert core.acknowledge(booked, recipient="garage", result=Result.BOOKED, reference="B-1") == booked
+    assert core.acknowledge(booked, recipient="garage", result=Result.BOOKED, reference="B-1", now=NOW) == booked
 
 
 @pytest.mark.parametrize("state", [S.CREATED, S.OPENED, S.BOUND])

@@ -115,6 +115,7 @@ async def test_one_consent_comes_of_fifty_clicks(stored: Stage) -> None:
     assert len([each for each in shared.ids if each.startswith("withdraw-")]) == 1
     customer = await stored.records.customer_of_subject("tyre-shop", (await _subject(stored, browser)))
     assert customer is not None
+    await stored.broker.context.audit.flush()
     assert len(await stored.records.transfers_of(customer, 100)) == 1
 
 
