@@ -156,7 +156,7 @@ def build_context(
     clock: Clock = utc_now,
 ) -> Context:
     """What the flows work with."""
-    audit = AuditTrail(records, clock, current_reference)
+    audit, sealer = AuditTrail(records, clock, current_reference), Sealer(keys.secrets, "records")
     return Context(
         state=state,
         records=records,
@@ -165,10 +165,10 @@ def build_context(
         available=available,
         clock=clock,
         tokens=Tokens(Sealer(keys.secrets, "tokens")),
-        sealer=Sealer(keys.secrets, "records"),
+        sealer=sealer,
         lookup=Digester(keys.secrets[-1], "lookup"),
         audit=audit,
-        outbox=Outbox(records, clock, audit),
+        outbox=Outbox(records, clock, audit, sealer),
     )
 
 

@@ -45,8 +45,9 @@ class Session:
     reused (OpenID Connect Core section 2, ``auth_time``); ``is_time_proven``: False where the provider did not say, so that it
     is only when it answered. ``subjects``: sector -> pairwise subject, kept so that a
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
-    ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was heading to when she proved who she is; empty for our own pages. ``device``: where.
-    ``upstream_sid``: the provider's own session, by the name it gave it.
+    ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was
+    heading to when she proved who she is; empty for our own pages. ``device``: where. ``upstream_sid``: the provider's own
+    session, by the name it gave it.
     """
 
     customer: str

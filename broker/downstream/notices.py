@@ -12,15 +12,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from broker.core.notice import Outcome, outcome_of
 from broker.core.policy import PartnerOidc, Policy
 from broker.errors import StoreDown, UpstreamDown
 from broker.flows.context import Context
+from broker.flows.outbox import Errand
 from broker.observe.logging import log
-from broker.stores.ports import Notice
-from broker.stores.sealing import Broken
 from broker.wire.http import Blocked, Fetcher
 from broker.wire.jose import Keyring
 
@@ -109,33 +106,31 @@ class Notices:
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _deliver(self, notice: Notice, silent: set[str]) -> None:
-        async with self._slots_of[notice.partner], self._slots:
-            if self._c.now() >= notice.due_at:
+    async def _deliver(self, errand: Errand, silent: set[str]) -> None:
+        async with self._slots_of[errand.partner], self._slots:
+            if self._c.now() >= errand.until:
                 # The lease ran out while we were busy: somebody else may be at it.
                 return
-            outcome, result = await self._attempt(notice, silent)
-        await self._c.outbox.settle(notice, outcome, result)
+            outcome, result = await self._attempt(errand, silent)
+        await self._c.outbox.settle(errand, outcome, result)
 
-    async def _attempt(self, notice: Notice, silent: set[str]) -> tuple[Outcome, str]:
+    async def _attempt(self, errand: Errand, silent: set[str]) -> tuple[Outcome, str]:
         """How it went, and that in a word: a status, or what kept the call from getting one."""
-        client = self._client(notice.partner)
+        client = self._client(errand.partner)
         if client is None or client.backchannel_logout_uri is None:
             return Outcome.REFUSED, "no_address"
-        if notice.partner in silent:
-            return Outcome.FAILED, "unreachable"
-        try:
-            content = msgspec.json.decode(self._c.sealer.open(notice.sealed or b"", f"notice:{notice.id}"))
-        except (Broken, msgspec.DecodeError):
+        if errand.content is None:
             return Outcome.REFUSED, "unreadable"
+        if errand.partner in silent:
+            return Outcome.FAILED, "unreachable"
+        token = self._token(client, errand.content)
         try:
-            token = self._token(client, content)
             status = await self._fetcher.post_status(client.backchannel_logout_uri, {"logout_token": token})
         except Blocked as error:
-            log("logout.blocked", "warning", partner=notice.partner, detail=error.detail)
+            log("logout.blocked", "warning", partner=errand.partner, detail=error.detail)
             return Outcome.FAILED, "blocked"
         except UpstreamDown:
-            silent.add(notice.partner)
+            silent.add(errand.partner)
             return Outcome.FAILED, "unreachable"
         return outcome_of(status), str(status)
 

@@ -7,17 +7,20 @@ process does not get done is claimed by whichever is first when the lease is ove
 """
 
 import asyncio
-import random
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+
+import msgspec
 
 from broker.core import notice as notices
-from broker.core.notice import Outcome, State
+from broker.core.notice import Kind, Outcome, State
 from broker.errors import StoreDown
 from broker.flows.audit import AuditTrail
 from broker.observe.logging import log
 from broker.stores.ports import Notice, Records
+from broker.stores.sealing import Broken, Sealer
 
 _BATCH = 50
 _REMEMBERED = 1000
@@ -32,11 +35,34 @@ class _Batch:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """
+    A notice that the courier is to deliver now. ``content``: what to tell, None when it cannot be read any more.
+
+    ``until``: the lease; afterwards it is somebody else's.
+    """
+
+    notice: Notice
+    content: Mapping[str, str] | None
+
+    @property
+    def partner(self) -> str:
+        """Whom to tell."""
+        return self.notice.partner
+
+    @property
+    def until(self) -> datetime:
+        """When the lease is over."""
+        return self.notice.due_at
+
+
 class Outbox:
     """
     One per process.
 
     Args:
+        sealer: what partners are told stands encrypted in the database.
         patience_s: how long a customer waits at most to see how the first attempts went.
         chance: draws from 0 to 1, for the jitter.
     """
@@ -46,13 +72,15 @@ class Outbox:
         records: Records,
         clock: Callable[[], datetime],
         audit: AuditTrail,
+        sealer: Sealer,
         *,
         patience_s: float = 2.5,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = secrets.SystemRandom().random,
     ) -> None:
         self._records = records
         self._clock = clock
         self._audit = audit
+        self._sealer = sealer
         self._chance = chance
         self._fresh: list[Notice] = []
         self._batches: dict[str, _Batch] = {}
@@ -61,6 +89,33 @@ class Outbox:
         self.is_served = False
         self.waiting = 0
         self.oldest_at: datetime | None = None
+
+    def notice(
+        self,
+        id: str,
+        kind: Kind,
+        batch: str,
+        *,
+        partner: str,
+        customer: str,
+        content: Mapping[str, str],
+        life: timedelta,
+    ) -> Notice:
+        """A notice to be posted by this process at once. *life*: how long telling it is tried."""
+        now = self._clock()
+        return Notice(
+            id=id,
+            kind=kind.value,
+            batch=batch,
+            partner=partner,
+            customer=customer,
+            sealed=self._sealer.seal(msgspec.json.encode(content), _place(id)),
+            state=State.PENDING.value,
+            attempts=1,
+            created_at=now,
+            due_at=now + notices.LEASE,
+            give_up_at=now + life,
+        )
 
     async def post(self, posted: Sequence[Notice]) -> None:
         """
@@ -82,27 +137,28 @@ class Outbox:
         self._fresh.extend(posted)
         self.wake.set()
 
-    def take_fresh(self) -> Sequence[Notice]:
+    def take_fresh(self) -> Sequence[Errand]:
         """What was posted in this process since the last call."""
         fresh, self._fresh = self._fresh, []
         self.wake.clear()
-        return fresh
+        return [self._errand(each) for each in fresh]
 
-    async def claim(self) -> Sequence[Notice]:
+    async def claim(self) -> Sequence[Errand]:
         """What is due, leased to the caller; with a look at how much waits. Raises StoreDown."""
         self.waiting, self.oldest_at = await self._records.notices_waiting()
         if not self.waiting:
             return []
         now = self._clock()
-        return await self._records.claim_notices(now, now + notices.LEASE, _BATCH)
+        claimed = await self._records.claim_notices(now, now + notices.LEASE, _BATCH)
+        return [self._errand(each) for each in claimed]
 
-    async def settle(self, notice: Notice, outcome: Outcome, result: str) -> None:
+    async def settle(self, errand: Errand, outcome: Outcome, result: str) -> None:
         """
-        Write down how the attempt on *notice* went. *result*: in a word, for the operator.
+        Write down how the attempt on *errand* went. *result*: in a word, for the operator.
 
         A database that is away at this moment leaves the notice to its lease: it is then told once more.
         """
-        now = self._clock()
+        now, notice = self._clock(), errand.notice
         standing = notices.after(
             outcome, attempts=notice.attempts, give_up_at=notice.give_up_at, now=now, chance=self._chance()
         )
@@ -137,6 +193,15 @@ class Outbox:
         """Where the notices of *batch* stand now, by partner. Raises StoreDown."""
         return {each.partner: State(each.state) for each in await self._records.notices_of(batch)}
 
+    def _errand(self, notice: Notice) -> Errand:
+        try:
+            content = msgspec.json.decode(
+                self._sealer.open(notice.sealed or b"", _place(notice.id)), type=dict[str, str]
+            )
+        except (Broken, msgspec.DecodeError):
+            return Errand(notice, None)
+        return Errand(notice, content)
+
     def _heard(self, notice: Notice, state: State) -> None:
         known = self._batches.get(notice.batch)
         if known is None:
@@ -157,3 +222,8 @@ class Outbox:
         self._audit.note(name, customer=notice.customer, partner=notice.partner, took_s=took, **facts)
         if state is not State.DELIVERED:
             log(f"{name}.alarm", "error", partner=notice.partner, **facts)
+
+
+def _place(id: str) -> str:
+    """What a notice's content is bound to."""
+    return f"notice:{id}"

@@ -7,13 +7,10 @@ that a process that dies in between tells too much rather than too little. A ses
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-
-import msgspec
 
 from broker.core.logout import Farewell, Party, Why, parties_of
 from broker.core.naming import name_of
-from broker.core.notice import LEASE, Kind, State
+from broker.core.notice import Kind
 from broker.core.session import Session, is_alive
 from broker.flows.context import Context
 from broker.stores.ports import Delist, Enlist, Listed, Notice, Op, Take
@@ -123,27 +120,20 @@ class Sessions:
         return whole
 
     def _notices(self, parties: Sequence[Party], batch: str, customer: str) -> list[Notice]:
-        now, bound = self._c.now(), self._c.policy().broker.lifetimes.logout_notice
+        life = self._c.policy().broker.lifetimes.logout_notice
         return [
-            self._notice(party, batch, customer, now=now, give_up_at=now + bound) for party in parties if party.back
+            self._c.outbox.notice(
+                self._c.tokens.id(),
+                Kind.LOGOUT,
+                batch,
+                partner=party.partner,
+                customer=customer,
+                content={"sub": party.subject, "sid": party.sid},
+                life=life,
+            )
+            for party in parties
+            if party.back
         ]
-
-    def _notice(self, party: Party, batch: str, customer: str, *, now: datetime, give_up_at: datetime) -> Notice:
-        id = self._c.tokens.id()
-        content = msgspec.json.encode({"sub": party.subject, "sid": party.sid})
-        return Notice(
-            id=id,
-            kind=Kind.LOGOUT.value,
-            batch=batch,
-            partner=party.partner,
-            customer=customer,
-            sealed=self._c.sealer.seal(content, f"notice:{id}"),
-            state=State.PENDING.value,
-            attempts=1,
-            created_at=now,
-            due_at=now + LEASE,
-            give_up_at=give_up_at,
-        )
 
     def _keep(self, farewell: Farewell) -> Op:
         return self._c.shelves.farewells.put(farewell.batch, farewell, FAREWELL_S)
