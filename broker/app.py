@@ -58,7 +58,7 @@ from broker.pages.faults import Faults
 from broker.pages.logo import BadLogo, Logo, Logos, read_logo
 from broker.pages.render import Pages
 from broker.pages.routes import JourneyPages
-from broker.pages.views import ContinuePage
+from broker.pages.views import ContinuePage, PostPage
 from broker.stores.key_folder import GivenKeys, KeyFolder
 from broker.stores.ports import KeyStore, Records, StateStore
 from broker.stores.sealing import Digester, Sealer
@@ -68,7 +68,7 @@ from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamRoutes
 from broker.web.cors import Cors
-from broker.web.hub import Hub
+from broker.web.hub import Exit, FormPost, Hub
 from broker.web.middleware import QUIET, RequestMiddleware
 from broker.wire.http import Fetcher
 from broker.wire.jose import Keyring
@@ -267,8 +267,9 @@ def build(
     logos = Logos(_logos(loaded))
     exits = PartnerExits(policy, tokens, consents, handoffs, artifacts)
 
-    def continue_page(url: str, visitor: Visitor) -> Response:
-        return pages.render(ContinuePage(url), language=visitor.language, reference=current_reference(), here=None)
+    def continue_page(where: Exit, visitor: Visitor) -> Response:
+        view = PostPage(where.url, where.members) if isinstance(where, FormPost) else ContinuePage(where)
+        return pages.render(view, language=visitor.language, reference=current_reference(), here=None)
 
     upstreams = UpstreamEdge(policy, logins, connectors, breaker, clock)
     hub = Hub(logins, exits, upstreams, continue_page)

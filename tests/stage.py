@@ -164,15 +164,24 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """Where it sends the browser: by redirect, or by the page that goes on by itself."""
+        """Where it sends the browser: by redirect, or by the page that goes on or posts by itself."""
         if "location" in self.headers:
             return urljoin(self.url, self.headers["location"])
+        if (form := self.form_post) is not None:
+            return str(form["action"])
         links = [link for link in _Page.of(self.text).links if link.get("id") == "continue"]
         return links[0]["href"] if links else ""
 
     @property
+    def form_post(self) -> dict[str, Any] | None:
+        """The form that answers a partner (``response_mode=form_post``), if the page has one."""
+        return next((form for form in _Page.of(self.text).forms if form["id"] == "response"), None)
+
+    @property
     def query(self) -> dict[str, str]:
-        return dict(parse_qsl(urlsplit(self.location).query))
+        """What it sends along: in the query of the address, and in the form that is posted."""
+        form = self.form_post
+        return dict(parse_qsl(urlsplit(self.location).query)) | (dict(form["fields"]) if form else {})
 
     @property
     def json(self) -> Any:
@@ -199,7 +208,7 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.forms.append({"action": values.get("action", ""), "fields": [], "buttons": {}})
+            self.forms.append({"id": values.get("id"), "action": values.get("action", ""), "fields": [], "buttons": {}})
         elif tag == "a":
             self.links.append(values)
         elif tag == "input" and self.forms and values.get("type") == "hidden":

@@ -5,7 +5,7 @@ The order is total: ``soft < self-asserted < contact < low < substantial < high`
 eIDAS levels (Regulation (EU) 910/2014 article 8); the first three are ours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 
@@ -69,6 +69,21 @@ def acr_of(level: Assurance) -> str:
 def level_of_acr(acr: str) -> Assurance | None:
     """The level an ``acr`` value asks for; None when it is not one of ours. Accepts URI and plain word."""
     return _FROM_ACR.get(acr)
+
+
+def acr_among(actual: str, wanted: Sequence[str]) -> str | None:
+    """
+    Which of the *wanted* acr values a login at *actual* may be told as: itself, else the strongest it is at least.
+
+    None: it is none of them. A partner that needs one of its values gets one of its values (OpenID Connect Core section
+    5.5.1.1), and a login is never told as more than it is.
+    """
+    if actual in wanted:
+        return actual
+    level = level_of_acr(actual)
+    met = [(asked, value) for value in wanted if (asked := level_of_acr(value)) is not None]
+    met = [each for each in met if level is not None and each[0] <= level]
+    return max(met, key=lambda each: each[0].rank)[1] if met else None
 
 
 def acr_values() -> tuple[str, ...]:

@@ -19,12 +19,22 @@ from typing import Any
 
 from broker.core import handoff as handoffs
 from broker.core.assurance import Assurance
+from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
 from broker.core.policy import Agreement, Policy
 from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Need, Session, shortfall
-from broker.core.trust import Choices, choices, freshness, need_of_handoff, need_of_login
+from broker.core.trust import (
+    Choices,
+    at_least,
+    choices,
+    freshness,
+    is_out_of_reach,
+    need_of_handoff,
+    need_of_login,
+)
+from broker.errors import Denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,8 @@ class Ask:
 
     ``handoff``: id of the handoff its ``login_hint`` refers to. ``hinted_subject``: the pairwise subject of a verified
     ``id_token_hint``, ``hinted_customer`` whose it is (None: nobody's any more). ``max_age_s``: seconds.
-    ``pushed``: name of the pushed request it came from, which is gone once answered.
+    ``pushed``: name of the pushed request it came from, which is gone once answered. ``claims``: asked for by name.
+    ``response_mode``: how the answer travels, ``query`` or ``form_post``.
     """
 
     partner: str
@@ -51,6 +62,13 @@ class Ask:
     hinted_customer: str | None = None
     handoff: str | None = None
     pushed: str | None = None
+    claims: ClaimsRequest = NOTHING
+    response_mode: str = "query"
+
+    @property
+    def essential_acr(self) -> tuple[str, ...]:
+        """The acr values of which the partner needs one."""
+        return self.claims.essential_acr
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,17 +349,26 @@ def _login_step(
     if ask is None:
         return _own_step(journey, session, policy, available)
     need = need_of_ask(ask, handoff, policy, journey.created_at)
+    if is_out_of_reach(policy, need.upstreams, ask.essential_acr):
+        return _UNMET
     lacking = shortfall(session, need)
     if session is None or lacking is not None:
         return _login_or_wait(journey, policy, need, available, lacking or "no_session")
     if ask.hinted_subject is not None and session.customer != ask.hinted_customer:
         # Never switch silently (Core section 3.1.2.1), whether she was logged in before or came in just now.
         return Refuse("login_required", "id_token_hint names another customer")
+    if ask.essential_acr and login_release(ask, session, policy, handoff=handoff, agreed=None).acr is None:
+        return _UNMET
     if handoff is not None:
         if not handoffs.belongs_to(handoff, session):
             return WrongCustomer(handoff)
         return Answer(session, None)
     return _login_consent(ask, session, consents, policy, now, asked_anew="consent" in ask.prompt)
+
+
+#: Never a login that is told as less than the partner needs (OpenID Connect Core section 5.5.1.1, OpenID Connect Core Error
+#: Code unmet_authentication_requirements).
+_UNMET = Refuse("unmet_authentication_requirements", "no login allowed here is one of the essential acr values")
 
 
 def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handoff | None:
@@ -371,11 +398,13 @@ def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: dat
         if agreement is not None:
             fresh_after, session_after = freshness(ask.max_age_s, ask.prompt, asked_at)
             terms = need_of_handoff(policy, agreement)
-            return replace(terms, fresh_after=fresh_after, session_after=session_after)
+            minimum = at_least(terms.minimum, ask.essential_acr)
+            return replace(terms, minimum=minimum, fresh_after=fresh_after, session_after=session_after)
     return need_of_login(
         policy,
         ask.partner,
         acr_values=ask.acr_values,
+        essential_acr=ask.essential_acr,
         max_age_s=ask.max_age_s,
         prompt=ask.prompt,
         now=asked_at,
@@ -395,16 +424,40 @@ def _login_consent(
     login = partner.login if partner else None
     if partner is None or login is None or login.consent == "implied":
         return Answer(session, None)
-    terms = LoginTerms(
-        ask.partner, login.claims, frozenset(ask.scopes), None, may_stay=partner.refresh_tokens is not None
-    )
-    release = decide_release(terms, session, policy_version=policy.version)
+    release = login_release(ask, session, policy, handoff=None, agreed=None)
     shared = tuple(name for name in release.given if not name.endswith("_verified"))
     if not shared:
         return Answer(session, None)
     wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, (), shared)
     consent = None if asked_anew else covering(consents, wish, now)
     return Answer(session, consent) if consent else AskConsent(wish, release, None)
+
+
+def login_release(
+    ask: Ask, session: Session, policy: Policy, *, handoff: Handoff | None, agreed: frozenset[str] | None
+) -> Release:
+    """
+    What *ask* gets of *session*: of the customer's profile for a login, only who it is when it redeems *handoff*.
+
+    Args:
+        agreed: what the customer kept; None where nothing needs asking, or nothing was asked yet.
+    Raises:
+        Denied: the trust config does not allow it any more.
+    """
+    if handoff is not None:
+        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
+        if agreement is None:
+            raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
+        fields = policy.fields.get(handoff.type, ())
+        handed = HandoffTerms(agreement, fields, handoff.payload, None, ask.essential_acr)
+        return decide_release(handed, session, policy_version=policy.version)
+    partner = policy.partner(ask.partner)
+    login = partner.login if partner else None
+    if partner is None or login is None:
+        raise Denied("partner may not start logins itself", code="partner.no_login", config_version=policy.version)
+    may_stay = partner.refresh_tokens is not None
+    terms = LoginTerms(ask.partner, login.claims, frozenset(ask.scopes), agreed, may_stay=may_stay, claims=ask.claims)
+    return decide_release(terms, session, policy_version=policy.version)
 
 
 LOGIN_PURPOSE = "login"

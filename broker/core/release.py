@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from broker.core.assurance import ACR_FEDERATED, Assurance, acr_of
+from broker.core.assurance import ACR_FEDERATED, Assurance, acr_among, acr_of
+from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.handoff import lookup, place
 from broker.core.policy import Agreement, PayloadField, ReleaseUpstreamAssurance
 from broker.core.session import Profile, Session
@@ -22,6 +23,7 @@ class Reason(StrEnum):
     AGREED_REQUIRED = "agreed_required"
     AGREED_OPTIONAL = "agreed_optional"
     SCOPE_AND_POLICY = "scope_and_policy"
+    CLAIM_AND_POLICY = "claim_and_policy"
     PRODUCT_DATA = "product_data"
     PROVEN = "proven"
     UPSTREAM_RELEASE_AGREED = "upstream_release_agreed"
@@ -35,12 +37,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One claim or field: its ``name``, whether it is ``given``, the ``value`` if so, and the ``reason`` either way."""
+    """
+    One claim or field: its ``name``, whether it is ``given``, the ``value`` if so, and the ``reason`` either way.
+
+    ``at_userinfo``, ``in_id_token``: where a claim of a login goes.
+    """
 
     name: str
     given: bool
     value: Any
     reason: Reason
+    at_userinfo: bool = True
+    in_id_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,9 @@ class Release:
     """
     What one partner gets.
 
-    ``items``: every claim that was considered. ``acr``/``amr``: None/empty for a guest. ``rule``: the agreement or
-    partner rule it rests on. ``policy_version``: the config it was decided by.
+    ``items``: every claim that was considered. ``acr``/``amr``: None/empty for a guest; ``acr`` is None, too, where the login is
+    none of those the partner needs. ``rule``: the agreement or partner rule it rests on. ``policy_version``: the config it
+    was decided by.
     """
 
     items: tuple[Item, ...]
@@ -75,12 +84,17 @@ class Release:
         return OFFLINE in self.given
 
     def nested(self) -> dict[str, Any]:
-        """The given values as an object, dotted names unfolded."""
+        """The given values as an object, dotted names unfolded: what userinfo or the handoff's data endpoint answers."""
         tree: dict[str, Any] = {}
         for item in self.items:
-            if item.given and item.name != OFFLINE:
+            if item.given and item.at_userinfo and item.name != OFFLINE:
                 place(tree, item.name, item.value)
         return tree
+
+    @property
+    def id_token_claims(self) -> dict[str, Any]:
+        """The given values that were asked for in the ID token."""
+        return {item.name: item.value for item in self.items if item.given and item.in_id_token}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ class LoginTerms:
     """
     A partner's own login: ``allowed`` by policy, ``scopes`` it asked for, ``agreed`` by the customer (None: implied).
 
-    ``may_stay``: whether the partner may get refresh tokens.
+    ``may_stay``: whether the partner may get refresh tokens. ``claims``: what it asked for by name.
     """
 
     partner: str
@@ -96,11 +110,17 @@ class LoginTerms:
     scopes: frozenset[str]
     agreed: frozenset[str] | None
     may_stay: bool = False
+    claims: ClaimsRequest = NOTHING
 
     @property
     def wants_offline(self) -> bool:
         """Whether a refresh token is asked for, and the partner may have one (OpenID Connect Core section 11)."""
         return self.may_stay and OFFLINE in self.scopes
+
+    @property
+    def essential_acr(self) -> tuple[str, ...]:
+        """The acr values of which the partner needs one."""
+        return self.claims.essential_acr
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +131,7 @@ class HandoffTerms:
     fields: tuple[PayloadField, ...]
     payload: Mapping[str, Any]
     agreed: frozenset[str] | None
+    essential_acr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +183,7 @@ def decide_release(terms: Terms, session: Session | None, *, policy_version: str
             items = _login_items(terms, session.profile)
             return Release(
                 items,
-                acr_of(session.assurance),
+                _told(acr_of(session.assurance), terms.essential_acr),
                 session.amr,
                 Reason.PROVEN,
                 f"login:{terms.partner}",
@@ -172,9 +193,15 @@ def decide_release(terms: Terms, session: Session | None, *, policy_version: str
             if session is None:
                 raise ValueError("a handoff release needs a session")
             acr, amr, why = _handoff_assurance(terms.agreement, session)
-            return Release(_handoff_items(terms), acr, amr, why, terms.agreement.id, policy_version)
+            told = _told(acr, terms.essential_acr)
+            return Release(_handoff_items(terms), told, amr, why, terms.agreement.id, policy_version)
         case GuestTerms():
             return Release(_guest_items(terms), None, (), Reason.NOT_AGREED, terms.agreement.id, policy_version)
+
+
+def _told(acr: str, essential: tuple[str, ...]) -> str | None:
+    """The acr that is told; None when it is none of those the partner needs."""
+    return acr_among(acr, essential) if essential else acr
 
 
 def _handoff_assurance(agreement: Agreement, session: Session) -> tuple[str, tuple[str, ...], Reason]:
@@ -198,11 +225,12 @@ def _login_items(terms: LoginTerms, profile: Profile) -> tuple[Item, ...]:
     for name, scope in SCOPE_OF_CLAIM.items():
         value = getattr(profile, name)
         reason = _login_reason(name, scope, value, terms)
-        given = reason is Reason.SCOPE_AND_POLICY
-        items.append(Item(name, given, value if given else None, reason))
+        given = reason in {Reason.SCOPE_AND_POLICY, Reason.CLAIM_AND_POLICY}
+        places = (scope in terms.scopes or name in terms.claims.userinfo, name in terms.claims.id_token)
+        items.append(Item(name, given, value if given else None, reason, *places))
         if given and name in {"email", "phone_number"}:
             flag = f"{name}_verified"
-            items.append(Item(flag, True, getattr(profile, flag), reason))
+            items.append(Item(flag, True, getattr(profile, flag), reason, *places))
     if terms.wants_offline:
         agreed = terms.agreed is None or OFFLINE in terms.agreed
         items.append(
@@ -212,7 +240,8 @@ def _login_items(terms: LoginTerms, profile: Profile) -> tuple[Item, ...]:
 
 
 def _login_reason(name: str, scope: str, value: Any, terms: LoginTerms) -> Reason:
-    if scope not in terms.scopes:
+    by_name = name in terms.claims.userinfo or name in terms.claims.id_token
+    if scope not in terms.scopes and not by_name:
         return Reason.NOT_REQUESTED
     if name not in terms.allowed:
         return Reason.NOT_IN_AGREEMENT
@@ -220,7 +249,7 @@ def _login_reason(name: str, scope: str, value: Any, terms: LoginTerms) -> Reaso
         return Reason.NOT_KNOWN
     if terms.agreed is not None and name not in terms.agreed:
         return Reason.NOT_AGREED
-    return Reason.SCOPE_AND_POLICY
+    return Reason.SCOPE_AND_POLICY if scope in terms.scopes else Reason.CLAIM_AND_POLICY
 
 
 def _handoff_items(terms: HandoffTerms) -> tuple[Item, ...]:

@@ -5,7 +5,7 @@ Which connectors may serve an ask, cheapest sufficient first, and why the others
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.core.assurance import Assurance, lowest_requested
+from broker.core.assurance import ACR_FEDERATED, Assurance, lowest_requested
 from broker.core.policy import Agreement, PartnerLogin, Policy
 from broker.core.session import Need
 from broker.errors import Denied
@@ -54,6 +54,7 @@ def need_of_login(
     partner: str,
     *,
     acr_values: tuple[str, ...],
+    essential_acr: tuple[str, ...] = (),
     max_age_s: int | None,
     prompt: tuple[str, ...],
     now: datetime,
@@ -63,7 +64,7 @@ def need_of_login(
 
     ``acr_values`` is voluntary and in order of preference (OpenID Connect Core section 3.1.2.1): the weakest known
     value can raise the partner's configured minimum, the strongest is never forced because a library listed all.
-    ``max_age=0`` equals ``prompt=login``.
+    ``max_age=0`` equals ``prompt=login``. ``essential_acr`` is not voluntary: the weakest of them is the least there may be.
 
     Args:
         now: when the ask arrived (aware UTC), not later: freshness is measured from there.
@@ -75,8 +76,9 @@ def need_of_login(
     if login is None:
         raise Denied(f"{partner} may not start logins itself", code="partner.no_login", config_version=policy.version)
     fresh_after, session_after = freshness(max_age_s, prompt, now)
+    voluntary = _raised(policy, login, lowest_requested(acr_values))
     return Need(
-        minimum=_raised(policy, login, lowest_requested(acr_values)),
+        minimum=at_least(voluntary, essential_acr),
         upstreams=login.upstreams,
         fresh_after=fresh_after,
         session_after=session_after,
@@ -94,6 +96,21 @@ def _reusable(partner: str, login: PartnerLogin) -> frozenset[str] | None:
             return frozenset({partner})
         case named:
             return frozenset({partner, *named})
+
+
+def at_least(minimum: Assurance, essential_acr: tuple[str, ...]) -> Assurance:
+    """*minimum*, raised to the weakest login that can be told as one of *essential_acr*."""
+    asked = lowest_requested(essential_acr)
+    return minimum if asked is None else max(minimum, asked, key=lambda level: level.rank)
+
+
+def is_out_of_reach(policy: Policy, upstreams: tuple[str, ...], essential_acr: tuple[str, ...]) -> bool:
+    """Whether no login at *upstreams* can be told as any of *essential_acr*: then nobody need be asked to log in."""
+    if not essential_acr or ACR_FEDERATED in essential_acr:
+        return False
+    asked = lowest_requested(essential_acr)
+    known = policy.config.upstreams
+    return asked is None or not any(known[name].ceiling >= asked for name in upstreams if name in known)
 
 
 def freshness(max_age_s: int | None, prompt: tuple[str, ...], now: datetime) -> tuple[datetime | None, datetime | None]:

@@ -13,6 +13,7 @@ from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Turn
 from broker.flows.tokens import TokenFlow
+from broker.web.hub import Exit, FormPost
 from broker.web.params import with_query
 
 
@@ -33,23 +34,22 @@ class PartnerExits:
         self._handoffs = handoffs
         self._artifacts = artifacts
 
-    async def answer(self, turn: Turn) -> str:
+    async def answer(self, turn: Turn) -> Exit:
         """The authorization response with its code (RFC 6749 section 4.1.2, RFC 9207)."""
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Answer):
             raise Spent("no request to answer", code="journey.went_on")
         self._check_registered(ask)
         code = await self._tokens.issue(ask, turn, step.consent)
-        return authorization_response(ask.redirect_uri, {"code": code}, ask.state, self._policy().issuer)
+        return self._response(ask, {"code": code})
 
-    def refuse(self, turn: Turn) -> str:
+    def refuse(self, turn: Turn) -> Exit:
         """The authorization response that says why not (RFC 6749 section 4.1.2.1)."""
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Refuse):
             raise Spent("no request to refuse", code="journey.went_on")
         self._check_registered(ask)
-        answer = {"error": step.error, "error_description": step.reason}
-        return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
+        return self._response(ask, {"error": step.error, "error_description": step.reason})
 
     async def deliver(self, turn: Turn) -> str:
         """
@@ -98,16 +98,18 @@ class PartnerExits:
             handoff = await self._handoffs.decline(handoff.id)
         return with_query(partner.guest_uri, {"ref": self._handoffs.guest_reference(handoff)})
 
-    def leave(self, turn: Turn) -> str:
+    def leave(self, turn: Turn) -> Exit:
         """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""
         ask = turn.journey.ask
         if ask is not None:
             self._check_registered(ask)
-            answer = {"error": "access_denied", "error_description": "the customer cancelled"}
-            return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer)
+            return self._response(ask, {"error": "access_denied", "error_description": "the customer cancelled"})
         if turn.handoff is not None:
             return with_query(turn.handoff.value.return_uri, {"handoff": "cancelled"})
         return self.start_again(turn.journey.partner) or "/"
+
+    def _response(self, ask: Ask, answer: Mapping[str, str]) -> Exit:
+        return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer, ask.response_mode)
 
     def _check_registered(self, ask: Ask) -> None:
         """Raises Denied when the address was taken off the partner's list since it asked: it may have leaked."""
@@ -125,7 +127,12 @@ class PartnerExits:
         return known.home_uri
 
 
-def authorization_response(redirect_uri: str, answer: Mapping[str, str], state: str | None, issuer: str) -> str:
-    """*redirect_uri* with the answer's members, the unchanged ``state`` and ``iss``; its own query is kept."""
+def authorization_response(
+    redirect_uri: str, answer: Mapping[str, str], state: str | None, issuer: str, response_mode: str
+) -> Exit:
+    """
+    The answer's members, the unchanged ``state`` and ``iss``: added to *redirect_uri*, whose own query is kept, or to be
+    posted there.
+    """
     members = {**answer, **({"state": state} if state is not None else {}), "iss": issuer}
-    return with_query(redirect_uri, members)
+    return FormPost(redirect_uri, members) if response_mode == "form_post" else with_query(redirect_uri, members)

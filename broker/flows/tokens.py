@@ -14,11 +14,11 @@ from broker.core import refresh as refreshing
 from broker.core.challenge import fits
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
-from broker.core.journey import Ask, Ending
+from broker.core.journey import Ask, Ending, login_release
 from broker.core.naming import name_of
 from broker.core.policy import Policy, TokenFormat
 from broker.core.refresh import Family
-from broker.core.release import OFFLINE, HandoffTerms, LoginTerms, Release, decide_release
+from broker.core.release import OFFLINE, Release
 from broker.core.session import Session, with_sid, with_subject
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown
 from broker.flows.context import Context, withdrawn_key
@@ -386,7 +386,7 @@ class TokenFlow:
         policy: Policy,
         now: datetime,
     ) -> Grant:
-        release = _release(ask, session, handoff, consent, policy)
+        release = login_release(ask, session, policy, handoff=handoff, agreed=_agreed(ask, consent, policy))
         subject = session.subjects[policy.sector(ask.partner)]
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:
@@ -406,6 +406,7 @@ class TokenFlow:
             amr=release.amr,
             auth_time=int(session.authenticated_at.timestamp()) if session.is_time_proven else None,
             claims=claims,
+            id_token_claims=release.id_token_claims if handoff is None else {},
             created_at=now,
             expires_at=now + policy.broker.lifetimes.access_token,
             customer=session.customer,
@@ -431,29 +432,12 @@ def _target(partner: str, session: Session, policy: Policy) -> Target | None:
     return Target(resource.id, resource.audience, session.subjects[resource.sector], alg)
 
 
-def _release(ask: Ask, session: Session, handoff: Handoff | None, consent: Consent | None, policy: Policy) -> Release:
-    if handoff is not None:
-        agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
-        if agreement is None:
-            raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
-        terms = HandoffTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload, None)
-        return decide_release(terms, session, policy_version=policy.version)
+def _agreed(ask: Ask, consent: Consent | None, policy: Policy) -> frozenset[str] | None:
+    """What the customer agreed to; None where partner and broker serve her under one agreement."""
     partner = policy.partner(ask.partner)
-    login = partner.login if partner else None
-    if partner is None or login is None:
-        raise Denied("partner may not start logins itself", code="partner.no_login", config_version=policy.version)
-    agreed = None if login.consent == "implied" else frozenset(consent.granted if consent else ())
-    return decide_release(
-        LoginTerms(
-            ask.partner,
-            login.claims,
-            frozenset(ask.scopes),
-            agreed,
-            may_stay=partner.refresh_tokens is not None,
-        ),
-        session,
-        policy_version=policy.version,
-    )
+    if partner is not None and partner.login is not None and partner.login.consent == "implied":
+        return None
+    return frozenset(consent.granted if consent else ())
 
 
 def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Family | None:

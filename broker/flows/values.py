@@ -63,9 +63,10 @@ class Grant:
     """
     What a code, and later its tokens, stand for. ``family``: of its refresh tokens, None without.
 
-    ``claims``: what userinfo answers (``sub`` included). ``auth_time``: seconds since the epoch, None where the provider did not
-    tell. ``handoff``: id of the handoff its data right is for. ``consent``: None when nothing rests on one.
-    ``expires_at``: of the access token. ``target``: None where access tokens are for the broker's own endpoints only.
+    ``claims``: what userinfo answers (``sub`` included); ``id_token_claims``: what of the profile the ID token holds.
+    ``auth_time``: seconds since the epoch, None where the provider did not tell. ``handoff``: id of the handoff its data right
+    is for. ``consent``: None when nothing rests on one. ``expires_at``: of the access token.
+    ``target``: None where access tokens are for the broker's own endpoints only.
     """
 
     partner: str
@@ -86,6 +87,7 @@ class Grant:
     handoff: str | None = None
     handoff_claim: Mapping[str, Any] = field(default_factory=dict)
     family: Family | None = None
+    id_token_claims: Mapping[str, Any] = field(default_factory=dict)
     target: Target | None = None
 
     def narrowed_to(self, scopes: tuple[str, ...]) -> "Grant":

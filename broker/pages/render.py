@@ -36,6 +36,7 @@ from broker.pages.views import (
     LoggedOutPage,
     LogoutConfirmPage,
     Page,
+    PostPage,
     Problem,
     ProblemPage,
     SharedLoginPage,
@@ -94,6 +95,7 @@ _KINDS: Mapping[type, _Kind] = {
     HandoffStatusPage: _Kind("handoff_status.html", posts=False),
     ProblemPage: _Kind("problem.html", posts=False, status=400),
     ContinuePage: _Kind("continue.html", posts=False),
+    PostPage: _Kind("post.html", posts=False, script="post.js"),
     LogoutConfirmPage: _Kind("log_out.html"),
     LoggedOutPage: _Kind("logged_out.html", posts=False),
     IndexPage: _Kind("index.html", posts=False),
@@ -199,7 +201,9 @@ class Pages:
             script=kind.script,
         )
         headers = _FIXED_HEADERS | {
-            "Content-Security-Policy": _security_policy(kind, tuple(form_action_origins), _framed(view)),
+            "Content-Security-Policy": _security_policy(
+                kind, tuple(form_action_origins), _framed(view), _posts_to(view)
+            ),
             "Referrer-Policy": "same-origin" if kind.posts and not url_is_secret else "no-referrer",
             "Content-Language": words.language,
             **_retry_after(view),
@@ -356,7 +360,20 @@ def _framed(view: Page) -> tuple[str, ...]:
     return tuple(dict.fromkeys("{0.scheme}://{0.netloc}".format(urlsplit(url)) for url in view.frames))
 
 
-def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...], framed: tuple[str, ...]) -> str:
+def _posts_to(view: Page) -> str:
+    """
+    Where the form of an answer may go: to the partner, and on over whatever redirects follow there (docs/adr/0014).
+
+    security: the page has this one form, whose address is registered, and no text but the answer's own members.
+    """
+    if not isinstance(view, PostPage):
+        return ""
+    parts = urlsplit(view.url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return f" {origin} {parts.scheme}:" if _ORIGIN.match(origin) else f" {parts.scheme}:"
+
+
+def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...], framed: tuple[str, ...], posts_to: str) -> str:
     for origin in (*form_action_origins, *framed):
         if not _ORIGIN.match(origin):
             raise ValueError("not an origin")
@@ -368,7 +385,7 @@ def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...], framed: 
     if framed:
         rules.append(f"frame-src {' '.join(framed)}")
     origins = "".join(f" {origin}" for origin in dict.fromkeys(form_action_origins))
-    return "; ".join([*rules, "base-uri 'none'", "frame-ancestors 'none'", f"form-action 'self'{origins}"])
+    return "; ".join([*rules, "base-uri 'none'", "frame-ancestors 'none'", f"form-action 'self'{origins}{posts_to}"])
 
 
 def _status(view: Page, kind: _Kind) -> int:

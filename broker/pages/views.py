@@ -6,6 +6,7 @@ field labels come from the operator's config, already in the customer's language
 text and are escaped when shown.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -417,6 +418,18 @@ class ContinuePage:
 
 
 @dataclass(frozen=True, slots=True)
+class PostPage:
+    """
+    Posts ``members`` to a partner's ``url`` by itself, at once, and shows a button besides.
+
+    An answer by form (OAuth 2.0 Form Post Response Mode section 2): nothing of it is in an address.
+    """
+
+    url: str
+    members: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class LogoutConfirmPage:
     """
     Log out? Posts ``answer`` = ``log_out`` or ``stay``, and ``wish``, which says where to go on to afterwards.
@@ -479,6 +492,7 @@ Page = (
     | HandoffStatusPage
     | ProblemPage
     | ContinuePage
+    | PostPage
     | LogoutConfirmPage
     | LoggedOutPage
     | IndexPage

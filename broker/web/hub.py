@@ -6,7 +6,7 @@ what needs a page, and for reload, back and resumption. Edges know each other on
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.requests import Request
@@ -26,6 +26,18 @@ from broker.web.params import with_query
 SHARED_PATH = "/shared"
 LOGOUT_CONFIRM_PATH = "/logout/confirm"
 LOGGED_OUT_PATH = "/logged-out"
+
+
+@dataclass(frozen=True, slots=True)
+class FormPost:
+    """An answer the browser is to post to ``url`` (OAuth 2.0 Form Post Response Mode)."""
+
+    url: str
+    members: Mapping[str, str]
+
+
+#: How a browser leaves for another site: to an address, or with a form.
+Exit = str | FormPost
 
 
 class Upstreams(Protocol):
@@ -63,11 +75,11 @@ class Journeys(Protocol):
 class Partners(Protocol):
     """What the downstream edge does for the others: addresses to send the browser to."""
 
-    async def answer(self, turn: Turn) -> str:
+    async def answer(self, turn: Turn) -> Exit:
         """Answer the partner's request (step `Answer`)."""
         ...
 
-    def refuse(self, turn: Turn) -> str:
+    def refuse(self, turn: Turn) -> Exit:
         """Answer the partner's request with an error (step `Refuse`)."""
         ...
 
@@ -87,7 +99,7 @@ class Partners(Protocol):
         """The customer goes on without sharing: the recipient's guest page."""
         ...
 
-    def leave(self, turn: Turn) -> str:
+    def leave(self, turn: Turn) -> Exit:
         """The customer cancelled: back to where the journey came from."""
         ...
 
@@ -97,9 +109,9 @@ class Partners(Protocol):
 
 
 class Continue(Protocol):
-    """A page that sends the browser on to *url* by itself and shows a link besides."""
+    """A page that sends the browser on by itself, and shows a link or button besides."""
 
-    def __call__(self, url: str, visitor: Visitor) -> Response: ...
+    def __call__(self, where: Exit, visitor: Visitor) -> Response: ...
 
 
 class Hub:
@@ -155,16 +167,16 @@ class Hub:
             return self.leave_for(request, visitor, gone)
         return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
-    def leave_for(self, request: Request, visitor: Visitor, url: str) -> Response:
+    def leave_for(self, request: Request, visitor: Visitor, where: Exit) -> Response:
         """
         Send the browser to another site.
 
         Chromium applies a form's ``form-action`` to every redirect after its POST, over hops nobody can list beforehand, and
         blocks after we have acted: a POST is answered by a page of ours that goes on by itself, everything else by 303.
         """
-        if request.method == "POST":
-            return self._continue(url, visitor)
-        return RedirectResponse(url, status_code=303)
+        if isinstance(where, FormPost) or request.method == "POST":
+            return self._continue(where, visitor)
+        return RedirectResponse(where, status_code=303)
 
 
 def way_out(parted: Parted) -> str:

@@ -17,13 +17,18 @@ _MAX_USER_AGENT = 256
 _MAX_ACCEPT = 500
 
 
-def visitor_of(connection: HTTPConnection, broker: BrokerSettings) -> Visitor:
-    """Who is at the other end. ``?lang=`` beats ``ui_locales`` beats ``Accept-Language``."""
+def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales: str | None = None) -> Visitor:
+    """
+    Who is at the other end. ``?lang=`` beats ``ui_locales`` beats ``Accept-Language``.
+
+    Args:
+        ui_locales: the partner's, where they are not in the query: in a pushed request.
+    """
     agent = connection.headers.get("user-agent", "")[:_MAX_USER_AGENT]
     return Visitor(
         browser=cookies.read(connection, cookies.BROWSER),
         session=cookies.read(connection, cookies.SESSION),
-        language=_language(connection, broker.languages, broker.default_language),
+        language=_language(connection, ui_locales, broker.languages, broker.default_language),
         address=str(connection.scope.get("state", {}).get("address", "")),
         user_agent=agent,
         mobile=bool(_MOBILE.search(agent)),
@@ -58,11 +63,11 @@ def _is_address(address: str) -> bool:
     return True
 
 
-def _language(connection: HTTPConnection, languages: Sequence[str], default: str) -> str:
+def _language(connection: HTTPConnection, ui_locales: str | None, languages: Sequence[str], default: str) -> str:
     asked = connection.query_params.get("lang")
     if asked in languages:
         return asked or default
-    for wish in connection.query_params.get("ui_locales", "")[:_MAX_ACCEPT].split():
+    for wish in (ui_locales or connection.query_params.get("ui_locales", ""))[:_MAX_ACCEPT].split():
         if (primary := wish.split("-")[0].lower()) in languages:
             return primary
     return _accepted(connection.headers.get("accept-language", "")[:_MAX_ACCEPT], languages) or default

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from broker.core.assurance import Assurance
+from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.policy import Agreement
 from broker.core.release import (
     GuestTerms,
@@ -39,8 +40,13 @@ def handed_over(
     return HandoffTerms(rule(**changed), FIELDS, PAYLOAD if payload is None else payload, agreed)
 
 
-def logged_in(*scopes: str, allowed: tuple[str, ...] = ("name", "email"), agreed: Any = None) -> LoginTerms:
-    return LoginTerms("garage", allowed, frozenset({"openid", *scopes}), agreed)
+def logged_in(
+    *scopes: str,
+    allowed: tuple[str, ...] = ("name", "email"),
+    agreed: Any = None,
+    claims: ClaimsRequest = NOTHING,
+) -> LoginTerms:
+    return LoginTerms("garage", allowed, frozenset({"openid", *scopes}), agreed, claims=claims)
 
 
 def by_name(release: Release) -> dict[str, Item]:
@@ -185,6 +191,7 @@ def test_every_reason_is_used_and_no_other() -> None:
         of(handed_over(frozenset({"items", "customer.email"}), PAYLOAD | {"order": {}}), full),
         of(handed_over(release_upstream_assurance=BECAUSE), full),
         of(GuestTerms(rule(), FIELDS, PAYLOAD)),
+        of(logged_in(claims=ClaimsRequest(userinfo=("name",))), full),
         of(logged_in("profile", "phone", allowed=("name", "phone_number"), agreed=frozenset({"name"})), session()),
     ]
     met = {item.reason for release in releases for item in release.items}
@@ -202,3 +209,63 @@ def test_a_release_has_no_room_for_more() -> None:
         "rule",
         "policy_version",
     }
+
+
+class TestClaimsAskedForByName:
+    """OpenID Connect Core section 5.5: the same decision as for scopes, and a place for each claim."""
+
+    FULL = session("google", profile=Profile(name="Maja", email="m@x.test", email_verified=True, phone_number="+46701"))
+
+    def test_a_name_counts_as_asked_without_its_scope(self) -> None:
+        """The place it was asked for, and no other claim of that scope."""
+        release = of(logged_in(claims=ClaimsRequest(userinfo=("email",))), self.FULL)
+        assert release.nested() == {"email": "m@x.test", "email_verified": True}
+        assert release.id_token_claims == {}
+        assert by_name(release)["email"].reason is Reason.CLAIM_AND_POLICY
+
+    def test_for_the_id_token_it_goes_there_alone(self) -> None:
+        """Userinfo does not repeat what was asked for in the ID token."""
+        release = of(logged_in(claims=ClaimsRequest(id_token=("name",))), self.FULL)
+        assert release.id_token_claims == {"name": "Maja"}
+        assert release.nested() == {}
+
+    def test_with_its_scope_it_goes_to_both(self) -> None:
+        """The scope asks for userinfo."""
+        release = of(logged_in("profile", claims=ClaimsRequest(id_token=("name",))), self.FULL)
+        assert release.id_token_claims == release.nested() == {"name": "Maja"}
+
+    def test_never_more_than_policy_allows(self) -> None:
+        """Asking by name is asking, not being allowed."""
+        release = of(logged_in(claims=ClaimsRequest(userinfo=("phone_number",), id_token=("phone_number",))), self.FULL)
+        assert by_name(release)["phone_number"].reason is Reason.NOT_IN_AGREEMENT
+        assert release.nested() == release.id_token_claims == {}
+
+    def test_never_more_than_the_customer_agreed_to(self) -> None:
+        """Left out is left out, in both places."""
+        terms = logged_in(agreed=frozenset({"email"}), claims=ClaimsRequest(("name", "email"), ("name",)))
+        release = of(terms, self.FULL)
+        assert by_name(release)["name"].reason is Reason.NOT_AGREED
+        assert set(release.nested()) == {"email", "email_verified"}
+        assert release.id_token_claims == {}
+
+    def test_what_is_not_known_is_left_out(self) -> None:
+        """Never null (section 5.3.2)."""
+        release = of(logged_in(claims=ClaimsRequest(id_token=("name",))), session("google", profile=Profile()))
+        assert release.id_token_claims == {}
+
+    @pytest.mark.parametrize(
+        ("essential", "told"),
+        [
+            ((), "http://eidas.europa.eu/LoA/substantial"),
+            (("http://eidas.europa.eu/LoA/substantial",), "http://eidas.europa.eu/LoA/substantial"),
+            (("low", "contact"), "low"),
+            (("http://eidas.europa.eu/LoA/high",), None),
+            (("unknown",), None),
+        ],
+    )
+    def test_an_essential_acr_is_told_in_its_own_words_or_not_at_all(
+        self, essential: tuple[str, ...], told: str | None
+    ) -> None:
+        """Section 5.5.1.1: one of the values; a stronger login is at least that, a weaker one is none of them."""
+        terms = logged_in(claims=ClaimsRequest(essential_acr=essential))
+        assert of(terms, session("bankid")).acr == told

@@ -140,7 +140,7 @@ async def test_it_says_who_it_is(stage: Stage, app: App) -> None:
     """RFC 6749 section 3.2.1: client_id in the form, and that of the code's own client."""
     code = (await log_in(stage, app)).query["code"]
     refused = await app.token(code, client_id=None)
-    assert (refused.status, refused.json["error"]) == (401, "invalid_client")
+    assert (refused.status, refused.json["error"]) == (400, "invalid_client")
     assert (await app.token(code, client_id=PAGE)).json["error"] == "invalid_grant"
 
 
@@ -160,7 +160,7 @@ async def test_a_client_with_a_secret_does_not_get_by_without(stage: Stage) -> N
     await browser.follow(await browser.get(shop.request()))
     answer = await browser.log_in("google", "maja")
     refused = await shop.token(answer.query["code"])
-    assert (refused.status, refused.json["error"]) == (401, "invalid_client")
+    assert (refused.status, refused.json["error"]) == (400, "invalid_client")
 
 
 async def test_its_refresh_tokens_rotate_and_tell_of_theft(stage: Stage, app: App) -> None:

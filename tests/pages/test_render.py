@@ -112,7 +112,8 @@ def test_headers_of_every_page(name: str) -> None:
     headers = PAGES.render(VIEWS[name], language="fi", reference="r").headers
     policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
-    assert policy["style-src"] == policy["img-src"] == policy["form-action"] == "'self'"
+    assert policy["style-src"] == policy["img-src"] == "'self'"
+    assert policy["form-action"] == ("'self' https://garage.example https:" if name == "post" else "'self'")
     assert policy.get("script-src", "'self'") == policy.get("connect-src", "'self'") == "'self'"
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-frame-options"] == "DENY"
@@ -126,7 +127,7 @@ def test_headers_of_every_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_nothing_inline_and_nothing_from_elsewhere(name: str) -> None:
-    """No inline script, style or handler; every loaded thing is our own path; forms post to us with a token."""
+    """No inline script, style or handler; every loaded thing is our own path; forms post to us with a token, or the answer."""
     page = shown(VIEWS[name])
     for tag, attributes in page.tags:
         assert tag not in {"style", "iframe", "object", "embed", "base"}
@@ -139,7 +140,9 @@ def test_nothing_inline_and_nothing_from_elsewhere(name: str) -> None:
             assert attributes["href"].startswith("/static/")
         if tag == "form":
             assert attributes["method"] == "post"
-            assert re.match(r"/[^/]", attributes["action"])
+            assert re.match(r"/[^/]" if name != "post" else "https://garage.example/cb$", attributes["action"])
+    if name == "post":
+        return
     forms = sum(tag == "form" for tag, _ in page.tags)
     assert forms == sum(attributes.get("name") == "csrf" for _, attributes in page.tags)
 
@@ -230,11 +233,11 @@ def test_form_action_names_the_next_hops() -> None:
 
 
 def test_scripts_only_where_the_page_has_one() -> None:
-    """Only the waiting page may ask the server by script, and only it and the consent page run any."""
+    """Only the waiting page may ask the server by script, and only it, the consent page and an answer by form run any."""
     with_script = {name for name in VIEWS if "script-src" in header(VIEWS[name], "content-security-policy")}
     asking = {name for name in VIEWS if "connect-src" in header(VIEWS[name], "content-security-policy")}
     assert asking == {f"wait-{phase}" for phase in Phase}
-    assert with_script == asking | {"consent", "consent-required", "consent-login"}
+    assert with_script == asking | {"consent", "consent-required", "consent-login", "post"}
 
 
 def test_referrer_of_forms() -> None:

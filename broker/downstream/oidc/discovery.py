@@ -14,6 +14,7 @@ from broker.core.assurance import acr_values
 from broker.core.client_rules import ASSERTION_ALGS, ClientAuth, SigningAlg
 from broker.core.policy import Policy, SubjectType
 from broker.core.release import OFFLINE, SCOPE_OF_CLAIM
+from broker.downstream.oidc.checks import RESPONSE_MODES
 from broker.downstream.oidc.token import GRANT_TYPES
 from broker.wire.jose import Keyring
 
@@ -49,7 +50,7 @@ def document(policy: Policy) -> dict[str, Any]:
         "pushed_authorization_request_endpoint": f"{issuer}/par",
         "require_pushed_authorization_requests": False,
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": list(RESPONSE_MODES),
         "grant_types_supported": list(GRANT_TYPES),
         "subject_types_supported": [kind.value for kind in SubjectType],
         "id_token_signing_alg_values_supported": [alg.value for alg in SigningAlg],
@@ -82,7 +83,7 @@ def document(policy: Policy) -> dict[str, Any]:
         "frontchannel_logout_supported": True,
         "frontchannel_logout_session_supported": True,
         "authorization_details_types_supported": [f"{issuer}/handoff/{name}" for name in handed],
-        "claims_parameter_supported": False,
+        "claims_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
     }

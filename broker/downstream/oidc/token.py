@@ -115,6 +115,7 @@ def checked(form: Mapping[str, str], name: str) -> str:
 def id_token_claims(grant: Grant, policy: Policy, *, client_id: str, now_s: int) -> dict[str, Any]:
     """Claims of the ID token (Core section 2): who and how, and for a handoff its reference; never the data."""
     claims: dict[str, Any] = {
+        **grant.id_token_claims,
         "iss": policy.issuer,
         "sub": grant.subject,
         "aud": client_id,
