@@ -60,6 +60,10 @@ class Front:
         own = self._keys[header["alg"]]
         return jwt.encode({"alg": header["alg"], "kid": _kid(header["alg"])}, claims, key or own)
 
+    def signed(self, claims: Answer, *, typ: str, alg: str = "RS256") -> str:
+        """A token of our own making, by a published key."""
+        return jwt.encode({"alg": alg, "kid": _kid(alg), "typ": typ}, claims, self._keys[alg])
+
     def close(self) -> None:
         """Stop serving."""
         self._do(self._shut())

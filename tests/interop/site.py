@@ -25,6 +25,10 @@ class Can(Enum):
     """Ask for new tokens when told to."""
     DEMAND_ISS = auto()
     """Refuse an answer without ``iss`` when discovery announces one (RFC 9207 section 2.4)."""
+    HEAR_LOGOUT = auto()
+    """Be told by the broker that a customer logged out elsewhere (Back-Channel Logout 1.0)."""
+    DOCUMENTED = auto()
+    """Stand on the page for developers, with its mistakes."""
     HEAR_ERRORS = auto()
     """Understand an error that comes with ``iss`` by redirect."""
     PLAIN_HTTP = auto()
@@ -62,19 +66,15 @@ class Client(ABC):
     One client library, or one server module.
 
     ``name``: of the test, the partner and the client id. ``registration``: texts of partner.yaml that are other for it.
-    ``home``: the page that shows who is logged in.
+    ``algorithm``: of its ID tokens. ``home``: the page that shows who is logged in.
     """
 
     name: str
     abilities: frozenset[Can]
     registration: Mapping[str, str] = {}
+    algorithm = "RS256"
     scheme = "http"
     home = "/"
-
-    @property
-    def folder(self) -> Path:
-        """Its files here."""
-        return HERE / "clients" / self.name.replace("-", "_")
 
     @property
     def cache(self) -> Path:
@@ -94,6 +94,10 @@ class Client(ABC):
     def who(self, page: Page) -> dict[str, Any] | None:
         """What the home page says: ``claims`` of the ID token and ``userinfo``; None for nobody."""
         return json.loads(page.text) if page.status == 200 else None
+
+    def logout_uri(self, site: str) -> str:
+        """Where it is told of logouts; only asked of those that can hear it."""
+        raise NotImplementedError(self.name)
 
     def is_refusal(self, page: Page) -> bool:
         """Whether the site says that it did not accept an answer."""

@@ -67,13 +67,13 @@ MISTAKES = {
 }
 
 
-@pytest.mark.needs(Can.PLAIN_HTTP)
+@pytest.mark.needs(Can.DOCUMENTED)
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_told_as_documented(
     client: Client, world: World, browser: Browser, tmp_path: Path, mistake: Mistake
 ) -> None:
     """What the developer sees, on the page or in the site's log, is what the documentation says."""
-    seen = _try(client, mistake.change(world.spare(client)), world, browser, tmp_path / "site")
+    seen = _try(client, mistake.change(world.place(client, spare=1)), world, browser, tmp_path / "site")
     words = mistake.words(client)
     if words is None:
         assert "userinfo" in browser.page.text
@@ -94,7 +94,7 @@ CANCELLED = {
 }
 
 
-@pytest.mark.needs(Can.PLAIN_HTTP)
+@pytest.mark.needs(Can.DOCUMENTED)
 def test_a_site_opened_under_another_name_loses_its_cookie(site: Site, world: World, browser: Browser) -> None:
     """Begun at localhost, answered at 127.0.0.1: the login is refused as if somebody else had begun it."""
     browser.open(f"{site.place.site.replace('127.0.0.1', 'localhost')}/login")
@@ -102,7 +102,7 @@ def test_a_site_opened_under_another_name_loses_its_cookie(site: Site, world: Wo
     _is_told(browser, NOT_BEGUN_HERE[site.client.name])
 
 
-@pytest.mark.needs(Can.PLAIN_HTTP)
+@pytest.mark.needs(Can.DOCUMENTED)
 def test_an_answer_loaded_again_is_told_as_documented(site: Site, world: World, browser: Browser) -> None:
     """Reload on the redirect URI."""
     site.begin(browser)
@@ -113,7 +113,7 @@ def test_an_answer_loaded_again_is_told_as_documented(site: Site, world: World, 
     _is_told(browser, NOT_BEGUN_HERE[site.client.name])
 
 
-@pytest.mark.needs(Can.PLAIN_HTTP)
+@pytest.mark.needs(Can.DOCUMENTED)
 def test_a_cancelled_login_is_told_as_documented(site: Site, browser: Browser) -> None:
     """Not a mistake, but the same table."""
     site.begin(browser)

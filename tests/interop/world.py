@@ -30,6 +30,9 @@ PARTNER = Path(__file__).with_name("partner.yaml")
 """What an operator writes for a site, as on the page for developers."""
 
 
+_ADDRESSES = 3
+
+
 class World:
     """
     Everything but the sites, until `close`.
@@ -46,8 +49,7 @@ class World:
         self.trust = ssl.create_default_context(cafile=str(self.certificates.ca_cert))
         ports = Ports(*(free_port() for _ in fields(Ports)))
         self.issuer = f"{'https' if with_tls else 'http'}://localhost:{ports.broker}"
-        self._places = {client.name: self._place(client) for client in clients}
-        self._spares = {client.name: self._place(client) for client in clients}
+        self._places = {client.name: [self._place(client) for _ in range(_ADDRESSES)] for client in clients}
         listen = free_port()
         (self.folder / "stafett.yaml").write_text(self._config(ports, listen, clients), "utf-8")
         with ExitStack() as stack:
@@ -67,13 +69,9 @@ class World:
             self._wait_until_ready()
             self._stack = stack.pop_all()
 
-    def place(self, client: Client) -> Place:
-        """What *client* is configured with."""
-        return self._places[client.name]
-
-    def spare(self, client: Client) -> Place:
-        """The same with another address, registered too, for a second site beside the first."""
-        return self._spares[client.name]
+    def place(self, client: Client, *, spare: int = 0) -> Place:
+        """What *client* is configured with; *spare* chooses another of its registered addresses, for a site beside the first."""
+        return self._places[client.name][spare]
 
     def browser(self) -> Browser:
         """Another person's."""
@@ -115,15 +113,14 @@ class World:
 
     def _registration(self, client: Client) -> str:
         text = PARTNER.read_text("utf-8")
-        text = text.replace("/callback]", f"/callback, {self.spare(client).site}/callback]")
-        text = text.replace("http://127.0.0.1:3000", self.place(client).site)
-        text = text.replace("  bookshop:", f"  {client.name}:").replace(
-            "client_id: bookshop", f"client_id: {client.name}"
-        )
         for old, new in client.registration.items():
             assert old in text, f"{PARTNER.name} has no {old!r}"
             text = text.replace(old, new, 1)
-        return text
+        for place in self._places[client.name][1:]:
+            text = text.replace("/callback]", f"/callback, {place.site}/callback]").replace("/]", f"/, {place.site}/]")
+        text = text.replace("http://127.0.0.1:3000", self.place(client).site)
+        text = text.replace("  bookshop:", f"  {client.name}:")
+        return text.replace("client_id: bookshop", f"client_id: {client.name}")
 
     def _wait_until_ready(self) -> None:
         with httpx2.Client(transport=httpx2.HTTPTransport(verify=self.trust, retries=3), timeout=30) as http:

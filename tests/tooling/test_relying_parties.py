@@ -7,6 +7,7 @@ import pytest
 
 from broker.config.load import load
 from broker.config.render import example_text
+from tests.interop.clients.mod_auth_openidc import ModAuthOpenidc
 from tests.stage import SECRET, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,7 @@ def test_the_lines_for_apache_are_those_of_the_test() -> None:
     """With values in place of what the test fills in."""
     (shown,) = re.findall(r"^```apache\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     tested = (INTEROP / "clients/mod_auth_openidc/httpd.conf").read_text("utf-8")
+    tested = tested.replace("{settings}", ModAuthOpenidc.settings)
     values = {"{issuer}": "https://login.example", "{client_id}": "bookshop", "{secret}": "…"}
     for name, value in {**values, "{site}": "https://bookshop.example"}.items():
         tested = tested.replace(name, value)

@@ -6,6 +6,8 @@ from tests.interop.site import Client
 CLIENTS: tuple[Client, ...] = (
     authlib_starlette.Authlib(),
     openid_client.OpenidClient(),
+    openid_client.PublicOpenidClient(),
     go_oidc.GoOidc(),
     mod_auth_openidc.ModAuthOpenidc(),
+    mod_auth_openidc.OldModAuthOpenidc(),
 )

@@ -7,10 +7,12 @@ from setup import find
 from tests.interop.processes import DidNotStart, run
 from tests.interop.site import Can, Client, Place, Start
 
+FILES = Path(__file__).parent
+
 
 class GoOidc(Client):
     name = "go-oidc"
-    abilities = frozenset({Can.REFRESH, Can.DEMAND_ISS, Can.HEAR_ERRORS, Can.PLAIN_HTTP})
+    abilities = frozenset(Can) - {Can.HEAR_LOGOUT}
 
     def install(self) -> None:
         go = find.go()
@@ -23,7 +25,7 @@ class GoOidc(Client):
         }
         # Without -modcacherw nobody could remove the cache, and without the other go.sum could be written to.
         environment = {**os.environ, **caches, "GOFLAGS": "-mod=readonly -modcacherw", "CGO_ENABLED": "0"}
-        run([str(go), "build", "-o", str(self.cache / "site"), "."], folder=self.folder, environment=environment)
+        run([str(go), "build", "-o", str(self.cache / "site"), "."], folder=FILES, environment=environment)
 
     def start(self, place: Place, folder: Path) -> Start:
         return Start((str(self.cache / "site"),), place.environment())

@@ -13,6 +13,7 @@ from tests.interop.browser import Browser, Page
 from tests.interop.processes import DidNotStart
 from tests.interop.site import Can, Client, Place, Start
 
+FILES = Path(__file__).parent
 WHO = (
     '{"claims": <!--#echo encoding="none" var="OIDC_id_token_payload" -->,'
     ' "userinfo": <!--#echo encoding="none" var="OIDC_userinfo_json" -->}'
@@ -22,15 +23,20 @@ WHO = (
 
 class ModAuthOpenidc(Client):
     """
-    Signatures are ES256 here, to have that with one client too. The module has no buttons: its links are its own.
+    Signatures are ES256 here, to have that with one client too.
 
     It takes any redirect with ``iss`` and without ``code`` for a login that begins elsewhere (OpenID Connect Core section 4),
     errors too, in 2.4.12 as in later versions: the application does not hear ``access_denied``.
     """
 
     name = "mod-auth-openidc"
-    abilities = frozenset({Can.REFRESH})
-    registration = {"      auth: client_secret_basic\n": "      auth: client_secret_basic\n      id_token_alg: ES256\n"}
+    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT})
+    registration = {
+        "      refresh_tokens: {}\n": "      refresh_tokens: {}\n      id_token_alg: ES256\n"
+        "      backchannel_logout_uri: http://127.0.0.1:3000/callback?logout=backchannel\n"
+    }
+    algorithm = "ES256"
+    settings = "OIDCIDTokenSignedResponseAlg ES256\nOIDCPKCEMethod S256"
     scheme = "https"
     home = "/private/who.json"
 
@@ -49,7 +55,7 @@ class ModAuthOpenidc(Client):
         (public / "private").mkdir()
         (public / "private/who.json").write_text(WHO, "utf-8")
         shutil.copy(place.certificates.ca_cert, public / "ca.pem")
-        config = (self.folder / "httpd.conf").read_text("utf-8")
+        config = (FILES / "httpd.conf").read_text("utf-8")
         config = config.format(
             run=folder,
             account=_account(),
@@ -62,12 +68,16 @@ class ModAuthOpenidc(Client):
             client_id=place.client_id,
             secret=place.secret,
             site=place.site,
+            settings=self.settings,
         )
         (folder / "httpd.conf").write_text(config, "utf-8")
         return Start((str(apache.program), "-f", str(folder / "httpd.conf"), "-DFOREGROUND"), os.environ)
 
     def is_refusal(self, page: Page) -> bool:
         return page.status >= 400 or "<title>Error</title>" in page.text  # the latter with status 200
+
+    def logout_uri(self, site: str) -> str:
+        return f"{site}/callback?logout=backchannel"
 
     def begin(self, browser: Browser, site: str, *, stop_before: str = "") -> Page:
         return browser.open(f"{site}{self.home}", stop_before=stop_before)
@@ -79,6 +89,19 @@ class ModAuthOpenidc(Client):
 
     def log_out(self, browser: Browser, site: str, *, stop_before: str = "") -> Page:
         return browser.open(f"{site}/callback?{urlencode({'logout': f'{site}/'})}", stop_before=stop_before)
+
+
+class OldModAuthOpenidc(ModAuthOpenidc):
+    """As those have it who set it up years ago: no PKCE, RS256."""
+
+    name = "mod-auth-openidc-old"
+    registration = {
+        "      auth: client_secret_basic\n": "      profile: legacy\n      auth: client_secret_basic\n",
+        "      refresh_tokens: {}\n": "      refresh_tokens: {}\n"
+        "      backchannel_logout_uri: http://127.0.0.1:3000/callback?logout=backchannel\n",
+    }
+    algorithm = "RS256"
+    settings = ""
 
 
 def _account() -> str:

@@ -1,6 +1,8 @@
 // A site that logs people in with openid-client.
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { createRemoteJWKSet, jwtVerify } from 'jose'
 import * as oidc from 'openid-client'
 
 const { ISSUER, CLIENT_ID, CLIENT_SECRET, SITE = 'http://127.0.0.1:3000' } = process.env
@@ -8,8 +10,10 @@ const { ISSUER, CLIENT_ID, CLIENT_SECRET, SITE = 'http://127.0.0.1:3000' } = pro
 // Without the first, openid-client relies on TLS and leaves signatures unchecked. The second is for `make demo` only.
 const execute = [oidc.enableNonRepudiationChecks]
 if (ISSUER.startsWith('http://localhost:')) execute.push(oidc.allowInsecureRequests)
-const authentication = oidc.ClientSecretBasic(CLIENT_SECRET)
+// An app without a server of its own has no secret.
+const authentication = CLIENT_SECRET ? oidc.ClientSecretBasic(CLIENT_SECRET) : oidc.None()
 const broker = await oidc.discovery(new URL(ISSUER), CLIENT_ID, undefined, authentication, { execute })
+const keys = createRemoteJWKSet(new URL(broker.serverMetadata().jwks_uri))
 
 const visits = new Map() // on the server; the cookie has only the key
 const nobody = { status: 401, text: 'Not logged in: go to /login' }
@@ -57,6 +61,18 @@ const pages = {
     const parameters = { post_logout_redirect_uri: `${SITE}/`, ...(login && { id_token_hint: login.tokens.id_token }) }
     return { to: oidc.buildEndSessionUrl(broker, parameters), visit: {} }
   },
+
+  // The broker itself calls here when she logged out elsewhere (Back-Channel Logout 1.0).
+  'POST /backchannel': async (_visit, _url, request) => {
+    const token = new URLSearchParams(await text(request)).get('logout_token')
+    const expected = { issuer: ISSUER, audience: CLIENT_ID, typ: 'logout+jwt', requiredClaims: ['exp', 'iat', 'jti', 'sid'] }
+    const { payload } = await jwtVerify(token, keys, expected)
+    if ('nonce' in payload || !payload.events?.['http://schemas.openid.net/event/backchannel-logout']) {
+      return { status: 400, text: 'refused: no logout token' }
+    }
+    for (const visit of visits.values()) if (visit.login?.claims.sid === payload.sid) delete visit.login
+    return { status: 200, text: 'logged out' }
+  },
 }
 
 const server = createServer(async (request, response) => {
@@ -66,15 +82,18 @@ const server = createServer(async (request, response) => {
   const page = pages[`${request.method} ${url.pathname}`]
   let answer = { status: 404, text: 'no such page' }
   try {
-    if (page) answer = await page(visit, url)
+    if (page) answer = await page(visit, url, request)
   } catch (error) {
     answer = { status: 400, text: `refused: ${[error.error, error.message, error.cause?.message].filter(Boolean).join(': ')}` }
   }
-  visits.delete(key) // each answer has a key of its own, so that nobody logs in on a key that was known before
-  const next = randomUUID()
-  visits.set(next, answer.visit ?? visit)
-  const secure = SITE.startsWith('https:') ? '; Secure' : ''
-  response.setHeader('set-cookie', `visit=${next}; Path=/; HttpOnly; SameSite=Lax${secure}`)
+  if (answer.visit || !visits.has(key)) {
+    // A login gets a key that nobody could know before.
+    visits.delete(key)
+    const next = randomUUID()
+    visits.set(next, answer.visit ?? visit)
+    const secure = SITE.startsWith('https:') ? '; Secure' : ''
+    response.setHeader('set-cookie', `visit=${next}; Path=/; HttpOnly; SameSite=Lax${secure}`)
+  }
   if (answer.to) response.writeHead(303, { location: String(answer.to) }).end()
   else if (answer.json) response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer.json))
   else response.writeHead(answer.status, { 'content-type': 'text/plain' }).end(answer.text)
