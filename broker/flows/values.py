@@ -95,7 +95,12 @@ class Grant:
         if not scopes or set(scopes) >= set(self.scopes):
             return self
         kept = tuple(scope for scope in self.scopes if scope in scopes)
-        return replace(self, scopes=kept, claims=narrowed(self.claims, kept))
+        return replace(
+            self,
+            scopes=kept,
+            claims=narrowed(self.claims, kept),
+            id_token_claims=narrowed(self.id_token_claims, kept),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from tests.downstream.apis import Apis, open_apis
 from tests.downstream.crowd import Crowd, open_crowd
 
 
@@ -12,4 +13,11 @@ from tests.downstream.crowd import Crowd, open_crowd
 async def crowd(prepared_stage: Path) -> AsyncIterator[Crowd]:
     """A broker with a partner for each way of being a client."""
     async with open_crowd(prepared_stage) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def apis(prepared_stage: Path) -> AsyncIterator[Apis]:
+    """A broker whose partners' access tokens are for APIs."""
+    async with open_apis(prepared_stage) as opened:
         yield opened

@@ -220,7 +220,11 @@ async def test_only_a_failure_in_the_header_is_challenged(crowd: Crowd) -> None:
     asked = {"grant_type": "authorization_code", "code": "x"}
     by_header = await crowd.post_token(asked, **_basic(SHOP, "wrong"))
     assert (by_header.status, by_header.headers["www-authenticate"]) == (401, 'Basic realm="stafett"')
-    for proof in ({}, {"client_id": FLORIST, "client_secret": "wrong"}, crowd.proof(crowd.bank) | {"client_id": FLORIST}):
+    for proof in (
+        {},
+        {"client_id": FLORIST, "client_secret": "wrong"},
+        crowd.proof(crowd.bank) | {"client_id": FLORIST},
+    ):
         by_form = await crowd.post_token({**asked, **proof})
         assert (by_form.status, by_form.json["error"]) == (400, "invalid_client")
         assert "www-authenticate" not in by_form.headers

@@ -18,6 +18,7 @@ from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.downstream.clients import CLIENT_AUTHENTICATION, Clients
 from broker.downstream.oidc import checks
+from broker.downstream.oidc.access_tokens import check_resource
 from broker.downstream.oidc.checks import Proven, prove
 from broker.downstream.partners import authorization_response
 from broker.downstream.replies import json_reply, note_refusal, oauth_error, partner_endpoint
@@ -133,6 +134,7 @@ class Authorize:
         """The checked request. Raises BadAsk, from the first check that fails."""
         checks.check_response_type(asked)
         checks.check_unsupported(asked)
+        check_resource(asked, proven.partner_id, policy)
         claims = checks.checked_claims(asked)
         return Ask(
             partner=proven.partner_id,

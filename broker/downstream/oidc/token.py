@@ -69,9 +69,8 @@ class Token:
 
     async def _refresh(self, form: Mapping[str, str], client: Client) -> Redeemed:
         """RFC 6749 section 6."""
-        return await self._tokens.refresh(
-            checked(form, "refresh_token"), partner=client.id, scopes=form.get("scope", "").split()
-        )
+        scopes = [scope for scope in form.get("scope", "").split(" ") if scope]
+        return await self._tokens.refresh(checked(form, "refresh_token"), partner=client.id, scopes=scopes)
 
     def _answer(self, redeemed: Redeemed, oidc: PartnerOidc, *, is_refresh: bool = False) -> dict[str, Any]:
         """RFC 6749 section 5.1, OpenID Connect Core sections 3.1.3.3 and 12.2."""
