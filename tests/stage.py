@@ -402,11 +402,13 @@ async def open_stage(
     edit: Mapping[str, str] | None = None,
     wrap: Callable[[Records], Records] = lambda records: records,
     telemetry: Telemetry | None = None,
+    records: SqlRecords | None = None,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
 
     ``wrap``: what the broker gets in place of the records, to play with; the stage keeps the real ones.
+    ``records``: in place of SQLite, migrated.
     """
     text = example_text()
     for old, new in (edit or {}).items():
@@ -415,9 +417,10 @@ async def open_stage(
     (folder / "stafett.yaml").write_text(text, "utf-8")
     loaded = load(folder / "stafett.yaml", environment={})
     clock = Clock()
-    url = f"sqlite+aiosqlite:///{folder / 'stafett.db'}"
-    await migrate(url)
-    records = SqlRecords(url)
+    if records is None:
+        url = f"sqlite+aiosqlite:///{folder / 'stafett.db'}"
+        await migrate(url)
+        records = SqlRecords(url)
     store = state or MemoryState(clock=clock.monotonic)
     played = {
         "bankid": PlayedConnector("bankid", Assurance.SUBSTANTIAL, clock),

@@ -42,6 +42,7 @@ class AuditTrail:
         self._later: list[Callable[[], Awaitable[object]]] = []
         self._task: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
+        self._flushing = asyncio.Lock()
         self.dropped = 0
 
     @property
@@ -97,7 +98,11 @@ class AuditTrail:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what waits now. Raises StoreDown; then what was not written still waits."""
+        """Write what waits now, one caller after the other. Raises StoreDown; then what was not written still waits."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         while self._later:
             await self._carry_out(self._later[0])
             del self._later[0]

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
 from broker.core.policy import Policy
 from broker.core.waiting import Poll
-from broker.errors import Gone, Spent
+from broker.errors import Gone, Spent, StoreDown
 from broker.flows.login import Turn
 from broker.flows.logout import Parted
 from broker.flows.values import Visitor
@@ -131,6 +131,11 @@ class Hub:
         except (Spent, Gone):
             # Another tab, or a double click, was faster: its page knows what is due now, unless we just came from there.
             if turn.held is None or request.url.path == here:
+                raise
+            response = RedirectResponse(here, status_code=303)
+        except StoreDown:
+            # The login is proven and its session stored: she keeps it, and goes on from there when the store is back.
+            if turn.token is None:
                 raise
             response = RedirectResponse(here, status_code=303)
         return with_cookies(response, turn, policy)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +18,8 @@ from urllib.parse import urlencode
 from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, KeySet
 
-from broker.stores.ports import StateStore
+from broker.stores.ports import Records, StateStore
+from broker.stores.sql import SqlRecords
 from tests.stage import ISSUER, SECRET, Answer, Browser, Stage, open_stage
 
 DEPOT_ARRIVE = "https://depot.example/arrive"
@@ -143,7 +144,14 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(prepared: Path, *, state: StateStore | None = None, **edit: str) -> AsyncIterator[Services]:
+async def open_services(
+    prepared: Path,
+    *,
+    state: StateStore | None = None,
+    records: SqlRecords | None = None,
+    wrap: Callable[[Records], Records] = lambda records: records,
+    **edit: str,
+) -> AsyncIterator[Services]:
     """A broker with both. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
@@ -154,7 +162,7 @@ async def open_services(prepared: Path, *, state: StateStore | None = None, **ed
     (folder / "secrets" / "depot").write_text(SECRET)
     (folder / "secrets" / "depot").chmod(0o600)
     edits = {"\npartners:\n": _PARTNERS, "\nagreements:\n": _AGREEMENTS, **edit}
-    async with open_stage(folder, state=state, edit=edits) as stage:
+    async with open_stage(folder, state=state, edit=edits, records=records, wrap=wrap) as stage:
         yield Services(
             stage,
             Service(stage, "depot", "depot-service", DEPOT_ARRIVE),

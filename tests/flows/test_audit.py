@@ -100,6 +100,21 @@ async def test_events_wait_while_the_database_is_away(trail: AuditTrail, book: B
     assert trail.dropped == 0
 
 
+async def test_two_that_flush_at_once_write_everything_once(trail: AuditTrail, book: Book) -> None:
+    """Neither carries out what the other is at, nor trips over it."""
+    done: list[str] = []
+
+    async def bookkeeping() -> None:
+        await asyncio.sleep(0)
+        done.append("done")
+
+    trail.later(bookkeeping)
+    write(trail, "first")
+    await asyncio.gather(trail.flush(), trail.flush())
+    assert done == ["done"]
+    assert book.actions == ["first"]
+
+
 async def test_waiting_is_bounded_and_the_loss_counted(trail: AuditTrail, book: Book) -> None:
     """A database that stays away does not fill the memory: the oldest go, and how many is known."""
     write(trail, *(f"e{number}" for number in range(BOUND + 5)))
