@@ -133,9 +133,8 @@ class Broker:
     """
     A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server.
 
-    ``notices``: tells partners what they must know. ``metrics``: the application for the operator's own port, None when
-    nothing is counted. ``keys``: looks after what is
-    signed with.
+    ``notices``: tells partners what they must know. ``keys``: looks after what is signed with. ``metrics``: the application
+    for the operator's own port, None when nothing is counted.
     """
 
     app: ASGIApp

@@ -32,12 +32,13 @@ from broker.core.identity import Contact, ContactKind, Evidence
 from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.observe.telemetry import Telemetry
+from broker.stores.key_folder import KeyFolder
 from broker.stores.memory import MemoryState
 from broker.stores.migrate import migrate
 from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
 from broker.upstream.port import Begun, Done, Pending, Redirect, Reply, UpstreamAsk
-from broker.wire.own_keys import own_keys
+from broker.wire.own_keys import own_secret
 
 ISSUER = "http://localhost:8700"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -403,12 +404,13 @@ async def open_stage(
     wrap: Callable[[Records], Records] = lambda records: records,
     telemetry: Telemetry | None = None,
     records: SqlRecords | None = None,
+    keys: KeyMaterial | None = None,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
 
     ``wrap``: what the broker gets in place of the records, to play with; the stage keeps the real ones.
-    ``records``: in place of SQLite, migrated.
+    ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share.
     """
     text = example_text()
     for old, new in (edit or {}).items():
@@ -426,12 +428,12 @@ async def open_stage(
         "bankid": PlayedConnector("bankid", Assurance.SUBSTANTIAL, clock),
         "google": PlayedConnector("google", Assurance.CONTACT, clock),
     }
-    made = own_keys(folder.parent / "keys")
+    secrets = (own_secret(folder.parent / "keys"),)
     broker = build(
         loaded,
         state=store,
         records=wrap(records),
-        keys=KeyMaterial(made.signing, (made.secret,)),
+        keys=keys or KeyMaterial(secrets, KeyFolder(folder.parent / "keys", secrets)),
         clock=clock,
         connectors=played,
         telemetry=telemetry,

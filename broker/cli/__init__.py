@@ -80,6 +80,51 @@ def sweep(config: ConfigOption = None) -> None:
     sweep(config)
 
 
+keys = typer.Typer(name="keys", help="Signing keys: where they stand, and their renewal.", no_args_is_help=True)
+app.add_typer(keys)
+
+
+@keys.command("list")
+def keys_list(
+    config: ConfigOption = None,
+    format: Annotated[Literal["text", "json"], typer.Option(help="For people, or for machines.")] = "text",
+) -> None:
+    """Tell every key: what it does, since when, what comes next."""
+    from broker.cli.keys import list_keys
+
+    list_keys(config, as_json=format == "json")
+
+
+@keys.command("rotate")
+def keys_rotate(
+    config: ConfigOption = None,
+    alg: Annotated[str | None, typer.Option(help="RS256 or ES256. Default: each of them.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="It signs at once, before partners can have it.")] = False,
+    even_if_logins_fail: Annotated[bool, typer.Option("--even-if-logins-fail", help="Needed with --now.")] = False,
+) -> None:
+    """Make new keys: published now, signing once every partner can have them.
+
+    Where there are no keys yet, makes the first ones.
+    """
+    from broker.cli.keys import rotate
+
+    rotate(config, alg, at_once=now, even_if_logins_fail=even_if_logins_fail)
+
+
+@keys.command("retire")
+def keys_retire(
+    kid: Annotated[str, typer.Argument(help="The key; the first 16 characters are enough.")],
+    config: ConfigOption = None,
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="Somebody else may have it: out of use at once, whatever breaks.")
+    ] = False,
+) -> None:
+    """Take a key out of use without breaking anything: one that signs gets a successor first."""
+    from broker.cli.keys import retire
+
+    retire(config, kid, compromised=compromised)
+
+
 @app.command()
 def demo(
     broker_port: Annotated[int, typer.Option(help="The broker, on localhost.")] = 8700,

@@ -18,6 +18,7 @@ from broker.config.document import KeyPath
 from broker.config.validate import similar
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth, contradictions
+from broker.core.keys import KeyTimes
 from broker.core.policy import (
     Agreement,
     Mode,
@@ -128,6 +129,23 @@ def _lifetimes(facts: Facts) -> Iterator[Finding]:
         yield Finding(("broker", "lifetimes", "session_idle"), "must not be longer than broker.lifetimes.session")
 
 
+def _signing_keys(facts: Facts) -> Iterator[Finding]:
+    """Who looks after the keys: the operator, key by key, or the broker, in a folder."""
+    keys, path = facts.config.broker.keys, ("broker", "keys")
+    if keys.next and (keys.folder is not None or not keys.signing):
+        advice = "belongs to keys.signing without keys.folder; in a folder stafett keys rotate makes the next key"
+        yield Finding((*path, "next"), advice)
+    if keys.rotate_every is None:
+        return
+    if keys.folder is None and keys.signing:
+        advice = "renews keys in a keys.folder only; those under keys.signing are yours to renew"
+        yield Finding((*path, "rotate_every"), advice)
+    times = KeyTimes.of(facts.config.broker)
+    if keys.rotate_every < (least := times.lead + times.kept):
+        advice = f"is too often: a key needs {int(least.total_seconds())}s from being published until it may go"
+        yield Finding((*path, "rotate_every"), advice)
+
+
 def _telemetry(facts: Facts) -> Iterator[Finding]:
     broker = facts.config.broker
     traces, listen = broker.telemetry.traces, broker.telemetry.metrics.listen
@@ -197,13 +215,12 @@ def _volatile(facts: Facts) -> Iterator[Finding]:
 
 def _unproven_keys(facts: Facts) -> Iterator[Finding]:
     keys = facts.config.broker.keys
-    for name, given in (("signing", keys.signing), ("secret", keys.secret)):
-        if not given:
-            yield Finding(
-                ("broker", "keys", name),
-                "is missing, and production does not make its own keys; make one and refer to it",
-                Risk.GENERATED_KEYS,
-            )
+    make = "is missing, and production does not make its own keys; make one and refer to it"
+    if not keys.signing and keys.folder is None:
+        advice = f"{make}, or give broker.keys.folder, where stafett keys makes them"
+        yield Finding(("broker", "keys", "signing"), advice, Risk.GENERATED_KEYS)
+    if not keys.secret:
+        yield Finding(("broker", "keys", "secret"), make, Risk.GENERATED_KEYS)
 
 
 def _simulated_upstreams(facts: Facts) -> Iterator[Finding]:
@@ -681,6 +698,7 @@ RULES: tuple[Rule, ...] = (
     _languages,
     _texts,
     _lifetimes,
+    _signing_keys,
     _telemetry,
     _production,
     _upstream_addresses,

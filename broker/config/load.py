@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,15 @@ class Secrets:
     """
     The broker's own secrets, resolved.
 
-    ``signing``: PEM private keys in the order given. ``secret``, ``previous_secrets``: bytes to derive keys from.
+    ``signing``: PEM private keys in the order given; ``next_signing``: more, each from a time on. ``secret``,
+    ``previous_secrets``: bytes to derive keys from.
     ``otlp_headers``: for the collector of traces. None or empty: not configured, so development makes its own.
     """
 
     state_url: str | None = field(default=None, repr=False)
     records_url: str | None = field(default=None, repr=False)
     signing: tuple[bytes, ...] = field(default=(), repr=False)
+    next_signing: tuple[tuple[bytes, datetime], ...] = field(default=(), repr=False)
     secret: bytes | None = field(default=None, repr=False)
     previous_secrets: tuple[bytes, ...] = field(default=(), repr=False)
     otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -291,6 +294,7 @@ class _Load:
             state_url=self._url(broker.state.url, ("broker", "state", "url"), _STATE_SCHEMES),
             records_url=self._url(broker.records.url, ("broker", "records", "url"), _RECORDS_SCHEMES),
             signing=tuple(self._signing()),
+            next_signing=tuple(self._next_signing()),
             secret=self._derivation(broker.keys.secret, ("broker", "keys", "secret")) if broker.keys.secret else None,
             previous_secrets=tuple(
                 secret
@@ -320,16 +324,28 @@ class _Load:
         references = self.config.broker.keys.signing
         kinds: set[str] = set()
         for index, reference in enumerate(references):
-            if (pem := self._secret(reference, (*path, index))) is None:
+            if (found := self._signing_key(reference, (*path, index))) is None:
                 return
-            try:
-                kinds.add(signing_kind(pem.encode()))
-            except ValueError as error:
-                self._problem((*path, index), str(error))
-                return
-            yield pem.encode()
+            pem, kind = found
+            kinds.add(kind)
+            yield pem
         if references and (lacking := {"RSA", "EC P-256"} - kinds):
             self._problem(path, f"needs at least one RSA and one EC P-256 key; add {' and '.join(sorted(lacking))}")
+
+    def _next_signing(self) -> Iterator[tuple[bytes, datetime]]:
+        for index, following in enumerate(self.config.broker.keys.next):
+            path: KeyPath = ("broker", "keys", "next", index, "key")
+            if found := self._signing_key(following.key, path):
+                yield found[0], following.signs_from
+
+    def _signing_key(self, reference: str, path: KeyPath) -> tuple[bytes, str] | None:
+        if (pem := self._secret(reference, path)) is None:
+            return None
+        try:
+            return pem.encode(), signing_kind(pem.encode())
+        except ValueError as error:
+            self._problem(path, str(error))
+            return None
 
     def _derivation(self, reference: str, path: KeyPath) -> bytes | None:
         if (text := self._secret(reference, path)) is None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from broker.core.policy import LANGUAGES, Duration, Language, Network, Origin, RedirectUri, TrustConfig, Uri
+from broker.core.policy import LANGUAGES, Duration, Instant, Language, Network, Origin, RedirectUri, TrustConfig, Uri
 from broker.upstream.registry import KINDS, Kind
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -49,6 +49,11 @@ _FORMS: Mapping[Any, JsonSchemaValue] = {
         "type": "string",
         "pattern": "^[1-9][0-9]{0,5}[smhd]$",
         "description": "A whole number with a unit: 60s, 30m, 24h or 7d.",
+    },
+    _check_of(Instant): {
+        "type": "string",
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        "description": "A point in time with its offset, such as 2027-01-31T04:00:00Z.",
     },
     _check_of(Network): {
         "type": "string",

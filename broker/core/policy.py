@@ -8,7 +8,7 @@ business of ``broker/config``. Every model refuses unknown keys. Texts are given
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
@@ -233,16 +233,48 @@ class RecordsSettings(Strict):
     pgbouncer: bool = False
 
 
+def _instant(value: object) -> object:
+    try:
+        at = value if isinstance(value, datetime) else datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError("a point in time is a date, a time and an offset, such as 2027-01-31T04:00:00Z")
+    return at.astimezone(UTC)
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+class NextKey(Strict):
+    """
+    A key that takes over from the one of its kind.
+
+    ``key``: PEM private key, published at once. ``signs_from``: when it signs; leave every partner the time to fetch it.
+    """
+
+    key: SecretRef
+    signs_from: Instant
+
+
 class Keys(Strict):
     """
-    Keys by reference. Without them development makes its own once, in ``data_dir``.
+    Signing keys, and the secret everything else is derived from. Without them development makes its own once, in ``data_dir``.
 
     ``signing``: PEM private keys, at least one RSA of 2048 bits or more and one EC P-256; the first of each kind signs.
-    ``secret``: 32 or more random bytes as base64url; encryption and lookup keys are derived from it (HKDF).
-    ``previous_secrets``: older ones, still accepted for reading.
+    ``next``: keys that take over at a time of their own. ``folder``: where ``stafett keys`` looks after the keys, encrypted;
+    ``signing`` then is only what it begins with. ``rotate_every``: how often keys are renewed without being told to.
+    ``jwks_max_age``: how long partners may keep the published keys. ``spread``: how far apart our clocks may be, and how
+    long it may take until every process sees a new key. ``secret``: 32 or more random bytes as base64url; encryption and
+    lookup keys are derived from it (HKDF). ``previous_secrets``: older ones, still accepted for reading.
     """
 
     signing: tuple[SecretRef, ...] = ()
+    next: tuple[NextKey, ...] = ()
+    folder: str | None = None
+    rotate_every: Duration | None = None
+    jwks_max_age: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=15)
+    spread: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=5)
     secret: SecretRef | None = None
     previous_secrets: tuple[SecretRef, ...] = ()
 

@@ -25,6 +25,10 @@ class Broken(ValueError):
     """A sealed value that does not open: changed, moved, made with an unknown key, or not sealed at all."""
 
 
+class UnknownKey(Broken):
+    """Sealed with a secret that is not among ours; or never sealed."""
+
+
 class Sealer:
     """
     Seals and opens bytes for one ``use`` (such as ``state`` or ``records``).
@@ -68,7 +72,7 @@ class Sealer:
         """
         cipher = self._ciphers.get(sealed[:_KEY_ID_BYTES])
         if cipher is None:
-            raise Broken("sealed with an unknown key")
+            raise UnknownKey("sealed with an unknown key")
         nonce, body = (
             sealed[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES],
             sealed[_KEY_ID_BYTES + _NONCE_BYTES :],

@@ -16,13 +16,13 @@ from datetime import datetime
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwe, jws
 from joserfc.errors import JoseError, SecurityWarning
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, KeySet
 
+from broker.core.keys import KeyStanding, KeyState
 from broker.errors import BadClient, ConfigError
+from broker.wire.signing_keys import ALGS, SigningKey, VerifyingKey, signing_key, verifying_key
 
 __all__ = [
     "Assertion",
@@ -50,46 +50,55 @@ class BadToken(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A private key ready to sign. ``kid``: RFC 7638 thumbprint."""
+class _Shown:
+    """
+    One state of the keyring. ``signing``: by algorithm. ``known``: by kid, for hints: what is published and what was.
+    """
 
-    kid: str
-    alg: str
-    private: Any
-    public_jwk: Mapping[str, Any]
-    verifier: RSAKey | ECKey
+    signing: Mapping[str, SigningKey]
+    known: Mapping[str, VerifyingKey]
+    jwks: bytes
 
 
 class Keyring:
     """
-    The broker's signing keys: the first RSA key signs RS256, the first EC P-256 key ES256; all are published.
+    The broker's signing keys as they stand: per algorithm one that signs, and all that are published.
 
-    Args:
-        pems: private keys, PKCS#8 PEM.
+    Whoever signs or answers reads one attribute; `show` replaces what it holds as a whole.
+
     Raises:
-        ConfigError: a key that cannot be read, is too weak, or one of the two kinds is missing.
+        ConfigError: a key that cannot be read, or an algorithm that no key signs now.
     """
 
-    def __init__(self, pems: Sequence[bytes]) -> None:
-        keys = [_load(pem, index) for index, pem in enumerate(pems)]
-        self._signing = {alg: key for key in reversed(keys) for alg in [key.alg]}
-        if missing := {"RS256", "ES256"} - set(self._signing):
-            problem = (
-                f"no key for {' and '.join(sorted(missing))}; give one RSA key (2048 bits or more) and one EC P-256 key"
-            )
-            raise ConfigError((f"broker.keys.signing: {problem}",))
-        self._by_kid = {key.kid: key for key in keys}
-        if len(self._by_kid) != len(keys):
-            raise ConfigError(("broker.keys.signing: the same key is given twice",))
-        self._jwks = json.dumps({"keys": [dict(key.public_jwk) for key in keys]}, separators=(",", ":")).encode()
+    def __init__(self, keys: Sequence[KeyStanding]) -> None:
+        self._signing: dict[str, SigningKey] = {}
+        self._verifying: dict[str, VerifyingKey] = {}
+        self.show(keys)
+
+    def show(self, keys: Sequence[KeyStanding]) -> None:
+        """From now on these keys; of the same key nothing is parsed twice. Raises ConfigError, and then nothing changes."""
+        can_sign = [each.key for each in keys if each.state is KeyState.SIGNING]
+        if missing := set(ALGS) - {key.alg for key in can_sign}:
+            problem = f"no key signs {' and '.join(sorted(missing))} now; stafett keys rotate --alg makes one"
+            raise ConfigError((f"broker.keys: {problem}",))
+        signing = {key.kid: self._signing.get(key.kid) or signing_key(key) for key in can_sign}
+        known = {
+            each.key.kid: self._verifying.get(each.key.kid) or verifying_key(each.key)
+            for each in keys
+            if each.vouches_for_hints
+        }
+        published = [dict(each.key.public) for each in keys if each.is_published]
+        jwks = json.dumps({"keys": published}, separators=(",", ":")).encode()
+        self._shown = _Shown({key.alg: key for key in signing.values()}, known, jwks)
+        self._signing, self._verifying = signing, known
 
     def jwks(self) -> bytes:
         """The public JWK Set (RFC 7517 section 5) as JSON."""
-        return self._jwks
+        return self._shown.jwks
 
     def sign(self, claims: Mapping[str, Any], *, alg: str, typ: str = "JWT") -> str:
         """A compact JWS over *claims* with *alg* (``RS256`` or ``ES256``)."""
-        key = self._signing[alg]
+        key = self._shown.signing[alg]
         return jwt.encode(dict(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
 
     def id_token_hint(self, token: str, *, issuer: str) -> Mapping[str, Any]:
@@ -122,7 +131,7 @@ class Keyring:
         """Whether *token* is a JWT of ours, of whatever kind and age."""
         try:
             key = self._key_of(_header(token))
-            _verified(token, KeySet([key.verifier]), (key.alg,))
+            _verified(token, key.keys, (key.alg,))
         except BadToken:
             return False
         return True
@@ -132,13 +141,13 @@ class Keyring:
         key = self._key_of(header)
         if header.get("typ", "JWT") != typ:
             raise BadToken(f"not signed as {typ}")
-        claims = _verified(token, KeySet([key.verifier]), (key.alg,))
+        claims = _verified(token, key.keys, (key.alg,))
         if claims.get("iss") != issuer:
             raise BadToken("issued by somebody else")
         return claims
 
-    def _key_of(self, header: Mapping[str, Any]) -> SigningKey:
-        key = self._by_kid.get(str(header.get("kid", "")))
+    def _key_of(self, header: Mapping[str, Any]) -> VerifyingKey:
+        key = self._shown.known.get(str(header.get("kid", "")))
         if key is None or header.get("alg") != key.alg:
             raise BadToken("not signed by a key of ours")
         return key
@@ -241,31 +250,6 @@ def encrypt(token: str, key: EncryptionKey) -> str:
     """
     header = {"alg": "ECDH-ES", "enc": "A256GCM", "cty": "JWT"} | ({"kid": key.kid} if key.kid else {})
     return jwe.encrypt_compact(header, token, key, algorithms=["ECDH-ES", "A256GCM"])
-
-
-def _load(pem: bytes, index: int) -> SigningKey:
-    where = f"broker.keys.signing[{index}]"
-    try:
-        private = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError((f"{where}: not an unencrypted PEM private key",)) from error
-    verifier: RSAKey | ECKey
-    match private:
-        case rsa.RSAPrivateKey() if private.key_size >= 2048:
-            alg, verifier = "RS256", RSAKey.import_key(_public_pem(private))
-        case ec.EllipticCurvePrivateKey() if isinstance(private.curve, ec.SECP256R1):
-            alg, verifier = "ES256", ECKey.import_key(_public_pem(private))
-        case _:
-            raise ConfigError((f"{where}: must be RSA of at least 2048 bits or EC P-256",))
-    public = {key: value for key, value in verifier.as_dict(private=False).items() if key not in {"kid", "use", "alg"}}
-    kid = verifier.thumbprint()
-    return SigningKey(kid, alg, private, {**public, "kid": kid, "use": "sig", "alg": alg}, verifier)
-
-
-def _public_pem(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
-    return private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
 
 
 def _header(token: str) -> Mapping[str, Any]:

@@ -64,7 +64,8 @@ REFUSALS: list[tuple[Risk, list[Edit], dict[str, str], str, str]] = [
         [(KEYS, '  keys: {secret: "env:STAFETT_KEY"}\n')],
         {},
         "broker.keys.signing",
-        "is missing, and production does not make its own keys; make one and refer to it",
+        "is missing, and production does not make its own keys; make one and refer to it, or give broker.keys.folder,"
+        " where stafett keys makes them",
     ),
     (
         Risk.LOOPBACK_UPSTREAM,

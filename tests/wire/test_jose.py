@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from joserfc import jwt as stock
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
 from broker.core.client_rules import ASSERTION_ALGS
+from broker.core.keys import KeyTimes, standings
 from broker.errors import BadClient, ConfigError
 from broker.wire.jose import (
     Assertion,
@@ -30,6 +31,7 @@ from broker.wire.jose import (
     unverified_client,
     verify_client_assertion,
 )
+from broker.wire.signing_keys import given_book
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 AT = int(NOW.timestamp())
@@ -92,7 +94,20 @@ def without_absent(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not ABSENT}
 
 
-KEYRING = Keyring([pem(RSA), pem(EC)])
+TIMES = KeyTimes(
+    cached=timedelta(minutes=15),
+    longest=timedelta(minutes=10),
+    session=timedelta(hours=24),
+    spread=timedelta(minutes=5),
+)
+
+
+def keyring_of(*pems: bytes) -> Keyring:
+    """The keyring of an operator's own keys."""
+    return Keyring(standings(given_book(pems), TIMES, NOW))
+
+
+KEYRING = keyring_of(pem(RSA), pem(EC))
 PUBLISHED = json.loads(KEYRING.jwks())
 RSA_KID, EC_KID = (key["kid"] for key in PUBLISHED["keys"])
 ID_TOKEN = {"iss": ISSUER, "sub": "subject-1", "aud": CLIENT, "exp": AT + 600, "iat": AT}
@@ -322,7 +337,7 @@ class TestKeyring:
 
     def test_the_first_of_each_kind_signs_and_all_are_published(self) -> None:
         """So keys are rotated: the new one goes first, the old one stays for what it signed."""
-        rotated = Keyring([pem(OTHER_EC), pem(RSA), pem(EC)])
+        rotated = keyring_of(pem(OTHER_EC), pem(RSA), pem(EC))
         assert len(json.loads(rotated.jwks())["keys"]) == 3
         old = KEYRING.sign(ID_TOKEN, alg="ES256")
         new = rotated.sign(ID_TOKEN, alg="ES256")
@@ -349,7 +364,7 @@ class TestKeyring:
     def test_unusable_keys_are_told_at_start(self, pems: list[bytes], sentence: str) -> None:
         """With key and what to do, and nothing of the key itself."""
         with pytest.raises(ConfigError) as refused:
-            Keyring(pems)
+            keyring_of(*pems)
         assert sentence in refused.value.detail
         assert refused.value.detail.startswith("broker.keys.signing")
 
@@ -361,7 +376,7 @@ class TestKeyring:
             serialization.BestAvailableEncryption(b"word"),
         )
         with pytest.raises(ConfigError, match="unencrypted"):
-            Keyring([locked])
+            keyring_of(locked)
 
 
 class TestHint:

@@ -18,7 +18,7 @@ from broker.downstream.oidc.checks import RESPONSE_MODES
 from broker.downstream.oidc.token import GRANT_TYPES
 from broker.wire.jose import Keyring
 
-_CACHE = "public, max-age=900"
+_MAX_AGE_S = 900
 _PROVEN = [method.value for method in ClientAuth if method is not ClientAuth.NONE]
 
 
@@ -106,7 +106,8 @@ class Discovery:
 
     async def jwks(self, request: Request) -> Response:
         """The public keys (RFC 7517 section 5)."""
-        return _public(self._keyring.jwks(), "application/jwk-set+json")
+        max_age_s = int(self._policy().broker.keys.jwks_max_age.total_seconds())
+        return _public(self._keyring.jwks(), "application/jwk-set+json", max_age_s)
 
     def routes(self) -> list[Route]:
         """Both documents, and the OAuth name of the first (RFC 8414 section 3)."""
@@ -117,6 +118,6 @@ class Discovery:
         ]
 
 
-def _public(body: bytes, media_type: str) -> Response:
-    headers = {"Cache-Control": _CACHE, "Access-Control-Allow-Origin": "*"}
+def _public(body: bytes, media_type: str, max_age_s: int = _MAX_AGE_S) -> Response:
+    headers = {"Cache-Control": f"public, max-age={max_age_s}", "Access-Control-Allow-Origin": "*"}
     return Response(body, media_type=media_type, headers=headers)
