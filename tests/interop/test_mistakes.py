@@ -107,9 +107,9 @@ def test_an_answer_loaded_again_is_told_as_documented(site: Site, world: World, 
     """Reload on the redirect URI."""
     site.begin(browser)
     world.log_in(browser, stop_before=site.callback)
-    answer = browser.page.url
-    browser.open(answer)
-    browser.open(answer)
+    answer = browser.page
+    browser.deliver(answer)
+    browser.deliver(answer)
     _is_told(browser, NOT_BEGUN_HERE[site.client.name])
 
 

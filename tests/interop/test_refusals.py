@@ -7,7 +7,7 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from tests.interop import front
-from tests.interop.browser import Browser, with_query
+from tests.interop.browser import Browser
 from tests.interop.front import Front
 from tests.interop.site import Can, Site
 from tests.interop.world import World
@@ -57,7 +57,7 @@ def test_a_tampered_state_is_refused(site: Site, world: World, browser: Browser,
     """RFC 6749 section 10.12: the answer belongs to a login this browser began."""
     site.begin(browser)
     world.log_in(browser, stop_before=site.callback)
-    browser.open(with_query(browser.page.url, {"state": value}))
+    browser.deliver(browser.page, state=value)
     _is_refused(site, browser)
 
 
@@ -66,7 +66,7 @@ def test_an_answer_in_another_browser_is_refused(site: Site, world: World, brows
     site.begin(browser)
     world.log_in(browser, stop_before=site.callback)
     other = world.browser()
-    other.open(browser.page.url)
+    other.deliver(browser.page)
     _is_refused(site, other)
     other.close()
 
@@ -75,7 +75,7 @@ def test_an_answer_from_another_issuer_is_refused(site: Site, world: World, brow
     """Mix-up: ``iss`` in the answer is the issuer's that was asked (RFC 9207 section 2.4)."""
     site.begin(browser)
     world.log_in(browser, stop_before=site.callback)
-    browser.open(with_query(browser.page.url, {"iss": "https://login.example"}))
+    browser.deliver(browser.page, iss="https://login.example")
     _is_refused(site, browser)
 
 
@@ -84,7 +84,7 @@ def test_an_answer_without_issuer_is_refused(site: Site, world: World, browser: 
     """Discovery announces it, so it may not be missing (RFC 9207 section 2.4)."""
     site.begin(browser)
     world.log_in(browser, stop_before=site.callback)
-    browser.open(with_query(browser.page.url, {"iss": None}))
+    browser.deliver(browser.page, iss=None)
     _is_refused(site, browser)
 
 
@@ -92,11 +92,11 @@ def test_an_answer_is_good_once(site: Site, world: World, browser: Browser) -> N
     """The same answer again is refused; who is logged in stays so."""
     site.begin(browser)
     world.log_in(browser, stop_before=site.callback)
-    answer = browser.page.url
-    browser.open(answer)
+    answer = browser.page
+    browser.deliver(answer)
     assert site.who(browser)
     before = len(world.front.served)
-    browser.open(answer, stop_before=f"{world.issuer}/authorize")
+    browser.deliver(answer)
     assert "POST /token 200" not in world.front.served[before:]
 
 

@@ -25,18 +25,18 @@ class ModAuthOpenidc(Client):
     """
     Signatures are ES256 here, to have that with one client too.
 
-    It takes any redirect with ``iss`` and without ``code`` for a login that begins elsewhere (OpenID Connect Core section 4),
-    errors too, in 2.4.12 as in later versions: the application does not hear ``access_denied``.
+    Answers come by form: the module takes any redirect with ``iss`` and without ``code`` for a login that begins elsewhere
+    (OpenID Connect Core section 4), errors too, in 2.4.12 as in later versions.
     """
 
     name = "mod-auth-openidc"
-    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT})
+    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT, Can.HEAR_ERRORS})
     registration = {
         "      refresh_tokens: {}\n": "      refresh_tokens: {}\n      id_token_alg: ES256\n"
         "      backchannel_logout_uri: http://127.0.0.1:3000/callback?logout=backchannel\n"
     }
     algorithm = "ES256"
-    settings = "OIDCIDTokenSignedResponseAlg ES256\nOIDCPKCEMethod S256"
+    settings = "OIDCIDTokenSignedResponseAlg ES256\nOIDCPKCEMethod S256\nOIDCResponseMode form_post"
     scheme = "https"
     home = "/private/who.json"
 
@@ -92,9 +92,10 @@ class ModAuthOpenidc(Client):
 
 
 class OldModAuthOpenidc(ModAuthOpenidc):
-    """As those have it who set it up years ago: no PKCE, RS256."""
+    """As those have it who set it up years ago: no PKCE, RS256, answers by redirect, so that errors do not reach it."""
 
     name = "mod-auth-openidc-old"
+    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT})
     registration = {
         "      auth: client_secret_basic\n": "      profile: legacy\n      auth: client_secret_basic\n",
         "      refresh_tokens: {}\n": "      refresh_tokens: {}\n"
