@@ -331,11 +331,13 @@ def build(
     starlette.router.redirect_slashes = False
     shared = Cors(starlette, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
     app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
-    metrics = _metrics(telemetry, loaded, context.audit, sorted(failed))
+    metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed))
     return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics)
 
 
-def _metrics(telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, unavailable: Sequence[str]) -> ASGIApp | None:
+def _metrics(
+    telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, outbox: Outbox, unavailable: Sequence[str]
+) -> ASGIApp | None:
     """What is served on the operator's own port, if anything is counted."""
     if telemetry.metrics is None:
         return None
@@ -348,6 +350,8 @@ def _metrics(telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, unavailabl
         unavailable=lambda: unavailable,
         audit_waiting=lambda: audit.waiting,
         audit_dropped=lambda: audit.dropped,
+        notices_waiting=lambda: outbox.waiting,
+        notices_oldest_s=outbox.oldest_s,
     )
     telemetry.metrics.stands(standing)
     return metrics_app(telemetry.metrics.render)

@@ -125,6 +125,34 @@ def keys_retire(
     retire(config, kid, compromised=compromised)
 
 
+logouts = typer.Typer(no_args_is_help=True, help="Partners that must be told of logouts.", rich_markup_mode=None)
+app.add_typer(logouts, name="logouts")
+
+
+@logouts.command("list")
+def logouts_list(
+    partner: Annotated[str | None, typer.Option(help="Only this partner's.")] = None,
+    told: Annotated[bool, typer.Option("--told", help="Also those that were told.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show which partners were not told of a logout."""
+    from broker.cli.logouts import list_all
+
+    list_all(config, partner=partner, told=told)
+
+
+@logouts.command("retry")
+def logouts_retry(
+    partner: Annotated[str | None, typer.Option(help="Only this partner's.")] = None,
+    notice: Annotated[str | None, typer.Option("--id", help="Only this one.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell partners again that refused or did not answer."""
+    from broker.cli.logouts import retry
+
+    retry(config, partner=partner, notice=notice)
+
+
 @app.command()
 def demo(
     broker_port: Annotated[int, typer.Option(help="The broker, on localhost.")] = 8700,

@@ -88,7 +88,11 @@ class Outbox:
         self.wake = asyncio.Event()
         self.is_served = False
         self.waiting = 0
-        self.oldest_at: datetime | None = None
+        self._oldest_at: datetime | None = None
+
+    def oldest_s(self) -> float:
+        """Age in seconds of what waits longest, by the last look; 0 when nothing waits."""
+        return max(0.0, (self._clock() - self._oldest_at).total_seconds()) if self._oldest_at else 0.0
 
     def notice(
         self,
@@ -145,7 +149,7 @@ class Outbox:
 
     async def claim(self) -> Sequence[Errand]:
         """What is due, leased to the caller; with a look at how much waits. Raises StoreDown."""
-        self.waiting, self.oldest_at = await self._records.notices_waiting()
+        self.waiting, self._oldest_at = await self._records.notices_waiting()
         if not self.waiting:
             return []
         now = self._clock()

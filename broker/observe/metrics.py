@@ -61,6 +61,14 @@ _TRANSITIONS = {
     "handoff.acknowledged": "acknowledged",
 }
 
+_NOTICES = {
+    "logout.delivered": "delivered",
+    "logout.refused": "refused",
+    "logout.given_up": "given_up",
+    "logout.failed": "failed",
+}
+
+_NOTICE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 86400)
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _STEP_S = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 _STORE_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3)
@@ -72,7 +80,8 @@ class Standing:
     """
     What is true when somebody looks, asked for then.
 
-    ``unavailable``: providers that could not be started. ``audit_waiting``, ``audit_dropped``: rows.
+    ``unavailable``: providers that could not be started. ``audit_waiting``, ``audit_dropped``: rows. ``notices_waiting``:
+    partners to be told of a logout; ``notices_oldest_s``: age of the oldest of them in seconds.
     """
 
     version: str
@@ -81,6 +90,8 @@ class Standing:
     unavailable: Callable[[], Iterable[str]]
     audit_waiting: Callable[[], int]
     audit_dropped: Callable[[], int]
+    notices_waiting: Callable[[], int] = lambda: 0
+    notices_oldest_s: Callable[[], float] = lambda: 0.0
 
 
 class Metrics:
@@ -114,6 +125,8 @@ class Metrics:
         self._calls = histogram(
             "upstream_call", "Calls to a provider.", _UPSTREAM_S, "upstream", "operation", "outcome"
         )
+        self._notices = counter("logout_notices", "Attempts to tell partners of a logout.", "partner", "outcome")
+        self._notice_s = histogram("logout_notice", "Time from a logout until a partner was told.", _NOTICE_S, "partner")
         self._security = counter("security_events", "What somebody should look at.", "event")
         self._refusals = counter("refusals", "Errors told to a customer or partner.", "kind")
         self._faults = counter("faults", "Errors nobody foresaw: bugs.")
@@ -164,6 +177,8 @@ class Metrics:
                 self._refusals.labels(kind if kind in _KINDS else "other").inc()
             case "fault":
                 self._faults.inc()
+            case _ if event in _NOTICES:
+                self._notice(event, facts)
             case _ if event in _TRANSITIONS:
                 self._handoff(event, facts)
         if (code := facts.get("code")) in SECURITY_EVENTS:
@@ -174,6 +189,12 @@ class Metrics:
         self._logins.labels(upstream, self._partner(facts.get("partner")), outcome).inc()
         for step, seconds in facts.get("took_s", {}).items():
             self._steps.labels(step, upstream).observe(seconds)
+
+    def _notice(self, event: str, facts: Mapping[str, Any]) -> None:
+        partner = self._partner(facts.get("partner"))
+        self._notices.labels(partner, _NOTICES[event]).inc()
+        if event == "logout.delivered":
+            self._notice_s.labels(partner).observe(facts.get("took_s", {}).get("created_to_told", 0))
 
     def _handoff(self, event: str, facts: Mapping[str, Any]) -> None:
         created = event == "handoff.created"
@@ -227,4 +248,7 @@ class _Standing(Collector):
             available.add_metric((upstream,), upstream not in unavailable)
         yield available
         yield GaugeMetricFamily("stafett_audit_waiting", "Audit rows not yet written.", value=now.audit_waiting())
+        waiting, oldest = now.notices_waiting(), now.notices_oldest_s()
+        yield GaugeMetricFamily("stafett_logout_notices_waiting", "Partners to be told of a logout.", value=waiting)
+        yield GaugeMetricFamily("stafett_logout_notices_oldest_seconds", "Age of the oldest of them.", value=oldest)
         yield CounterMetricFamily("stafett_audit_dropped", "Audit rows lost.", value=now.audit_dropped())

@@ -108,7 +108,9 @@ class Receiver:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-l"))
+            length = next(
+                int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-l")
+            )
             self.calls.append(Call(head, dict(parse_qsl((await reader.readexactly(length)).decode()))))
             self.called.set()
             await self.gate.wait()
