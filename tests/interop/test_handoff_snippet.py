@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ async def services(prepared_stage: Path) -> AsyncIterator[Services]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The guide's code as a module, and jose beside it."""
     client = Jose()
     client.install()
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (made / "node_modules").symlink_to(client.cache / "node_modules")
     (made / "guide.mjs").write_text(f"{code[1]}\nexport {{ readHandoff }}\n")
     (made / "run.mjs").write_text(RUN)
-    yield made
+    return made
 
 
 async def verified(folder: Path, services: Services, *cases: Mapping[str, Any]) -> list[dict[str, Any]]:
