@@ -28,27 +28,25 @@ SECOND = "conformance-second"
 POSTING = "conformance-post"
 
 #: Claims the suite expects in any ID token; others draw a warning unless they were asked for.
-OF_AN_ID_TOKEN = set(
-    [
-        "iss",
-        "sub",
-        "aud",
-        "exp",
-        "iat",
-        "auth_time",
-        "nonce",
-        "acr",
-        "amr",
-        "azp",
-        "at_hash",
-        "c_hash",
-        "s_hash",
-        "nbf",
-        "jti",
-        "sid",
-        "txn",
-    ]
-)
+OF_AN_ID_TOKEN = {
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "auth_time",
+    "nonce",
+    "acr",
+    "amr",
+    "azp",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "nbf",
+    "jti",
+    "sid",
+    "txn",
+}
 
 _ERROR_MEMBERS = {"error", "error_description", "error_uri", "state", "session_state", "iss"}
 
