@@ -6,7 +6,7 @@ import base64
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from joserfc import jws
 
-from broker.stores.ports import StateStore
+from broker.stores.ports import Records, StateStore
 from tests.stage import SECRET, Answer, Partner, Stage, open_stage
 
 WRITER, READER, PLAIN, PAGE = "writer-web", "reader-web", "plain-web", "page-web"
@@ -174,12 +174,16 @@ def changed(token: str, old: bytes, new: bytes, part: int = 1) -> str:
 
 @asynccontextmanager
 async def open_apis(
-    prepared: Path, *, state: StateStore | None = None, edit: dict[str, str] | None = None
+    prepared: Path,
+    *,
+    state: StateStore | None = None,
+    edit: dict[str, str] | None = None,
+    wrap: Callable[[Records], Records] = lambda records: records,
 ) -> AsyncIterator[Apis]:
     """A broker with these besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
     changes = {"\npartners:\n": _PARTNERS, "\npayload_types:\n": _RESOURCES, **_GARAGE, **(edit or {})}
-    async with open_stage(folder, state=state, edit=changes) as stage:
+    async with open_stage(folder, state=state, edit=changes, wrap=wrap) as stage:
         yield Apis(stage)
     shutil.rmtree(folder)
