@@ -3,7 +3,7 @@
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -17,6 +17,10 @@ HERE = Path(__file__).parent
 CACHES = HERE.parents[1] / "build" / "interop"
 """Where clients are installed and built; kept from run to run."""
 
+API = "bookshop-api"
+AUDIENCE = "https://api.bookshop.example/"
+"""The API that some sites' access tokens are for, and its address."""
+
 
 class Can(Enum):
     """What not every client does; a scenario that needs it is played with those that have it in ``abilities``."""
@@ -27,6 +31,8 @@ class Can(Enum):
     """Refuse an answer without ``iss`` when discovery announces one (RFC 9207 section 2.4)."""
     HEAR_LOGOUT = auto()
     """Be told by the broker that a customer logged out elsewhere (Back-Channel Logout 1.0)."""
+    CALL_API = auto()
+    """Have access tokens for the API."""
     DOCUMENTED = auto()
     """Stand on the page for developers, with its mistakes."""
     HEAR_ERRORS = auto()
@@ -55,10 +61,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Start:
-    """How a site is started."""
+    """How a site is started, and what is to be done once it has ended."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    clean_up: Callable[[], None] = lambda: None
 
 
 class Client(ABC):
@@ -86,6 +93,10 @@ class Client(ABC):
     @abstractmethod
     def install(self) -> None:
         """Bring it here from its registry, at the locked version. Raises: DidNotStart."""
+
+    def files(self) -> Mapping[str, str]:
+        """What its registration refers to, by the name beside the config."""
+        return {}
 
     @abstractmethod
     def start(self, place: Place, folder: Path) -> Start:
@@ -124,6 +135,7 @@ class Site:
         self.place = place
         folder.mkdir(parents=True)
         start = client.start(place, folder)
+        self._clean_up = start.clean_up
         self._process = Process(start.command, start.environment, port=place.port, log=folder / "log")
 
     @property
@@ -156,3 +168,4 @@ class Site:
     def close(self) -> None:
         """Stop it."""
         self._process.stop()
+        self._clean_up()

@@ -22,7 +22,7 @@ from broker.demo.run import Party, running, server_of
 from tests.interop.browser import Browser
 from tests.interop.front import Front
 from tests.interop.processes import Process
-from tests.interop.site import Client, Place
+from tests.interop.site import API, AUDIENCE, Client, Place
 from tests.servers import free_port
 from tests.stage import SECRET, prepare
 
@@ -31,6 +31,14 @@ PARTNER = Path(__file__).with_name("partner.yaml")
 
 
 _ADDRESSES = 3
+_RESOURCES = f"""
+resources:
+  {API}:
+    audience: {AUDIENCE}
+    client:
+      client_id: {API}
+      secret: env:BOOKSHOP_SECRET
+"""
 
 
 class World:
@@ -50,6 +58,8 @@ class World:
         ports = Ports(*(free_port() for _ in fields(Ports)))
         self.issuer = f"{'https' if with_tls else 'http'}://localhost:{ports.broker}"
         self._places = {client.name: [self._place(client) for _ in range(_ADDRESSES)] for client in clients}
+        for name, text in ((name, text) for client in clients for name, text in client.files().items()):
+            (self.folder / name).write_text(text, "utf-8")
         listen = free_port()
         (self.folder / "stafett.yaml").write_text(self._config(ports, listen, clients), "utf-8")
         with ExitStack() as stack:
@@ -109,7 +119,8 @@ class World:
         text = text.replace(f"    port: {ports.broker}\n", f"    port: {listen}\n", 1)
         text = text.replace("  data_dir:", '  trusted_proxies: ["127.0.0.0/8", "::1/128"]\n  data_dir:', 1)
         partners = "".join(self._registration(client) for client in clients)
-        return text.replace("\npartners:\n", f"\npartners:\n{partners}\n", 1)
+        text = text.replace("\npartners:\n", f"\npartners:\n{partners}\n", 1)
+        return f"{text}\n{_RESOURCES}"
 
     def _registration(self, client: Client) -> str:
         text = PARTNER.read_text("utf-8")

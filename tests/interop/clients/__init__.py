@@ -7,6 +7,7 @@ CLIENTS: tuple[Client, ...] = (
     authlib_starlette.Authlib(),
     openid_client.OpenidClient(),
     openid_client.PublicOpenidClient(),
+    openid_client.StrictOpenidClient(),
     go_oidc.GoOidc(),
     mod_auth_openidc.ModAuthOpenidc(),
     mod_auth_openidc.OldModAuthOpenidc(),

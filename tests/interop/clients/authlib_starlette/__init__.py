@@ -11,7 +11,7 @@ FILES = Path(__file__).parent
 
 class Authlib(Client):
     name = "authlib-starlette"
-    abilities = frozenset(Can) - {Can.HEAR_LOGOUT}
+    abilities = frozenset(Can) - {Can.HEAR_LOGOUT, Can.CALL_API}
 
     def install(self) -> None:
         version("authlib")  # `make` installs it with everything else

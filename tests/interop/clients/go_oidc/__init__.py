@@ -12,7 +12,7 @@ FILES = Path(__file__).parent
 
 class GoOidc(Client):
     name = "go-oidc"
-    abilities = frozenset(Can) - {Can.HEAR_LOGOUT}
+    abilities = frozenset(Can) - {Can.HEAR_LOGOUT, Can.CALL_API}
 
     def install(self) -> None:
         go = find.go()

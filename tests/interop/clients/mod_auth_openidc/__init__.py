@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from setup import find
 from tests.interop.browser import Browser, Page
 from tests.interop.processes import DidNotStart
-from tests.interop.site import Can, Client, Place, Start
+from tests.interop.site import API, AUDIENCE, Can, Client, Place, Start
 
 FILES = Path(__file__).parent
 WHO = (
@@ -19,6 +19,9 @@ WHO = (
     ' "userinfo": <!--#echo encoding="none" var="OIDC_userinfo_json" -->}'
 )
 """What the protected application knows: the module tells it by environment variables."""
+
+CALLER = '{"sub": "<!--#echo encoding="none" var="OIDC_CLAIM_sub" -->"}'
+"""What an API behind it knows of the access token, likewise."""
 
 
 class ModAuthOpenidc(Client):
@@ -37,6 +40,10 @@ class ModAuthOpenidc(Client):
     }
     algorithm = "ES256"
     settings = "OIDCIDTokenSignedResponseAlg ES256\nOIDCPKCEMethod S256\nOIDCResponseMode form_post"
+    api_settings = (
+        "OIDCOAuthServerMetadataURL {issuer}/.well-known/oauth-authorization-server\n"
+        "OIDCOAuthClientID {api}\nOIDCOAuthClientSecret {secret}"
+    )
     scheme = "https"
     home = "/private/who.json"
 
@@ -48,12 +55,14 @@ class ModAuthOpenidc(Client):
         apache = find.apache()
         assert apache is not None
         # As root apache gives up its rights for everything it serves, and a temporary folder of root is closed to it then.
-        self._public = TemporaryDirectory(prefix="stafett-httpd-", dir="/tmp")
-        public = Path(self._public.name)
+        given = TemporaryDirectory(prefix="stafett-httpd-", dir="/tmp")
+        public = Path(given.name)
         public.chmod(0o755)
         (public / "index.html").write_text("Not logged in: go to /private/who.json", "utf-8")
         (public / "private").mkdir()
         (public / "private/who.json").write_text(WHO, "utf-8")
+        (public / "api").mkdir()
+        (public / "api/who.json").write_text(CALLER, "utf-8")
         shutil.copy(place.certificates.ca_cert, public / "ca.pem")
         config = (FILES / "httpd.conf").read_text("utf-8")
         config = config.format(
@@ -69,9 +78,11 @@ class ModAuthOpenidc(Client):
             secret=place.secret,
             site=place.site,
             settings=self.settings,
+            api_settings=self.api_settings.format(issuer=place.issuer, api=API, secret=place.secret),
+            audience=AUDIENCE,
         )
         (folder / "httpd.conf").write_text(config, "utf-8")
-        return Start((str(apache.program), "-f", str(folder / "httpd.conf"), "-DFOREGROUND"), os.environ)
+        return Start((str(apache.program), "-f", str(folder / "httpd.conf"), "-DFOREGROUND"), os.environ, given.cleanup)
 
     def is_refusal(self, page: Page) -> bool:
         return page.status >= 400 or "<title>Error</title>" in page.text  # the latter with status 200
@@ -103,6 +114,7 @@ class OldModAuthOpenidc(ModAuthOpenidc):
     }
     algorithm = "RS256"
     settings = ""
+    api_settings = "OIDCOAuthVerifyJwksUri {issuer}/jwks"
 
 
 def _account() -> str:

@@ -1,13 +1,17 @@
 """openid-client (JavaScript), from its registry at the version of package-lock.json."""
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from joserfc.jwk import ECKey
+
 from setup import find
 from tests.interop.processes import DidNotStart, run
-from tests.interop.site import CACHES, Can, Client, Place, Start
+from tests.interop.site import API, CACHES, Can, Client, Place, Start
 
 FILES = Path(__file__).parent
 
@@ -20,6 +24,7 @@ class OpenidClient(Client):
     registration = {
         "      refresh_tokens: {}\n": "      refresh_tokens: {}\n"
         "      backchannel_logout_uri: http://127.0.0.1:3000/backchannel\n"
+        f"      access_token: {{resource: {API}}}\n"
     }
 
     def install(self) -> None:
@@ -44,7 +49,34 @@ class PublicOpenidClient(OpenidClient):
 
     name = "openid-client-public"
     abilities = frozenset(Can) - {Can.HEAR_LOGOUT, Can.DOCUMENTED}
-    registration = {"      auth: client_secret_basic\n      secret: env:BOOKSHOP_SECRET\n": "      auth: none\n"}
+    registration = {
+        "      auth: client_secret_basic\n      secret: env:BOOKSHOP_SECRET\n": "      auth: none\n"
+        f"      access_token: {{resource: {API}, format: jwt}}\n"
+    }
 
     def start(self, place: Place, folder: Path) -> Start:
         return super().start(replace(place, secret=""), folder)
+
+
+class StrictOpenidClient(OpenidClient):
+    """A site that proves itself by a key and pushes its requests."""
+
+    name = "openid-client-strict"
+    algorithm = "ES256"
+    abilities = frozenset(Can) - {Can.HEAR_LOGOUT, Can.CALL_API, Can.DOCUMENTED}
+    registration = {
+        "      auth: client_secret_basic\n      secret: env:BOOKSHOP_SECRET\n": "      profile: strict\n"
+        "      jwks_file: openid-client-strict.json\n"
+    }
+
+    def __init__(self) -> None:
+        self._key = ECKey.generate_key("P-256", {"kid": "1", "alg": "ES256", "use": "sig"})
+
+    def files(self) -> Mapping[str, str]:
+        return {"openid-client-strict.json": json.dumps({"keys": [self._key.as_dict(private=False)]})}
+
+    def start(self, place: Place, folder: Path) -> Start:
+        key = folder / "key.pem"
+        key.write_bytes(self._key.as_pem(private=True))
+        start = super().start(replace(place, secret=""), folder)
+        return replace(start, environment={**start.environment, "CLIENT_KEY": str(key)})

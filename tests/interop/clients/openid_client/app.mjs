@@ -1,22 +1,28 @@
 // A site that logs people in with openid-client.
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
-import { createRemoteJWKSet, jwtVerify } from 'jose'
+import { createRemoteJWKSet, importPKCS8, jwtVerify } from 'jose'
 import * as oidc from 'openid-client'
 
-const { ISSUER, CLIENT_ID, CLIENT_SECRET, SITE = 'http://127.0.0.1:3000' } = process.env
+const { ISSUER, CLIENT_ID, CLIENT_SECRET, CLIENT_KEY, SITE = 'http://127.0.0.1:3000' } = process.env
 
 // Without the first, openid-client relies on TLS and leaves signatures unchecked. The second is for `make demo` only.
 const execute = [oidc.enableNonRepudiationChecks]
 if (ISSUER.startsWith('http://localhost:')) execute.push(oidc.allowInsecureRequests)
-// An app without a server of its own has no secret.
-const authentication = CLIENT_SECRET ? oidc.ClientSecretBasic(CLIENT_SECRET) : oidc.None()
+const authentication = await proof()
 const broker = await oidc.discovery(new URL(ISSUER), CLIENT_ID, undefined, authentication, { execute })
 const keys = createRemoteJWKSet(new URL(broker.serverMetadata().jwks_uri))
 
 const visits = new Map() // on the server; the cookie has only the key
 const nobody = { status: 401, text: 'Not logged in: go to /login' }
+
+// A secret; better a key, whose public half is registered; or nothing, for an app without a server of its own.
+async function proof() {
+  if (CLIENT_KEY) return oidc.PrivateKeyJwt(await importPKCS8(readFileSync(CLIENT_KEY, 'utf8'), 'ES256'))
+  return CLIENT_SECRET ? oidc.ClientSecretBasic(CLIENT_SECRET) : oidc.None()
+}
 
 const pages = {
   'GET /': async ({ login }) => (login ? { json: { claims: login.claims, userinfo: login.userinfo } } : nobody),
@@ -36,7 +42,9 @@ const pages = {
       code_challenge: await oidc.calculatePKCECodeChallenge(checks.pkceCodeVerifier),
       code_challenge_method: 'S256',
     }
-    return { to: oidc.buildAuthorizationUrl(broker, parameters) }
+    // Who has a key may push the request too (RFC 9126), so that nobody can read or change it on the way.
+    const build = CLIENT_KEY ? oidc.buildAuthorizationUrlWithPAR : oidc.buildAuthorizationUrl
+    return { to: await build(broker, parameters) }
   },
 
   'GET /callback': async (visit, url) => {
