@@ -404,12 +404,14 @@ async def open_stage(
     wrap: Callable[[Records], Records] = lambda records: records,
     telemetry: Telemetry | None = None,
     records: SqlRecords | None = None,
+    is_played: bool = True,
     keys: KeyMaterial | None = None,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
 
     ``wrap``: what the broker gets in place of the records, to play with; the stage keeps the real ones.
+    ``is_played``: the providers; else the connectors of the config go where the (edited) YAML says.
     ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share.
     """
     text = example_text()
@@ -435,7 +437,7 @@ async def open_stage(
         records=wrap(records),
         keys=keys or KeyMaterial(secrets, KeyFolder(folder.parent / "keys", secrets)),
         clock=clock,
-        connectors=played,
+        connectors=played if is_played else None,
         telemetry=telemetry,
     )
     transport = httpx2.ASGITransport(app=broker.app, raise_app_exceptions=False)

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, KeySet
 
+from broker.observe.telemetry import Telemetry
 from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
 from tests.stage import ISSUER, SECRET, Answer, Browser, Stage, open_stage
@@ -150,6 +151,8 @@ async def open_services(
     state: StateStore | None = None,
     records: SqlRecords | None = None,
     wrap: Callable[[Records], Records] = lambda records: records,
+    telemetry: Telemetry | None = None,
+    is_played: bool = True,
     **edit: str,
 ) -> AsyncIterator[Services]:
     """A broker with both. *prepared*: the folder `tests.stage.prepare` made."""
@@ -162,7 +165,9 @@ async def open_services(
     (folder / "secrets" / "depot").write_text(SECRET)
     (folder / "secrets" / "depot").chmod(0o600)
     edits = {"\npartners:\n": _PARTNERS, "\nagreements:\n": _AGREEMENTS, **edit}
-    async with open_stage(folder, state=state, edit=edits, records=records, wrap=wrap) as stage:
+    async with open_stage(
+        folder, state=state, edit=edits, records=records, wrap=wrap, telemetry=telemetry, is_played=is_played
+    ) as stage:
         yield Services(
             stage,
             Service(stage, "depot", "depot-service", DEPOT_ARRIVE),
