@@ -7,6 +7,7 @@ it might be a secret in the wrong place.
 """
 
 import json
+import re
 import types
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -108,7 +109,9 @@ def _advice(model: type[BaseModel], path: KeyPath, error: ErrorDetails) -> str:
 
 
 def _closed_set(expected: str, given: object) -> str:
-    words = [word.strip().strip("'") for part in expected.split(" or ") for word in part.split(",")]
+    # Of a part of an enumeration pydantic tells the members: <ClientAuth.SECRET_BASIC: 'client_secret_basic'>.
+    plain = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", expected)
+    words = [word.strip().strip("'") for part in plain.split(" or ") for word in part.split(",")]
     close = get_close_matches(given, words, n=1, cutoff=0.6) if isinstance(given, str) else []
     return f"must be one of {', '.join(words)}" + (f"; did you mean {close[0]!r}?" if close else "")
 

@@ -34,7 +34,15 @@ _UNKEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 def oauth_error(error: StafettError) -> tuple[str, str]:
-    """The error code (RFC 6749 sections 4.1.2.1 and 5.2, Core section 3.1.2.6) and a sentence for the developer."""
+    """
+    The error code (Core section 3.1.2.6) and a sentence for the developer, of the characters that RFC 6749 allows in a
+    description (sections 4.1.2.1 and 5.2).
+    """
+    code, sentence = _told(error)
+    return code, _allowed(sentence)
+
+
+def _told(error: StafettError) -> tuple[str, str]:
     match error:
         case BadAsk():
             return error.oauth_error, error.detail
@@ -98,12 +106,15 @@ def error_reply(error: StafettError, *, status: int | None = None, challenge: st
 
 def body_of(code: str, sentence: str) -> dict[str, str]:
     """An error body; the description keeps to the characters RFC 6749 section 5.2 allows."""
-    clean = "".join(char for char in sentence if char in _ALLOWED)
     return {
         "error": code,
-        "error_description": f"{clean} (reference {current_reference()})",
+        "error_description": f"{_allowed(sentence)} (reference {current_reference()})",
         "reference": current_reference(),
     }
+
+
+def _allowed(sentence: str) -> str:
+    return "".join(char for char in sentence if char in _ALLOWED)
 
 
 _ALLOWED = {chr(code) for code in (*range(0x20, 0x22), *range(0x23, 0x5C), *range(0x5D, 0x7F))}
