@@ -37,7 +37,7 @@ class Front:
         self._port = port
         self._tls = tls
         self._keys = {"RS256": RSAKey.generate_key(2048), "ES256": ECKey.generate_key("P-256")}
-        self._change: Callable[[Answer], Answer] | None = None
+        self._changes: dict[str, Callable[[Answer], Answer]] = {}
         self.served: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -45,13 +45,13 @@ class Front:
         self._runner, self._http = self._do(self._open())
 
     @contextmanager
-    def changing_tokens(self, change: Callable[[Answer], Answer]) -> Iterator[None]:
-        """While this lasts, successful answers of the token endpoint reach the client as *change* makes them."""
-        self._change = change
+    def changing(self, path: str, change: Callable[[Answer], Answer]) -> Iterator[None]:
+        """While this lasts, successful answers of *path* reach the client as *change* makes them."""
+        self._changes[path] = change
         try:
             yield
         finally:
-            self._change = None
+            del self._changes[path]
 
     def forged(self, id_token: str, *, key: RSAKey | ECKey | None = None, **changed: Any) -> str:
         """*id_token* with claims *changed* (None: without it), signed by a published key of our own, or by *key*."""
@@ -112,8 +112,8 @@ class Front:
                 for alg, key in self._keys.items()
             ]
             return json.dumps({"keys": [*json.loads(body)["keys"], *public]}).encode()
-        if path == "/token" and status == 200 and self._change is not None:
-            return json.dumps(self._change(json.loads(body))).encode()
+        if status == 200 and (change := self._changes.get(path)):
+            return json.dumps(change(json.loads(body))).encode()
         return body
 
 

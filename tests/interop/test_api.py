@@ -100,7 +100,7 @@ def _tokens(site: Site, world: World, browser: Browser) -> dict[str, Any]:
         return answer
 
     site.begin(browser)
-    with world.front.changing_tokens(keep):
+    with world.front.changing("/token", keep):
         world.log_in(browser)
     return seen[-1]
 

@@ -38,7 +38,7 @@ FORGERIES: dict[str, Forgery] = {
 def test_a_forger_who_changes_nothing_is_believed(site: Site, world: World, browser: Browser) -> None:
     """The way forgeries are made is sound, so that those below are refused for what they change."""
     site.begin(browser)
-    with world.front.changing_tokens(lambda answer: {**answer, "id_token": world.front.forged(answer["id_token"])}):
+    with world.front.changing("/token", lambda answer: {**answer, "id_token": world.front.forged(answer["id_token"])}):
         world.log_in(browser)
     assert site.who(browser), f"{browser.page.text[:500]}\n{site.log()}"
 
@@ -47,9 +47,23 @@ def test_a_forger_who_changes_nothing_is_believed(site: Site, world: World, brow
 def test_a_spoiled_id_token_is_refused(site: Site, world: World, browser: Browser, forgery: Forgery) -> None:
     """OpenID Connect Core section 3.1.3.7: signature, issuer, audience, expiry and nonce are the library's to check."""
     site.begin(browser)
-    with world.front.changing_tokens(lambda answer: {**answer, "id_token": forgery(world.front, answer["id_token"])}):
+    with world.front.changing(
+        "/token", lambda answer: {**answer, "id_token": forgery(world.front, answer["id_token"])}
+    ):
         world.log_in(browser)
     _is_refused(site, browser)
+
+
+@pytest.mark.parametrize(("changed", "is_believed"), [({}, True), ({"sub": "of-somebody-else"}, False)])
+def test_userinfo_about_somebody_else_is_not_believed(
+    site: Site, world: World, browser: Browser, changed: dict[str, str], is_believed: bool
+) -> None:
+    """OpenID Connect Core section 5.3.2: its ``sub`` is that of the ID token, or nothing in it counts."""
+    site.begin(browser)
+    with world.front.changing("/userinfo", lambda answer: {**answer, "name": "Somebody Else", **changed}):
+        world.log_in(browser)
+    page = browser.open(f"{site.place.site}{site.client.home}", stop_before=f"{world.issuer}/authorize")
+    assert ("Somebody Else" in page.text) is is_believed
 
 
 @pytest.mark.parametrize("value", ["of-another-login", None], ids=["another", "none"])
