@@ -5,11 +5,13 @@ Names under which secrets are remembered.
 import base64
 import hashlib
 import re
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+@lru_cache(maxsize=1024)
 def neighbourhood(address: str) -> str:
     """
     Whom an address is counted with: an IPv6 address stands for its /64, all of which one customer or attacker has.

@@ -4,6 +4,7 @@ One JSON line per event, each with the reference id that the customer's page and
 What may be logged is an allow-list: event names, ids, rule names, figures. `redact` is the net below, not the plan.
 """
 
+import base64
 import logging
 import secrets
 import sys
@@ -16,14 +17,14 @@ import structlog
 from broker.observe.redact import redact
 from broker.observe.telemetry import tell
 
-_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+_READABLE = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ")
+"""From base32 (RFC 4648 section 6) to letters and digits that nobody mixes up."""
 _reference: ContextVar[str] = ContextVar("reference", default="-")
 
 
 def new_reference() -> str:
     """A short id that can be read out on the phone: 8 characters, 40 bits, no look-alikes."""
-    number = int.from_bytes(secrets.token_bytes(5))
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(0, 40, 5))
+    return base64.b32encode(secrets.token_bytes(5)).translate(_READABLE).decode()
 
 
 def set_reference(reference: str) -> None:

@@ -37,6 +37,8 @@ class SqlRecords(SqlOutbox):
 
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
+        self._behind = self._database.question(_BEHIND)
+        self._told = self._database.question(_TOLD)
         self._save_transfers = _upsert_of_transfers(postgresql if self._database.dialect == "postgresql" else sqlite)
 
     async def find_or_create_customer(self, identity: LinkedIdentity, new: Customer) -> KnownCustomer:
@@ -93,10 +95,8 @@ class SqlRecords(SqlOutbox):
 
     async def customer_of_subject(self, sector: str, subject: str) -> str | None:
         """See `Records.customer_of_subject`."""
-        table = tables.subjects
-        query = select(table.c.customer).where(table.c.sector == sector, table.c.subject == subject)
-        async with self._database.connection() as connection:
-            return (await connection.execute(query)).scalar()
+        rows = await self._database.ask(self._told, sector=sector, subject=subject)
+        return str(rows[0][0]) if rows else None
 
     async def add_consent(self, consent: ConsentRecord) -> None:
         """See `Records.add_consent`."""
@@ -230,8 +230,7 @@ class SqlRecords(SqlOutbox):
 
     async def _customer_behind(self, lookup: str) -> KnownCustomer | None:
         """Customer, identity and subjects in one statement, a row per subject; None when nobody has this lookup."""
-        async with self._database.connection() as connection:
-            rows = (await connection.execute(_BEHIND, {"lookup": lookup})).all()
+        rows = await self._database.ask(self._behind, lookup=lookup)
         if not rows:
             return None
         identity, customer = rows[0][: len(_IDENTITY)], rows[0][len(_IDENTITY) : -2]
@@ -301,6 +300,12 @@ def _upsert_of_transfers(dialect: Any) -> Any:
             "payload": case((new.state == REVOKED, None), else_=table.c.payload),
         },
     )
+
+
+#: To whom a partner's name for a customer was given.
+_TOLD = select(tables.subjects.c.customer).where(
+    tables.subjects.c.sector == bindparam("sector"), tables.subjects.c.subject == bindparam("subject")
+)
 
 
 def _columns(value: Any) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class UpstreamEdge:
         self._policy = policy
         self._logins = logins
         self._connectors = connectors
+        # Asked once: telling by a protocol looks at every method.
+        self._polling = {name: each for name, each in connectors.items() if isinstance(each, PollingConnector)}
         self._clock = clock
 
     async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | str:
@@ -79,8 +81,7 @@ class UpstreamEdge:
 
     def sends_away(self, upstream: str) -> bool:
         """Whether a login there begins by a redirect, not by waiting on our page."""
-        connector = self._connectors.get(upstream)
-        return connector is not None and not isinstance(connector, PollingConnector)
+        return upstream in self._connectors and upstream not in self._polling
 
     async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
         """The customer pressed a button on the waiting page; ``cancel`` gives up this way of logging in."""
@@ -92,8 +93,8 @@ class UpstreamEdge:
     async def poll(self, turn: Turn, visitor: Visitor) -> Turn:
         """Ask the provider if it is time to and nobody else is asking; else the turn as it is."""
         attempt = turn.journey.attempt
-        connector = self._connectors.get(attempt.upstream) if attempt else None
-        if attempt is None or not isinstance(turn.step, Wait) or not isinstance(connector, PollingConnector):
+        connector = self._polling.get(attempt.upstream) if attempt else None
+        if attempt is None or not isinstance(turn.step, Wait) or connector is None:
             return turn
         if not connector.is_due(attempt.state, self._clock()):
             return turn
@@ -103,8 +104,8 @@ class UpstreamEdge:
         """What the waiting page shows right now, without asking the provider."""
         if not isinstance(turn.step, Wait):
             return None
-        connector = self._connectors.get(turn.step.upstream)
-        if not isinstance(connector, PollingConnector):
+        connector = self._polling.get(turn.step.upstream)
+        if connector is None:
             return None
         return connector.view(turn.step.attempt.state, self._clock())
 
@@ -189,8 +190,8 @@ class UpstreamEdge:
     async def _cancel_running(self, journey: Journey) -> None:
         """One running order per journey: a new one withdraws the old one at the provider."""
         attempt = journey.attempt
-        connector = self._connectors.get(attempt.upstream) if attempt else None
-        if attempt is not None and isinstance(connector, PollingConnector):
+        connector = self._polling.get(attempt.upstream) if attempt else None
+        if attempt is not None and connector is not None:
             await connector.cancel(attempt.state)
 
     def _ask(self, opening: Opening, visitor: Visitor, upstream: str) -> UpstreamAsk:

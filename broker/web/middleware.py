@@ -3,7 +3,7 @@ What happens to every request: a reference id, the caller's address, limits on s
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
@@ -39,7 +39,7 @@ class RequestMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, issuer: Callable[[], str], trusted: Callable[[], Sequence[IPv4Network | IPv6Network]]
+        self, app: ASGIApp, *, issuer: Callable[[], str], trusted: Callable[[], tuple[IPv4Network | IPv6Network, ...]]
     ) -> None:
         self._app = app
         self._issuer = issuer

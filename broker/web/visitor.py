@@ -4,6 +4,7 @@ From a web request to a `Visitor`: cookies, language, address.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.requests import HTTPConnection
@@ -35,7 +36,7 @@ def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales
     )
 
 
-def client_address(peer: str | None, forwarded_for: str | None, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+def client_address(peer: str | None, forwarded_for: str | None, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
     """
     The customer's address: the nearest hop of ``X-Forwarded-For`` that is not a proxy of ours.
 
@@ -51,7 +52,8 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted: Sequenc
     return address if _is_address(address) else (peer or "")
 
 
-def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+@lru_cache(maxsize=1024)
+def _is_in(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     return _is_address(address) and any(ip_address(address) in network for network in networks)
 
 

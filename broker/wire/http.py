@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -58,6 +59,7 @@ _DENIED_V6: Final = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8:
 _CARRIES_V4: Final = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 _USER_AGENT: Final = "stafett"
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _JSON_TYPES: Final = ("application/json", "application/jwk-set+json")
 
 
@@ -179,7 +181,7 @@ class Fetcher:
         if basic is not None:
             credentials = base64.b64encode(f"{basic[0]}:{basic[1]}".encode()).decode()
             with_auth["Authorization"] = f"Basic {credentials}"
-        return await self._watched(operation, "POST", url, headers=with_auth, data=dict(data))
+        return await self._watched(operation, "POST", url, headers=with_auth | _FORM, data=urlencode(data).encode())
 
     async def post_status(self, url: str, data: Mapping[str, str], *, operation: str = "notify") -> int:
         """
@@ -191,7 +193,8 @@ class Fetcher:
             UpstreamDown: unreachable or too slow.
         """
         with self.watch(operation) as call:
-            status = await self._bounded("POST", url, headers=call.headers, data=dict(data), use=self._status)
+            body = urlencode(data).encode()
+            status = await self._bounded("POST", url, headers={**call.headers, **_FORM}, data=body, use=self._status)
             call.answered(status)
             return status
 

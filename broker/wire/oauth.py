@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
-from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc6749 import errors as oauth_errors  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 from authlib.oauth2.rfc9207 import (  # type: ignore[import-untyped]
@@ -140,7 +139,8 @@ def pkce_challenge(verifier: str) -> str:
 
 def authorization_url(endpoint: str, parameters: Mapping[str, str]) -> str:
     """*endpoint* with *parameters* added; a query it already has is kept (RFC 6749 section 3.1)."""
-    return str(add_params_to_uri(endpoint, list(parameters.items())))
+    joint = "&" if urlsplit(endpoint).query else "?"
+    return f"{endpoint}{joint}{urlencode(parameters)}"
 
 
 def read_callback(
