@@ -111,7 +111,12 @@ class Notices:
             if self._c.now() >= errand.until:
                 # The lease ran out while we were busy: somebody else may be at it.
                 return
-            outcome, result = await self._attempt(errand, silent)
+            try:
+                outcome, result = await self._attempt(errand, silent)
+            except Exception as error:
+                # A bug of ours is no reason to forget a partner: it is told, or given up, like any other.
+                log("fault", "error", kind=type(error).__name__, where="downstream/notices.py")
+                outcome, result = Outcome.FAILED, "fault"
         await self._c.outbox.settle(errand, outcome, result)
 
     async def _attempt(self, errand: Errand, silent: set[str]) -> tuple[Outcome, str]:

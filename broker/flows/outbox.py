@@ -225,7 +225,7 @@ class Outbox:
         took = {"created_to_told": took_s}
         self._audit.note(name, customer=notice.customer, partner=notice.partner, took_s=took, **facts)
         if state is not State.DELIVERED:
-            log(f"{name}.alarm", "error", partner=notice.partner, **facts)
+            log(f"{notice.kind}.untold", "error", partner=notice.partner, state=state.value, **facts)
 
 
 def _place(id: str) -> str:

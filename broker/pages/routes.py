@@ -65,6 +65,7 @@ _REASONS: Mapping[str, Reason] = {
     "no_session": Reason.CONTINUE,
     "login_asked": Reason.AGAIN,
     "too_old": Reason.AGAIN,
+    "session_too_old": Reason.AGAIN,
     "too_weak": Reason.STRONGER,
     "other_upstream": Reason.CONTINUE,
 }

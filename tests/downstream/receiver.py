@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -33,7 +34,7 @@ partners:
       backchannel_logout_uri: {bakery}/logout?of=bakery
       backchannel_logout_session_required: true
       id_token_alg: ES256
-    login: {{upstreams: [google, bankid], claims: [name], consent: implied}}
+    login: {{upstreams: [google, bankid], claims: [name], consent: implied}} # bakery
   dairy:
     names: {{en: Dairy}}
     home_uri: https://dairy.example/
@@ -44,7 +45,7 @@ partners:
       redirect_uris: [https://dairy.example/cb]
       post_logout_redirect_uris: [https://dairy.example/bye]
       backchannel_logout_uri: {dairy}/logout
-    login: {{upstreams: [google, bankid], claims: [name], consent: implied}}
+    login: {{upstreams: [google, bankid], claims: [name], consent: implied}} # dairy
   kiosk:
     names: {{en: Kiosk}}
     home_uri: https://kiosk.example/
@@ -56,7 +57,7 @@ partners:
       post_logout_redirect_uris: [https://kiosk.example/bye]
       frontchannel_logout_uri: https://kiosk.example/leave?lang=sv
       frontchannel_logout_session_required: true
-    login: {{upstreams: [google, bankid], claims: [name], consent: implied}}
+    login: {{upstreams: [google, bankid], claims: [name], consent: implied}} # kiosk
 """
 
 
@@ -185,11 +186,14 @@ async def open_village(
     *,
     edit: Mapping[str, str] | None = None,
     patience_s: float = 2.5,
+    sso: Mapping[str, str] = MappingProxyType({}),
     **options: Any,
 ) -> AsyncIterator[Village]:
-    """A broker of this test's own, with the demo's partners besides."""
+    """A broker of this test's own, with the demo's partners besides. ``sso``: partner -> its rule."""
     async with Receiver().listening() as bakery, Receiver().listening() as dairy:
         partners = _PARTNERS.format(bakery=bakery.url, dairy=dairy.url)
+        for partner, rule in sso.items():
+            partners = partners.replace(f"consent: implied}} # {partner}", f"consent: implied, sso: {rule}}}")
         async with open_stage(folder, edit={"\npartners:\n": partners, **(edit or {})}, **options) as stage:
             stage.broker.context.outbox.patience_s = patience_s
             yield Village(stage, bakery, dairy)

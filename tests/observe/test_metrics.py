@@ -17,6 +17,7 @@ from broker.stores.ports import Get
 from broker.stores.watched import WatchedState, watched_records
 from tests.observe.conftest import SAMPLE, Watched, watchers
 from tests.observe.test_tracing import asked, whole_story
+from tests.downstream.receiver import open_village
 from tests.stage import open_stage
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -55,6 +56,22 @@ async def test_handoffs_are_counted_by_what_became_of_them(watched: Watched) -> 
         assert watched.value("handoffs_total", transition=transition, **edge) == 1, transition
     assert watched.value("handoffs_total") == 5
     assert watched.value("consents_total", change="given", partner="garage") == 1
+
+
+async def test_partners_told_of_a_logout_are_counted(stage_folder: Path) -> None:
+    """By partner and how it went, also by a courier that belongs to no request; what waits, and for how long, beside."""
+    telemetry = Telemetry(metrics=Metrics(upstreams=["bankid"], partners=["bakery", "dairy"]))
+    assert telemetry.metrics is not None
+    async with open_village(stage_folder, telemetry=telemetry) as village:
+        village.dairy_server.answers = [503]
+        browser = village.stage.browser()
+        await village.log_in(browser, village.bakery, village.dairy)
+        await village.log_out(browser)
+        await village.round(seconds=60)
+        text = telemetry.metrics.render()[0].decode()
+    assert 'stafett_logout_notices_total{outcome="delivered",partner="bakery"} 1.0' in text
+    assert 'stafett_logout_notices_total{outcome="failed",partner="dairy"}' in text
+    assert 'stafett_logout_notice_seconds_count{partner="bakery"} 1.0' in text
 
 
 async def test_requests_and_calls_are_timed(watched: Watched) -> None:
