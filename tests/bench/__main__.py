@@ -1,8 +1,8 @@
 """
-Server CPU per brokered login, SSO re-login and handoff, over real HTTP with a real Redis; writes ``build/bench.json``.
+Server CPU per login (pushed or not), SSO re-login, refresh, handoff, userinfo and introspection.
 
-The broker is one process pinned to one CPU; only its CPU is counted. Figures are printed, never asserted: they belong to
-the machine they were taken on.
+Over real HTTP with a real Redis; writes ``build/bench.json``. The broker is one process pinned to one CPU; only its CPU is
+counted. Figures are printed, never asserted: they belong to the machine they were taken on.
 """
 
 import argparse
@@ -113,7 +113,34 @@ async def bench(world: World, runs: int) -> dict[str, Figures]:
             subject = str((await person.log_in())["userinfo"]["sub"])
             return person, lambda: person.hand_over(subject)
 
-        begins = {"login": stranger, "sso": known, "refresh": staying, "handoff": travelling}
+        async def pushing() -> tuple[Person, Flow]:
+            person = Person(world, http)
+
+            async def log_in() -> None:
+                person.forget()
+                await person.log_in(pushed=True)
+
+            return person, log_in
+
+        async def asked_about() -> tuple[Person, Flow]:
+            person = Person(world, http)
+            token = str((await person.log_in())["access_token"])
+            return person, lambda: person.userinfo(token)
+
+        async def introspected() -> tuple[Person, Flow]:
+            person = Person(world, http)
+            token = str((await person.log_in())["access_token"])
+            return person, lambda: person.introspect(token)
+
+        begins = {
+            "login": stranger,
+            "sso": known,
+            "refresh": staying,
+            "handoff": travelling,
+            "par": pushing,
+            "userinfo": asked_about,
+            "introspect": introspected,
+        }
         return {name: await measure(world, runs, begin) for name, begin in begins.items()}
 
 
@@ -136,11 +163,11 @@ def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingre
     for name, value in vars(ingredients).items():
         print(f"  {name.removesuffix('_us').replace('_', ' '):<20}{value:>8.0f}")
     print(
-        f"{'flow':<10}{'cpu ms':>9}{'floor':>9}{'ratio':>7}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'requests':>10}{'failed':>8}"
+        f"{'flow':<12}{'cpu ms':>9}{'floor':>9}{'ratio':>7}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'requests':>10}{'failed':>8}"
     )
     for name, row in report.items():
         print(
-            f"{name:<10}{row['cpu_ms']:>9.2f}{row['floor_ms']:>9.2f}{row['ratio']:>7.2f}{row['p50_ms']:>9.1f}"
+            f"{name:<12}{row['cpu_ms']:>9.2f}{row['floor_ms']:>9.2f}{row['ratio']:>7.2f}{row['p50_ms']:>9.1f}"
             f"{row['p95_ms']:>9.1f}{row['p99_ms']:>9.1f}{found[name].requests:>10.1f}{row['failed']:>8.0f}"
         )
 

@@ -41,9 +41,10 @@ class Person:
         """A new browser, as far as anybody can tell."""
         self._cookies.clear()
 
-    async def log_in(self) -> dict[str, Any]:
-        """A complete brokered login at the shop through Google; the shop's token response."""
-        location, _ = await self._get(self._request("nordhjul-web", f"{self._world.shop}/login/callback"))
+    async def log_in(self, *, pushed: bool = False) -> dict[str, Any]:
+        """A complete brokered login at the shop through Google; the shop's token response. *pushed*: by way of ``/par``."""
+        request = self._request("nordhjul-web", f"{self._world.shop}/login/callback")
+        location, _ = await self._get(await self._pushed(request) if pushed else request)
         _, page = await self._get(location)
         location, page = await self._submit(page, location, {"account": "maja"})
         if not location.startswith(self._world.issuer):
@@ -55,6 +56,22 @@ class Person:
         """The shop asks again while the session lives."""
         location, _ = await self._get(self._request("nordhjul-web", f"{self._world.shop}/login/callback"))
         return await self._finish("nordhjul-web", f"{self._world.shop}/login/callback", location)
+
+    async def _pushed(self, request: str) -> str:
+        """The address that stands for *request* once the shop's server has pushed it (RFC 9126)."""
+        params = dict(parse_qsl(urlsplit(request).query))
+        reference = str((await self._call("POST", "/par", "nordhjul-web", data=params))["request_uri"])
+        return f"{self._world.issuer}/authorize?{urlencode({'client_id': 'nordhjul-web', 'request_uri': reference})}"
+
+    async def userinfo(self, token: str) -> None:
+        """The shop asks who it is."""
+        await self._call("GET", "/userinfo", bearer=token)
+
+    async def introspect(self, token: str) -> None:
+        """The shop asks whether its token is live."""
+        told = await self._call("POST", "/introspect", "nordhjul-web", data={"token": token})
+        if told.get("active") is not True:
+            raise Failed("the token is not active")
 
     async def stay(self, token: str) -> str:
         """The shop refreshes its tokens; the next refresh token."""
