@@ -194,6 +194,19 @@ async def test_par_refusals(staged: Stage) -> None:
     assert (await staged.browser().get(opened(pushed))).status == 400
 
 
+@pytest.mark.parametrize("path", ["/par", "/token"])
+@pytest.mark.parametrize("twice", ["&scope=openid&scope=openid", "&client_id=nordhjul-web&client_id=verkstan-web"])
+async def test_a_parameter_twice_is_refused_behind_the_browser_too(staged: Stage, path: str, twice: str) -> None:
+    """A7: RFC 6749 section 3.1 at the endpoints that only servers call, in the form and over address and form together."""
+    sent = {"content-type": "application/x-www-form-urlencoded"}
+    form = f"grant_type=refresh_token&refresh_token=x&response_type=code{twice}"
+    _, one, other = twice.split("&")
+    mixed = f"grant_type=refresh_token&refresh_token=x&{other}"
+    for address, body in ((path, form), (f"{path}?{one}", mixed)):
+        answer = Answer(await staged.client.post(address, content=body, headers=sent, auth=staged.shop.auth))
+        assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+
+
 async def test_where_par_is_required_nothing_else_goes(stage_folder: Path) -> None:
     """``require_par``: a plain request is refused, a pushed one goes."""
     edit = {"      client_id: nordhjul-web\n": "      client_id: nordhjul-web\n      require_par: true\n"}

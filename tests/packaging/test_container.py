@@ -3,6 +3,11 @@
 import fnmatch
 import json
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +108,42 @@ def test_what_is_copied_is_there_and_is_named_one_by_one() -> None:
     assert {"broker/", "pyproject.toml", "setup/demo.lock", "config/stafett.example.yaml"} <= set(sources())
     assert all((ROOT / source).exists() for source in sources())
     assert not {".", "./", "config/", "config"} & set(sources())
+
+
+def contents(folder: Path, dist: Path) -> dict[str, int]:
+    """The files of the wheel built from *folder*, with their checksums; its record, which names them all, aside."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (built,) = dist.glob("*.whl")
+    with zipfile.ZipFile(built) as wheel:
+        return {each.filename: each.CRC for each in wheel.infolist() if not each.filename.endswith("/RECORD")}
+
+
+def test_what_is_copied_is_enough_for_the_same_wheel(tmp_path: Path) -> None:
+    """The image's wheel is that of the checkout, file by file: templates, compiled languages, schemas, migrations."""
+    for rest in of("COPY", BUILD):
+        *given, target = rest.split(" ")
+        for source in given:
+            to = tmp_path / "build" / target
+            if source.endswith("/"):
+                shutil.copytree(ROOT / source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                to.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, to)
+    assert contents(tmp_path / "build", tmp_path / "there") == contents(ROOT, tmp_path / "here")
+
+
+def test_what_starts_is_what_the_wheel_installs() -> None:
+    """The entry point is the project's own command, in the environment the wheel, and nothing by hand, was installed into."""
+    (command,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    (entry,) = json.loads(of("ENTRYPOINT", FINAL)[0])
+    (place,) = [json.loads(rest)[-1] for rest in of("RUN", BUILD) if '"venv"' in rest]
+    assert entry == f"{place}/bin/{command}"
+    install = next(json.loads(rest) for rest in of("RUN", BUILD) if '"--python"' in rest)
+    assert install[install.index("--python") + 1] == f"{place}/bin/python"
+    assert install[-1] == "stafett"
+    assert "--editable" not in TEXT
+    assert " broker" not in " ".join(of("COPY", FINAL))
 
 
 def is_sent(path: str) -> bool:
