@@ -63,7 +63,7 @@ def test_everything_asked_for_is_locked(lock: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "interop.lock"])
 def test_every_package_is_fixed_by_hashes(lock: str) -> None:
     """G2: pip takes exactly these files or none."""
     text = (ROOT / "setup" / lock).read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def test_every_package_is_fixed_by_hashes(lock: str) -> None:
     assert len(entries) == len(pins(lock))
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "interop.lock"])
 def test_a_lock_names_no_source(lock: str) -> None:
     """Where packages come from is the choice of whoever installs."""
     text = (ROOT / "setup" / lock).read_text(encoding="utf-8")

@@ -136,6 +136,33 @@ def test_a_wrongly_named_browser_is_reported(programs: Path, monkeypatch: pytest
         install.provide(install.GOALS["browser"])
 
 
+@pytest.mark.parametrize(("version", "is_taken"), [("v18.20.4", False), ("v20.19.0", True), ("v24.1.0", True)])
+def test_a_node_too_old_for_todays_clients_is_not_taken(programs: Path, version: str, is_taken: bool) -> None:
+    """Then the locked wheel is, which set-up brings."""
+    node = add(programs, "node", f"echo {version}")
+    add(programs, "npm", "exit 0")
+    found = find.node()
+    if is_taken:
+        assert found == find.Node(node, (str(programs / "npm"),))
+    else:
+        assert found is None or found.program.is_relative_to(find.TOOLS)
+
+
+def test_a_node_without_npm_is_not_taken(programs: Path) -> None:
+    """Debian keeps npm in a package of its own."""
+    add(programs, "node", "echo v24.1.0")
+    found = find.node()
+    assert found is None or found.program.is_relative_to(find.TOOLS)
+
+
+def test_a_go_too_old_for_todays_clients_is_not_taken(programs: Path) -> None:
+    """It could not read their go.mod."""
+    old = add(programs, "go", "echo go version go1.19.8 linux/amd64")
+    assert find.go() != old
+    new = add(programs, "go", "echo go version go1.26.0 linux/amd64")
+    assert find.go() == new
+
+
 def test_a_checkout_that_cannot_be_written_is_reported(checkout: Path) -> None:
     """A clear line instead of a stack trace."""
     (checkout / ".setup").write_text("a file where a folder should be", encoding="utf-8")
