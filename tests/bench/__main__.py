@@ -18,13 +18,11 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.floor import RECIPES, Ingredients, weigh
+from tests.bench.floor import AT_ONCE, RECIPES, Ingredients, weigh
 from tests.bench.people import Failed, Person
 from tests.bench.world import World, open_world
 
 _WARM_UP = 10
-_AT_ONCE = 8
-"""A broker that wakes up for one request at a time works with cold caches, at up to twice the cost of a busy one."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,17 @@ Flow = Callable[[], Awaitable[object]]
 
 async def measure(world: World, runs: int, begin: Callable[[], Awaitable[tuple[Person, Flow]]]) -> Figures:
     """
-    Run a flow *runs* times, by `_AT_ONCE` customers side by side.
+    Run a flow *runs* times, by `AT_ONCE` customers side by side.
 
     *begin* gives each of them her browser and her flow; what it does is not counted, nor are the first rounds.
     """
-    everybody = [await begin() for _ in range(_AT_ONCE)]
+    everybody = [await begin() for _ in range(AT_ONCE)]
     for _, flow in everybody:
         await _rounds(_WARM_UP, flow)
     for person, _ in everybody:
         person.hops = 0
     cpu_before = world.broker_cpu_s()
-    each = runs // _AT_ONCE
+    each = runs // AT_ONCE
     outcomes = [took for told in await asyncio.gather(*(_rounds(each, flow) for _, flow in everybody)) for took in told]
     cpu_ms = (world.broker_cpu_s() - cpu_before) * 1000
     wall = [took for took in outcomes if took is not None]
