@@ -23,7 +23,7 @@ class AuditTrail:
     Collects events and writes them every *interval_s* seconds in one transaction.
 
     When the database is away events wait, up to a bound; then the oldest are dropped and counted in ``dropped``. What a
-    customer was told is never only here: consents and transfers are written before the answer.
+    customer was told is never only here: consents are written before the answer, and transfers have `Receipts`.
     """
 
     def __init__(

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from broker.core.assurance import Assurance
+from broker.core.consent import Consent
 from broker.core.identity import Contact, ContactKind, accept
-from broker.core.session import Need, is_alive, open_session, shortfall, with_sid, with_subject
+from broker.core.session import Need, is_alive, open_session, shortfall, with_consent, with_sid, with_subject
 
 from .world import NOW, evidence, later, session
 
@@ -123,3 +124,13 @@ def test_partners_learn_different_names() -> None:
     assert second.subjects == {"shop": "s1", "garage": "s2"}
     assert second.sids == {"shop": "sid1"}
     assert first.subjects == first.sids == {}
+
+
+def test_a_session_keeps_the_newest_consents_in_mind() -> None:
+    """Ten of them: nothing grows with every consent. One that is kept already changes nothing; a withdrawn one goes."""
+    kept = session()
+    for number in range(30):
+        kept = with_consent(kept, None, Consent(str(number), "shop", "garage", "p", "t", (), (), True, NOW))
+    assert [each.id for each in kept.consents] == [str(number) for number in range(20, 30)]
+    assert with_consent(kept, None, kept.consents[-1]) is kept
+    assert kept.consents[0] not in with_consent(kept, kept.consents[0], None).consents
