@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = [*("help", "setup", "demo", "demo-check", "check", "test", "interop"), *("bench", "golden", "fmt", "lock", "clean")]
+COMMANDS = [
+    *("help", "setup", "demo", "demo-check", "check", "test", "interop"),
+    *("bench", "golden", "fmt", "lock", "clean"),
+]
 
 
 def make(*arguments: str) -> str:
