@@ -277,11 +277,22 @@ class TestErrors:
     async def test_bodies_are_as_published(self, crowd: Crowd, golden: Golden) -> None:
         """Members, codes and sentences of the common refusals; the reference stands in both places."""
         stage, client = crowd.stage, crowd.stage.client
+        statement = await logged_in(crowd, stage.shop)
         answers = {
             "token: no client": Answer(await client.post("/token", data={"grant_type": "authorization_code"})),
             "token: no code": await stage.shop.token(""),
             "token: bad code": await stage.shop.token("x"),
             "token: grant type": await stage.shop.token("x", grant_type="password"),
+            "token: wrong secret": await stage.shop.token("x", auth=("nordhjul-web", "wrong")),
+            "token: resource": await stage.shop.token("x", resource="https://api.example"),
+            "introspect: no client": Answer(await client.post("/introspect", data={"token": "x"})),
+            "introspect: no token": Answer(await client.post("/introspect", data={"a": "b"}, auth=stage.shop.auth)),
+            "revoke: ID token": Answer(
+                await client.post("/revoke", data={"token": statement["id_token"]}, auth=stage.shop.auth)
+            ),
+            "userinfo: twice": Answer(
+                await client.post("/userinfo", data={"access_token": "x"}, headers={"authorization": "Bearer x"})
+            ),
             "userinfo: no token": Answer(await client.get("/userinfo")),
             "userinfo: bad token": await stage.shop.userinfo("x"),
             "handoffs: not allowed": await stage.offer(None, partner="nobody"),
