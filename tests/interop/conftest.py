@@ -7,7 +7,7 @@ import pytest
 
 from tests.interop.browser import Browser
 from tests.interop.clients import CLIENTS
-from tests.interop.site import Can, Client, Site
+from tests.interop.site import Client, Site
 from tests.interop.world import World
 
 
@@ -70,6 +70,3 @@ def logged_in(world: World, site: Site, browser: Browser) -> Browser:
     site.begin(browser)
     world.log_in(browser)
     return browser
-
-
-__all__ = ["Can"]

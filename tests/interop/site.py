@@ -37,8 +37,6 @@ class Can(Enum):
     """Stand on the page for developers, with its mistakes."""
     HEAR_ERRORS = auto()
     """Understand an error that comes with ``iss`` by redirect."""
-    PLAIN_HTTP = auto()
-    """Work with an issuer on http://localhost, as in the demo."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class Place:
         """As the apps of this folder want it."""
         ca = str(self.certificates.ca_cert)
         told = {"ISSUER": self.issuer, "CLIENT_ID": self.client_id, "CLIENT_SECRET": self.secret, "SITE": self.site}
+        # A proxy of this machine is not for the machine itself.
+        told["NO_PROXY"] = told["no_proxy"] = "localhost,127.0.0.1"
         return {**os.environ, **told, "SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca}
 
 

@@ -43,7 +43,7 @@ def test_tokens_are_refreshed(site: Site, world: World, logged_in: Browser) -> N
         assert known["userinfo"]["sub"] == known["claims"]["sub"]
 
 
-@pytest.mark.needs(Can.PLAIN_HTTP)
+@pytest.mark.needs(Can.DOCUMENTED)
 def test_it_works_beside_the_demo(plain_site: tuple[World, Site]) -> None:
     """An issuer on http://localhost will do on a developer's machine."""
     world, site = plain_site

@@ -82,7 +82,9 @@ class ModAuthOpenidc(Client):
             audience=AUDIENCE,
         )
         (folder / "httpd.conf").write_text(config, "utf-8")
-        return Start((str(apache.program), "-f", str(folder / "httpd.conf"), "-DFOREGROUND"), os.environ, given.cleanup)
+        return Start(
+            (str(apache.program), "-f", str(folder / "httpd.conf"), "-DFOREGROUND"), place.environment(), given.cleanup
+        )
 
     def is_refusal(self, page: Page) -> bool:
         return page.status >= 400 or "<title>Error</title>" in page.text  # the latter with status 200

@@ -14,6 +14,8 @@ from tests.interop.processes import DidNotStart, run
 from tests.interop.site import API, CACHES, Can, Client, Place, Start
 
 FILES = Path(__file__).parent
+FOLDER = CACHES / "openid-client"
+"""Where the library is installed, once for all three."""
 
 
 class OpenidClient(Client):
@@ -28,17 +30,14 @@ class OpenidClient(Client):
     }
 
     def install(self) -> None:
-        node = find.node()
-        if node is None:
-            raise DidNotStart("Node.js is missing on this machine: run make interop")
-        self._node = node
+        FOLDER.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json", "app.mjs"):
-            shutil.copy(FILES / name, self.cache / name)
-        quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--cache", str(CACHES / "npm"))
-        run([*node.npm, "ci", *quiet], folder=self.cache, environment=os.environ)
+            shutil.copy(FILES / name, FOLDER / name)
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--cache", str(FOLDER / "npm"))
+        run([*_node().npm, "ci", *quiet], folder=FOLDER, environment=os.environ)
 
     def start(self, place: Place, folder: Path) -> Start:
-        return Start((str(self._node.program), str(self.cache / "app.mjs")), place.environment())
+        return Start((str(_node().program), str(FOLDER / "app.mjs")), place.environment())
 
     def logout_uri(self, site: str) -> str:
         return f"{site}/backchannel"
@@ -53,6 +52,9 @@ class PublicOpenidClient(OpenidClient):
         "      auth: client_secret_basic\n      secret: env:BOOKSHOP_SECRET\n": "      auth: none\n"
         f"      access_token: {{resource: {API}, format: jwt}}\n"
     }
+
+    def install(self) -> None:
+        """See OpenidClient."""
 
     def start(self, place: Place, folder: Path) -> Start:
         return super().start(replace(place, secret=""), folder)
@@ -72,6 +74,9 @@ class StrictOpenidClient(OpenidClient):
     def __init__(self) -> None:
         self._key = ECKey.generate_key("P-256", {"kid": "1", "alg": "ES256", "use": "sig"})
 
+    def install(self) -> None:
+        """See OpenidClient."""
+
     def files(self) -> Mapping[str, str]:
         return {"openid-client-strict.json": json.dumps({"keys": [self._key.as_dict(private=False)]})}
 
@@ -80,3 +85,10 @@ class StrictOpenidClient(OpenidClient):
         key.write_bytes(self._key.as_pem(private=True))
         start = super().start(replace(place, secret=""), folder)
         return replace(start, environment={**start.environment, "CLIENT_KEY": str(key)})
+
+
+def _node() -> find.Node:
+    node = find.node()
+    if node is None:
+        raise DidNotStart("Node.js is missing on this machine: run make interop")
+    return node
