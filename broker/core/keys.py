@@ -168,14 +168,17 @@ def successor(book: KeyBook, alg: str, now: datetime) -> KeyRecord | None:
 
 # What somebody decides about keys
 
+_INSTANT = timedelta(microseconds=1)
+
 Maker = Callable[[str], KeyRecord]
 """Makes a key pair for an algorithm; without times."""
 
 
-def begun(book: KeyBook, algs: tuple[str, ...], make: Maker, now: datetime) -> KeyBook:
+def begun(book: KeyBook, algs: tuple[str, ...], make: Maker, times: KeyTimes, now: datetime) -> KeyBook:
     """*book* with a key for each of *algs* that has none: it signs at once, for there is nothing to wait for."""
     lacking = [alg for alg in algs if not any(key.alg == alg for key in book.keys)]
-    return book.put(*(_dated(make(alg), now, now) for alg in lacking))
+    # A process whose clock is behind this one's has nothing else to sign with either.
+    return book.put(*(_dated(make(alg), now, now - times.spread) for alg in lacking))
 
 
 def rotated(
@@ -197,9 +200,11 @@ def rotated(
             " one key at a time, so wait until it does",
             code="keys.rotating",
         )
-    is_first = signer(book, alg, now) is None
-    key = waiting or _dated(make(alg), now, now)
-    key = key.model_copy(update={"signs_from": now if at_once or is_first else now + times.lead})
+    if waiting is None and signer(book, alg, now) is None:
+        begins = now - times.spread
+    else:
+        begins = now if at_once else now + times.lead
+    key = (waiting or _dated(make(alg), now, begins)).model_copy(update={"signs_from": begins})
     return book.put(key), key
 
 
@@ -233,9 +238,9 @@ def retired(book: KeyBook, kid: str, make: Maker, times: KeyTimes, now: datetime
             raise Denied(f"{key.kid} is gone already", code="keys.gone")
 
 
-def withdrawn(book: KeyBook, kid: str, make: Maker, now: datetime) -> KeyBook:
+def withdrawn(book: KeyBook, kid: str, make: Maker, times: KeyTimes, now: datetime) -> KeyBook:
     """
-    The key *kid* is compromised: neither published nor believed from now on, and another one signs at once.
+    The key *kid* is compromised: neither published nor believed from now on, and another one signs at once, both by any clock.
 
     Raises:
         Denied: there is no such key.
@@ -249,10 +254,11 @@ def withdrawn(book: KeyBook, kid: str, make: Maker, now: datetime) -> KeyBook:
         "signs_from": key.signs_from if has_signed else None,
     }
     book = book.put(key.model_copy(update=ended))
-    if not was_signing:
+    if not was_signing or key.signs_from is None:
         return book
     heir = successor(book, key.alg, now) or _dated(make(key.alg), now, now)
-    return book.put(heir.model_copy(update={"signs_from": now}))
+    begins = max(now - times.spread, key.signs_from + _INSTANT)
+    return book.put(heir.model_copy(update={"signs_from": begins}))
 
 
 def tidied(book: KeyBook, times: KeyTimes, now: datetime) -> KeyBook:
@@ -315,7 +321,8 @@ def _ended_at(key: KeyRecord, book: KeyBook) -> datetime | None:
 
 def _state(key: KeyRecord, book: KeyBook, now: datetime) -> KeyState:
     """As `_standing`, without what needs the durations: a key that is gone counts as retired."""
-    if (ended_at := _ended_at(key, book)) is not None and ended_at <= now:
+    ended_at = _ended_at(key, book)
+    if key.withdrawn_at is not None or (ended_at is not None and ended_at <= now):
         return KeyState.RETIRED
     return KeyState.SIGNING if key.signs_from is not None and key.signs_from <= now else KeyState.PUBLISHED
 
@@ -328,9 +335,10 @@ def _standing(key: KeyRecord, book: KeyBook, times: KeyTimes, now: datetime) -> 
         case KeyState.PUBLISHED:
             return KeyStanding(key, KeyState.PUBLISHED, key.created_at, KeyState.SIGNING, key.signs_from)
         case KeyState.SIGNING:
-            since = key.signs_from if key.signs_from != BEGINNING else None
+            since = max(filter(None, (key.signs_from, key.created_at)), default=BEGINNING)
             next_state = KeyState.RETIRED if ended_at else None
-            return KeyStanding(key, KeyState.SIGNING, since, next_state, ended_at)
+            known_since = since if since != BEGINNING else None
+            return KeyStanding(key, KeyState.SIGNING, known_since, next_state, ended_at)
         case _:
             return _ended(key, ended_at or now, times, now)
 

@@ -74,7 +74,7 @@ class KeyCare:
         """As `broker.core.keys.withdrawn`. Returns: where every key stands afterwards."""
 
         def edit(book: KeyBook) -> KeyBook:
-            return core.withdrawn(self._tidied(book), kid, self.make, self.clock())
+            return core.withdrawn(self._tidied(book), kid, self.make, self.times, self.clock())
 
         return core.standings(self.store.change(edit), self.times, self.clock())
 
@@ -109,7 +109,7 @@ class KeyCare:
             # Since when they are published nobody knows; they are renewed as if it were today.
             given = (key.model_copy(update={"created_at": now}) for key in self.first.keys)
             book = KeyBook(keys=tuple(given))
-        return core.begun(book, self.algs, self.make, now)
+        return core.begun(book, self.algs, self.make, self.times, now)
 
 
 class KeyWatch:
@@ -158,6 +158,7 @@ class KeyWatch:
         """Look once; the store is asked in a thread, for it may be slow."""
         with self._complaining("keys.unreadable"):
             await asyncio.to_thread(self._read)
+        with self._complaining("keys.unusable"):
             await self._turn()
         with self._complaining("keys.not_renewed"):
             await self._keep()
