@@ -134,7 +134,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> 
     ).stdout.split()  # fmt: skip
     example = {
         f"broker/config/example/{path.relative_to(ROOT / 'config')}"
-        for path in [ROOT / "config/stafett.example.yaml", *(ROOT / "config").glob("*/*")]
+        for path in [ROOT / "config/stafett.example.yaml", *(ROOT / "config").glob("[ls]*/*")]
     }
     assert held == {name for name in here if (ROOT / name).is_file()} | example
 
