@@ -136,6 +136,8 @@ class Customer:
         return len(await self.stage.records.live_consents(await self.id(), self.stage.clock.now))
 
     async def transfers(self) -> list[Any]:
+        """Her receipts, after somebody looked: whoever looks sees everything, whatever a lost answer left behind."""
+        await self.browser.get("/shared")
         await self.stage.broker.context.audit.flush()
         return list(await self.stage.records.transfers_of(await self.id(), 99))
 
