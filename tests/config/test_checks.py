@@ -28,6 +28,32 @@ NO_NAME_IN_ENGLISH = (
     ("edits", "at", "key", "advice"),
     [
         pytest.param(
+            [("  data_dir: data\n", "  data_dir: data\n  keys: {folder: keys, rotate_every: 30m}\n")],
+            "keys: {folder",
+            "broker.keys.rotate_every",
+            "is too often: a key needs 2400s from being published until it may go",
+            id="keys-renewed-too-often",
+        ),
+        pytest.param(
+            [
+                (
+                    "  data_dir: data\n",
+                    '  data_dir: data\n  keys: {next: [{key: file:secrets/garage, signs_from: "2027-01-31"}]}\n',
+                )
+            ],
+            "keys: {next",
+            "broker.keys.next[0].signs_from",
+            "a point in time is a date, a time and an offset, such as 2027-01-31T04:00:00Z",
+            id="key-from-a-day-on",
+        ),
+        pytest.param(
+            [("  data_dir: data\n", "  data_dir: data\n  keys: {jwks_max_age: 2d}\n")],
+            "keys: {jwks_max_age",
+            "broker.keys.jwks_max_age",
+            "must be at most 86400s",
+            id="keys-cached-too-long",
+        ),
+        pytest.param(
             [("issuer: http://localhost:8700", "issuer: http://login.example:8700")],
             "mode: development",
             "mode",

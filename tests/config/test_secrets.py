@@ -299,3 +299,43 @@ def test_a_key_set_that_is_missing(by_key: Bench) -> None:
             f"the file {by_key.folder}/shop.json does not exist; create it or correct the path",
         ),
     )
+
+
+FOLLOWING = 'next: [{key: "file:next.pem", signs_from: "2027-01-31T04:00:00+01:00"}], secret'
+
+
+def test_a_key_that_takes_over(production: Bench, keys: Mapping[str, str]) -> None:
+    """Read and looked at like those that sign, with its hour in UTC."""
+    production.put("next.pem", keys["ec"])
+    production.edit((" secret: ", f" {FOLLOWING}: "))
+    ((pem, signs_from),) = production.load().secrets.next_signing
+    assert pem == keys["ec"].rstrip().encode()
+    assert signs_from.isoformat() == "2027-01-31T03:00:00+00:00"
+
+
+def test_a_key_that_could_not_take_over(production: Bench, keys: Mapping[str, str]) -> None:
+    """Is known at once, not at its hour."""
+    production.put("next.pem", keys["p384"])
+    production.edit((" secret: ", f" {FOLLOWING}: "))
+    (found,) = production.problems()
+    assert "broker.keys.next[0].key: must be RSA with at least 2048 bits, or EC on the curve P-256" in found
+
+
+@pytest.mark.parametrize(
+    ("keys_", "key"),
+    [
+        ('folder: keys, next: [{key: "file:ec.pem", signs_from: "2027-01-31T04:00:00Z"}]', "broker.keys.next"),
+        ('signing: ["file:rsa.pem", "file:ec.pem"], rotate_every: 90d', "broker.keys.rotate_every"),
+    ],
+)
+def test_who_looks_after_keys_is_one_of_both(production: Bench, keys_: str, key: str) -> None:
+    """A folder that the broker keeps, or files that the operator keeps; what belongs to the other is refused."""
+    production.edit(('keys: {signing: ["file:rsa.pem", "file:ec.pem"]', f"keys: {{{keys_}"))
+    (found,) = production.problems()
+    assert f"{key}: " in found
+
+
+def test_a_folder_will_do_in_production(production: Bench) -> None:
+    """With a secret of the operator's that it is sealed with."""
+    production.edit(('keys: {signing: ["file:rsa.pem", "file:ec.pem"]', "keys: {folder: keys"))
+    assert production.load().accepted_risks == ()

@@ -38,6 +38,7 @@ networkPolicy:
   extraEgress: [{to: [{ipBlock: {cidr: 10.9.0.1/32}}], ports: [{protocol: TCP, port: 4318}]}]
 podAnnotations: {prometheus.io/scrape: "false"}
 podLabels: {team: login}
+signingKeys: {claim: stafett-signing-keys}
 nodeSelector: {kubernetes.io/arch: amd64}
 tolerations: [{key: login, operator: Exists}]
 priorityClassName: customers
@@ -281,6 +282,19 @@ def test_the_chart_makes_no_secrets(helm4: Helm, everything: list[str]) -> None:
     assert set(names) == {"STAFETT_CONFIG", "STAFETT_LOG_LEVEL"}
 
 
+def test_signing_keys_on_a_shared_volume(helm4: Helm) -> None:
+    """docs/keys.md: every pod has the claim, to write; the example of docs/kubernetes.md needs no PEM files any more."""
+    rendered = helm4.render(
+        "--set", "signingKeys.claim=stafett-signing-keys,secretFiles.keys/rsa\\.pem=null,secretFiles.keys/ec\\.pem=null"
+    )
+    for _, pod in rendered.pods():
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes["signing-keys"]["persistentVolumeClaim"] == {"claimName": "stafett-signing-keys"}
+        mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounts["signing-keys"] == {"name": "signing-keys", "mountPath": "/var/lib/stafett/keys"}
+        assert not [source for source in volumes["config"]["projected"]["sources"] if "secret" in source]
+
+
 # What is refused
 
 
@@ -303,6 +317,8 @@ def test_the_chart_makes_no_secrets(helm4: Helm, everything: list[str]) -> None:
         ("secretEnv.REDIS_URL=redis://:word@redis", "REDIS_URL"),
         ("secretEnv.REDIS-URL.secret=a,secretEnv.REDIS-URL.key=b", "REDIS-URL"),
         ("secretFiles.x.secret=a", "key"),
+        ("signingKeys.claim=Not_A_Name", "claim"),
+        ("signingKeys.volume=x", "volume"),
         ("env.STAFETT_CONFIG=/tmp/x", "STAFETT_CONFIG"),
         ("files.stafett\\.yaml=x", "stafett.yaml"),
         ("files.\\.\\./passwd=x", "../passwd"),

@@ -125,6 +125,11 @@ volumes:
     emptyDir:
       medium: Memory
       sizeLimit: 16Mi
+{{- with $values.signingKeys.claim }}
+  - name: signing-keys
+    persistentVolumeClaim:
+      claimName: {{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* What every container of ours is. */}}
@@ -155,4 +160,7 @@ resources:
 volumeMounts:
   - {name: config, mountPath: /etc/stafett, readOnly: true}
   - {name: tmp, mountPath: /tmp}
+  {{- if .Values.signingKeys.claim }}
+  - {name: signing-keys, mountPath: /var/lib/stafett/keys}
+  {{- end }}
 {{- end -}}
