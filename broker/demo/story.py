@@ -348,7 +348,7 @@ class Story:
     async def logs_in_on_the_same_device(self) -> None:
         """BankID on this device: the app opens, and comes back in a new tab."""
         player = self._player
-        await self._logs_out()
+        await self._logs_out(also_at_garage=True)
         async with self._step("BankID on this device opens the app in another tab"):
             await self._starts_login()
             await player.click("method-bankid")
@@ -488,15 +488,20 @@ class Story:
         await self._player.click("login")
         await self._player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
 
-    async def _logs_out(self) -> None:
+    async def _logs_out(self, *, also_at_garage: bool = False) -> None:
+        """*also_at_garage*: she must stand logged in there beforehand, too."""
         player = self._player
-        async with self._step("logging out at the shop logs out at the broker too"):
+        async with self._step("logging out at the shop logs out at the broker and at the garage too"):
+            await player.open(f"{self._at.garage}/")
+            _must(not also_at_garage or await player.has("logout"), "she is not logged in at the garage beforehand")
             await player.open(f"{self._at.shop}/")
             await player.click("logout")
             await player.wait_for(address=f"{self._at.shop}/logged-out")
             await player.picture("shop-logged-out")
             await player.open(f"{self._at.broker}/shared")
             _must(await player.has("log-in"), "the broker still knows the customer")
+            await player.open(f"{self._at.garage}/")
+            _must(not await player.has("logout"), "the garage still knows the customer")
 
     async def _approve_on_phone(self, code: str) -> None:
         phone = await self._player.other_device()

@@ -207,6 +207,7 @@ class FakeBroker:
             "sub": f"{client.partner}-{grant['customer']}",
             "aud": "somebody-else" if self.lie == "aud" else client.client_id,
             "nonce": "another" if self.lie == "nonce" else grant["nonce"],
+            "sid": f"sid-{client.partner}-{grant['customer']}",
             "iat": now - 7200 if self.lie == "expired" else now,
             "exp": now - 3600 if self.lie == "expired" else now + 300,
         }
@@ -219,6 +220,26 @@ class FakeBroker:
             return jwt.encode({"alg": "HS256", "kid": "one"}, claims, shared, algorithms=["HS256"])
         key = ECKey.generate_key("P-256", {"kid": "one"}) if self.lie == "key" else self._key
         return jwt.encode({"alg": "ES256", "kid": "one"}, claims, key, algorithms=["ES256"])
+
+    def logout_token(self, partner: str, **changed: Any) -> str:
+        """What *partner* is sent when this customer's session ends; a claim set to None is left out."""
+        client = next(each for each in self.clients.values() if each.partner == partner)
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer,
+            "aud": client.client_id,
+            "iat": now,
+            "exp": now + 120,
+            "jti": "one",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+            "sub": f"{partner}-{self.customer}",
+            "sid": f"sid-{partner}-{self.customer}",
+            **{name: value for name, value in changed.items() if name != "typ"},
+        }
+        key = ECKey.generate_key("P-256", {"kid": "one"}) if self.lie == "key" else self._key
+        header = {"alg": "ES256", "kid": "one", "typ": changed.get("typ", "logout+jwt")}
+        told = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(header, told, key, algorithms=["ES256"])
 
     async def _userinfo(self, request: Request) -> Response:
         grant = self._bearer(request)

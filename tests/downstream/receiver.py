@@ -58,6 +58,16 @@ partners:
       frontchannel_logout_uri: https://kiosk.example/leave?lang=sv
       frontchannel_logout_session_required: true
     login: {{upstreams: [google, bankid], claims: [name], consent: implied}} # kiosk
+  museum:
+    names: {{en: Museum}}
+    home_uri: https://museum.example/
+    oidc:
+      client_id: museum-web
+      auth: client_secret_basic
+      secret: file:secrets/tyre-shop
+      redirect_uris: [https://museum.example/cb]
+      post_logout_redirect_uris: [https://museum.example/bye]
+    login: {{upstreams: [google, bankid], claims: [name], consent: implied}} # museum
 """
 
 
@@ -129,7 +139,10 @@ class Receiver:
 
 @dataclass
 class Village:
-    """A broker with partners that hear of logouts: bakery and dairy by their servers, the kiosk by the browser only."""
+    """
+    A broker with partners that hear of logouts: bakery and dairy by their servers, the kiosk by the browser only; the museum
+    does not hear of any.
+    """
 
     stage: Stage
     bakery_server: Receiver
@@ -138,6 +151,7 @@ class Village:
     def __post_init__(self) -> None:
         self.bakery = Partner(self.stage, "bakery-web", "https://bakery.example/cb", scope="openid profile")
         self.dairy = Partner(self.stage, "dairy-web", "https://dairy.example/cb", scope="openid profile")
+        self.museum = Partner(self.stage, "museum-web", "https://museum.example/cb", scope="openid profile")
         self.kiosk = Partner(self.stage, "kiosk-web", "https://kiosk.example/cb", scope="openid profile")
 
     async def log_in(

@@ -219,25 +219,25 @@ async def test_without_a_database_she_is_logged_out_and_partners_are_told_once(s
 
 
 async def test_a_partner_without_any_channel_is_named(village: Village) -> None:
-    """The garage cannot be told: she reads it, with a way there."""
+    """The museum cannot be told: she reads it, with a way there."""
     browser = village.stage.browser()
-    await village.stage.shop_login(browser)
+    await village.log_in(browser, village.museum)
     page = await gone(village, browser)
-    assert "still-tyre-shop" in page.ids
+    assert "still-museum" in page.ids
     assert "on its own site only" in page.text
 
 
 async def test_the_partner_that_asked_is_not_among_those(village: Village) -> None:
     """It ended its own session before; but one that somebody only pretends asked is."""
     browser = village.stage.browser()
-    given = await village.stage.shop_login(browser)
-    bye = {"id_token_hint": given["id_token"], "post_logout_redirect_uri": "http://127.0.0.1:8701/logged-out"}
-    assert (await browser.get(f"/logout?{urlencode(bye)}")).location == "http://127.0.0.1:8701/logged-out"
+    (given,) = await village.log_in(browser, village.museum)
+    bye = {"id_token_hint": given["id_token"], "post_logout_redirect_uri": "https://museum.example/bye"}
+    assert (await browser.get(f"/logout?{urlencode(bye)}")).location == "https://museum.example/bye"
     other = village.stage.browser()
-    await village.stage.shop_login(other, who="karl")
+    await village.log_in(other, village.museum, who="karl", method="google")
     await other.follow(await other.get(f"/logout?{urlencode(bye)}"))
     page = await other.follow(await other.press("log-out"))
-    assert "still-tyre-shop" in page.ids
+    assert "still-museum" in page.ids
 
 
 async def test_with_something_to_tell_she_is_not_sent_on_unasked(village: Village) -> None:

@@ -15,9 +15,9 @@ from broker.observe.telemetry import Telemetry
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Get
 from broker.stores.watched import WatchedState, watched_records
+from tests.downstream.receiver import open_village
 from tests.observe.conftest import SAMPLE, Watched, watchers
 from tests.observe.test_tracing import asked, whole_story
-from tests.downstream.receiver import open_village
 from tests.stage import open_stage
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -261,6 +261,17 @@ class Shop:
             visit.car = account.cars[0]
         return _see(visit.after_login)
 
+    async def told_of_logout(self, request: Request) -> Response:
+        """Our `backchannel_logout_uri`: she logged out elsewhere, so the visits of that session end here too."""
+        try:
+            sid = await self._login.told_of_logout(request)
+        except LoginRefused:
+            return PlainTextResponse("not a logout token for us", 400)
+        except BrokerUnavailable:
+            return PlainTextResponse("cannot be checked just now", 503)
+        self._visits.end_where(lambda visit: visit.customer is not None and visit.customer.claims.get("sid") == sid)
+        return PlainTextResponse("logged out", headers={"Cache-Control": "no-store"})
+
     async def log_out(self, request: Request) -> Response:
         """End the visit here first, then at the login service; here it ends even when that one is down."""
         customer = self._visits.of(request).customer
@@ -327,6 +338,7 @@ class Shop:
             Route("/login", self.log_in),
             Route("/login/callback", self.logged_in),
             Route("/logout", self.log_out, methods=["POST"]),
+            Route("/backchannel-logout", self.told_of_logout, methods=["POST"]),
             Route("/logged-out", self.logged_out),
             Route("/language/{language}", self.language),
             Route("/healthz", self.healthz),

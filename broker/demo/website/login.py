@@ -17,12 +17,14 @@ from typing import Any
 import httpx2
 from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7523 import PrivateKeyJWT, private_key_jwt_sign  # type: ignore[import-untyped]
+from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, KeySet
 from starlette.requests import Request
 from starlette.responses import Response
 
 ALGORITHM = "ES256"
+LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
 
 
 class LoginRefused(Exception):
@@ -161,6 +163,42 @@ class Login:
         await self._metadata()
         result = await self._authlib.create_logout_url(return_to, id_token_hint=id_token)
         return str(result["url"])
+
+    async def told_of_logout(self, request: Request) -> str:
+        """
+        The ``sid`` of the session that the login service says is over; whose visits those are, is the site's business.
+
+        Being told twice is no matter, so nobody remembers ``jti``.
+
+        Raises: BrokerUnavailable; LoginRefused (`logout_token`) for anything but a logout token meant for us.
+        Spec: OpenID Connect Back-Channel Logout 1.0 section 2.6.
+        """
+        token = str((await request.form()).get("logout_token", ""))
+        for is_renewed in (False, True):
+            try:
+                keys = KeySet.import_key_set(await self._authlib.fetch_jwk_set(force=is_renewed))
+                decoded = jwt.decode(token, keys, algorithms=[ALGORITHM])
+                break
+            except httpx2.HTTPError as error:
+                raise BrokerUnavailable from error
+            except (JoseError, ValueError) as error:
+                # The key may be newer than those we know.
+                if is_renewed:
+                    raise LoginRefused("logout_token") from error
+        sid = self._session_of(decoded.header, decoded.claims)
+        if sid is None:
+            raise LoginRefused("logout_token")
+        return sid
+
+    def _session_of(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
+        """The ``sid``, if these are header and claims of a logout token for this site, and fresh."""
+        expires_at, sid, events = claims.get("exp"), claims.get("sid"), claims.get("events")
+        is_ours = claims.get("iss") == self.issuer and claims.get("aud") == self._client_id
+        is_fresh = isinstance(expires_at, int) and time.time() < expires_at + 30
+        is_logout = header.get("typ") == "logout+jwt" and isinstance(events, dict) and LOGOUT in events
+        if not (is_ours and is_fresh and is_logout) or "nonce" in claims:
+            return None
+        return sid if isinstance(sid, str) else None
 
     async def call_as_customer(
         self, method: str, path: str, signed_in: SignedIn, *, body: Mapping[str, Any] | None = None

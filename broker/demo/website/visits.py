@@ -52,6 +52,10 @@ class Visits(Generic[Contents]):
         """Forget this browser's visit and everything in it."""
         self._kept.pop(request.session.pop(_KEY, ""), None)
 
+    def end_where(self, ended: Callable[[Contents], bool]) -> None:
+        """Forget the visits of other browsers whose contents say so: their server was told, not they."""
+        self._kept = OrderedDict((name, contents) for name, contents in self._kept.items() if not ended(contents))
+
     def _keep(self, request: Request, contents: Contents) -> Contents:
         visit_id = secrets.token_urlsafe(32)
         request.session[_KEY] = visit_id
