@@ -68,7 +68,9 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
         **_problems(said, shop, back),
         "continue": ContinuePage("https://garage.example/start?iss=a&login_hint=b", garage),
         "continue-plain": ContinuePage("/j/q4Jm0T"),
-        "post": PostPage("https://garage.example/cb", {"code": "a", "state": said("s"), "iss": "https://login.example"}),
+        "post": PostPage(
+            "https://garage.example/cb", {"code": "a", "state": said("s"), "iss": "https://login.example"}
+        ),
         "log-out": LogoutConfirmPage(form, shop, said(mask_name("Maja Lind"))),
         "log-out-plain": LogoutConfirmPage(form),
         "logged-out": LoggedOutPage((back,)),

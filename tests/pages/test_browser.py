@@ -383,3 +383,31 @@ def test_continue_page_moves_by_itself(page: Page, server: Server) -> None:
     page.route(garage, lambda route: route.fulfill(body="<title>garage</title>", content_type="text/html"))
     page.goto(f"{ORIGIN}/continue", wait_until="commit")
     page.wait_for_url(garage)
+
+
+@pytest.mark.parametrize("by_script", [True, False], ids=["by-script", "by-button"])
+def test_an_answer_by_form_leaves_over_redirects(chromium: Browser, server: Server, by_script: bool) -> None:
+    """
+    docs/adr/0014: posted once, with every member, and the partner's redirect to another host of its own is not held up: Chromium
+    holds every hop after a form against ``form-action``.
+    """
+    context = chromium.new_context(java_script_enabled=by_script)
+    said: list[str] = []
+    context.on("console", lambda message: said.append(message.text))
+
+    def serve(route: Route) -> None:
+        if route.request.method == "POST":
+            server.posted.append(parse_qs(route.request.post_data or ""))
+            route.fulfill(status=303, headers={"location": "https://app.garage.invalid/in"})
+        else:
+            server.serve(route)
+
+    context.route("**/*", serve)
+    page = context.new_page()
+    page.goto(f"{ORIGIN}/post", wait_until="commit")
+    with page.expect_event("requestfailed", lambda request: "garage.invalid" in request.url):
+        if not by_script:
+            page.click("#continue")
+    context.close()
+    assert server.posted == [{"code": ["a"], "state": ["s"], "iss": ["https://login.example"]}]
+    assert [text for text in said if "form-action" in text] == []
