@@ -66,7 +66,7 @@ from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
-from broker.upstream.routes import UpstreamEdge, UpstreamRoutes
+from broker.upstream.routes import UpstreamEdge, UpstreamLogouts, UpstreamRoutes
 from broker.web.cors import Cors
 from broker.web.hub import Exit, FormPost, Hub
 from broker.web.middleware import QUIET, RequestMiddleware
@@ -288,6 +288,7 @@ def build(
         *Token(policy, clients, tokens, access_tokens, keyring, clock).routes(),
         *Userinfo(policy, tokens, access_tokens, keyring).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),
+        *UpstreamLogouts(logouts, connectors, clock).routes(),
         *Revocation(clients, issued, access_tokens).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),

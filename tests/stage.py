@@ -37,7 +37,7 @@ from broker.stores.memory import MemoryState
 from broker.stores.migrate import migrate
 from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
-from broker.upstream.port import Begun, Done, Pending, Redirect, Reply, UpstreamAsk
+from broker.upstream.port import Begun, Done, LoggedOut, Pending, Redirect, Reply, UpstreamAsk
 from broker.wire.own_keys import own_secret
 
 ISSUER = "http://localhost:8700"
@@ -114,6 +114,8 @@ class PlayedConnector:
         self.is_down = False
         self.authenticated_at: datetime | None = None
         self.tells_time = True
+        self.session: str | None = None
+        self.over: LoggedOut | None = None
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         if self.is_down:
@@ -148,7 +150,14 @@ class PlayedConnector:
             contacts=() if is_strong else (contact,),
             proof=b"<signature/>" if is_strong else None,
             is_time_proven=self.tells_time,
+            session=self.session,
         )
+
+    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
+        """Believes the token ``good``: then ``over`` is over."""
+        if unverified_token != "good" or self.over is None:
+            raise UpstreamRefused("played to be no logout token", code="logout_token.events")
+        return self.over
 
     async def close(self) -> None:
         pass

@@ -4,7 +4,7 @@ Leaving: ending this browser's session, another of the customer's, or those that
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from broker.core.logout import Farewell, Fate, Why, fates, may_go_straight_on
 from broker.core.naming import is_id, name_of
@@ -14,9 +14,11 @@ from broker.errors import BadAsk, Spent, StoreDown
 from broker.flows.context import Context
 from broker.flows.sessions import OwnSession, Request, Sessions
 from broker.flows.values import Visitor
+from broker.stores.ports import PutNew
 
 _WISH = timedelta(minutes=15)
 _LONGEST_WISH = 1200
+_SKEW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,18 @@ class Wish:
     partner: str | None
     target: str | None
     is_proven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOver:
+    """What a provider said is over: its session ``sid``, else all of its ``subject``. Times are aware UTC."""
+
+    issuer: str
+    subject: str | None
+    sid: str | None
+    jti: str
+    issued_at: datetime
+    expires_at: datetime
 
 
 class Logouts:
@@ -147,24 +161,33 @@ class Logouts:
             await self._sessions.end(each.name, each.session, why=Why.ELSEWHERE)
         return len(meant)
 
-    async def end_of_upstream(self, upstream: str, *, issuer: str, subject: str | None, sid: str | None) -> int:
+    async def end_of_upstream(self, upstream: str, over: UpstreamOver) -> int:
         """
-        The provider *upstream* says that its session *sid*, or all of its *subject*, are over: so are ours that rest on them.
+        The provider *upstream* says what is over there: so are our sessions that rest on it, and their partners hear of it.
 
-        Returns: how many ended.
+        Only sessions older than the saying: she may have logged in again before it reached us.
+
+        Returns: how many ended; 0 for one that was said before.
         """
-        if sid is not None:
-            meant = list(await self._sessions.of_upstream_session(upstream, sid))
-        else:
-            customer = await self._c.records.customer_of(self._c.lookup.digest(issuer, subject or ""))
-            meant = [
-                each
-                for each in (await self._sessions.of_customer(customer) if customer else ())
-                if each.session.upstream == upstream
-            ]
+        kept_s = max(60.0, (over.expires_at - self._c.now()).total_seconds() + _SKEW_S)
+        (first,) = await self._c.state.run(PutNew(f"seen:{name_of(f'{upstream} logout {over.jti}')}", b"1", kept_s))
+        if not first:
+            return 0
+        meant = [
+            each
+            for each in await self._resting_on(upstream, over)
+            if each.session.created_at <= over.issued_at + timedelta(seconds=_SKEW_S)
+        ]
         for each in meant:
             await self._sessions.end(each.name, each.session, why=Why.UPSTREAM)
         return len(meant)
+
+    async def _resting_on(self, upstream: str, over: UpstreamOver) -> Sequence[OwnSession]:
+        if over.sid is not None:
+            return await self._sessions.of_upstream_session(upstream, over.sid)
+        customer = await self._c.records.customer_of(self._c.lookup.digest(over.issuer, over.subject or ""))
+        own = await self._sessions.of_customer(customer) if customer is not None else ()
+        return [each for each in own if each.session.upstream == upstream]
 
     @staticmethod
     def _parted(farewell: Farewell, states: Mapping[str, State]) -> Parted:

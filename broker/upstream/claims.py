@@ -157,7 +157,14 @@ def evidence_from(
         contacts=contacts,
         language=reader.language(),
         signals=(*reader.malformed, *_unlisted(claims, rules)),
+        session=_session(claims),
     )
+
+
+def _session(claims: Mapping[str, Any]) -> str | None:
+    """The provider's own session id, by which it may say later that it is over (Back-Channel Logout 1.0 section 2.1)."""
+    sid = claims.get("sid")
+    return sid if isinstance(sid, str) and 1 <= len(sid) <= 255 and sid.isascii() and sid.isprintable() else None
 
 
 @dataclass

@@ -19,9 +19,10 @@ from broker.core.client_rules import ClientAuth
 from broker.core.policy import SecretRef, ServerAuth, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged, reaches, sufficient_acrs
-from broker.upstream.port import Begun, Done, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Done, LoggedOut, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Fetcher
 from broker.wire.id_token import Expected, UnknownKey, verify_id_token
+from broker.wire.logout_token import verify_logout_token
 from broker.wire.oauth import (
     Authentication,
     ProviderMetadata,
@@ -200,6 +201,28 @@ class OidcConnector:
                 now=reply.now,
             )
         )
+
+    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
+        """
+        What the provider's logout token says (OpenID Connect Back-Channel Logout 1.0 section 2.6).
+
+        Raises: as `broker.upstream.port.LogoutListener.logged_out`.
+        """
+        config = self._config
+        expected = Expected(
+            issuers=frozenset({config.issuer, *config.accepted_issuers}),
+            client_id=config.client_id,
+            nonce="",
+            algs=frozenset(config.id_token_algs),
+            access_token="",
+        )
+        keys = await self._provider.keys(now)
+        try:
+            over = verify_logout_token(unverified_token, keys=keys, expected=expected, now=now)
+        except UnknownKey:
+            keys = await self._provider.keys_after_rotation(now, unknown_in=keys)
+            over = verify_logout_token(unverified_token, keys=keys, expected=expected, now=now)
+        return LoggedOut(config.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at)
 
     async def close(self) -> None:
         """Nothing of its own to release: the fetcher is shared."""

@@ -96,6 +96,8 @@ __all__ = [
     "Connector",
     "Device",
     "Done",
+    "LoggedOut",
+    "LogoutListener",
     "Pending",
     "Poll",
     "PollingConnector",
@@ -164,6 +166,31 @@ class Connector(Protocol):
 
     async def close(self) -> None:
         """Release connections; called once at shutdown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """What a provider says is over: its session ``sid``, else all of its ``subject``. Times are aware UTC."""
+
+    issuer: str
+    subject: str | None
+    sid: str | None
+    jti: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+@runtime_checkable
+class LogoutListener(Connector, Protocol):
+    """A connector whose provider tells by its server that a session is over."""
+
+    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
+        """
+        What *unverified_token* says, once it is believed.
+
+        Raises: UpstreamRefused: it is not for us, or fails a check. UpstreamDown: the provider's keys cannot be had.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from broker.core.journey import Journey, Wait
@@ -18,12 +18,14 @@ from broker.core.waiting import Poll
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Claim, Logins, Opening, Turn
+from broker.flows.logout import Logouts, UpstreamOver
 from broker.flows.values import Visitor
 from broker.observe.logging import log
 from broker.upstream.breaker import Breaker
 from broker.upstream.port import (
     Connector,
     Done,
+    LogoutListener,
     Pending,
     PollingConnector,
     Redirect,
@@ -221,6 +223,46 @@ def _notice(error: Stopped | UpstreamDown | UpstreamRefused, general: str) -> st
     """The catalogue key of what the customer reads: the connector's own words where it has some."""
     special = error.message_key if isinstance(error, UpstreamRefused) else error.facts.get("message_key")
     return special if isinstance(special, str) else general
+
+
+class UpstreamLogouts:
+    """Where providers' servers say that a session there is over (OpenID Connect Back-Channel Logout 1.0, as its client)."""
+
+    def __init__(self, logouts: Logouts, connectors: Mapping[str, Connector], clock: Clock) -> None:
+        self._logouts = logouts
+        self._connectors = connectors
+        self._clock = clock
+
+    async def told(self, request: Request) -> Response:
+        """``/up/{upstream}/backchannel-logout``: 200 when it was done, 400 for anything that is not believed (section 2.8)."""
+        upstream = request.path_params["upstream"]
+        connector = self._connectors.get(upstream)
+        try:
+            form = await params.form(request)
+            if not isinstance(connector, LogoutListener):
+                raise BadAsk("this provider tells of no logouts", code="logout_token.upstream")
+            over = await connector.logged_out(form.get("logout_token", ""), self._clock())
+        except (BadAsk, UpstreamRefused) as error:
+            log("upstream.logout_refused", "warning", upstream=upstream[:63], code=error.code, detail=error.detail)
+            return _plain(400, "invalid_request")
+        except UpstreamDown as error:
+            log("upstream.logout_refused", "warning", upstream=upstream[:63], code=error.code, detail=error.detail)
+            return _plain(503, "temporarily_unavailable")
+        ended = await self._logouts.end_of_upstream(
+            upstream,
+            UpstreamOver(over.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at),
+        )
+        log("upstream.logged_out", upstream=upstream, sessions=ended)
+        return _plain(200, None)
+
+    def routes(self) -> list[Route]:
+        """POST only."""
+        return [Route("/up/{upstream}/backchannel-logout", self.told, methods=["POST"])]
+
+
+def _plain(status: int, error: str | None) -> Response:
+    body = {"error": error} if error else {}
+    return JSONResponse(body, status, headers={"Cache-Control": "no-store"})
 
 
 class UpstreamRoutes:

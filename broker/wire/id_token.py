@@ -129,13 +129,13 @@ def verify_id_token(token: str, *, keys: KeySet, expected: Expected, now: dateti
         BadIdToken: any other failed check.
     Spec: OpenID Connect Core sections 3.1.3.7 and 2, RFC 7519 section 7.2, RFC 8725 section 3.
     """
-    header = _checked_header(token, expected.algs)
+    header = checked_header(token, expected.algs)
     key = keys.find(header.get("kid"), header["alg"])
-    claims = _signed_claims(token, key, header["alg"])
-    _check_issuer(claims, expected)
+    claims = signed_claims(token, key, header["alg"])
+    check_issuer(claims, expected)
     _check_subject(claims)
-    _check_audience(claims, expected)
-    _check_times(claims, now.timestamp())
+    check_audience(claims, expected)
+    check_times(claims, now.timestamp())
     _check_nonce(claims, expected)
     _check_access_token(claims, expected, header["alg"])
     _check_authentication_time(claims, expected, now.timestamp())
@@ -157,7 +157,8 @@ def seconds(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _checked_header(token: str, algs: frozenset[str]) -> Mapping[str, Any]:
+def checked_header(token: str, algs: frozenset[str], typs: frozenset[str] = frozenset({"JWT"})) -> Mapping[str, Any]:
+    """The header of a token of one of the kinds *typs* (upper case). Raises: BadIdToken."""
     segments = token.split(".")
     if len(token) > MAX_TOKEN_CHARS or len(segments) != 3 or len(segments[0]) > MAX_HEADER_CHARS:
         raise BadIdToken("not a compact JWS of acceptable size", code="id_token.shape")
@@ -170,13 +171,14 @@ def _checked_header(token: str, algs: frozenset[str]) -> Mapping[str, Any]:
         raise BadIdToken("signature algorithm is not allowed here", code="id_token.alg")
     if kid is not None and not isinstance(kid, str):
         raise BadIdToken("kid is not text", code="id_token.kid")
-    if not isinstance(typ, str) or typ.upper() != "JWT":
+    if not isinstance(typ, str) or typ.upper() not in typs:
         # Access, logout and event tokens carry other types (RFC 8725 section 3.11).
         raise BadIdToken("another kind of token", code="id_token.typ")
     return header
 
 
-def _signed_claims(token: str, key: PublicKey, alg: str) -> Mapping[str, Any]:
+def signed_claims(token: str, key: PublicKey, alg: str) -> Mapping[str, Any]:
+    """The claims, if *key* signed them. Raises: BadIdToken."""
     try:
         content = jws.deserialize_compact(token, key, registry=_registry(alg))
     except (JoseError, ValueError, TypeError) as error:
@@ -184,7 +186,8 @@ def _signed_claims(token: str, key: PublicKey, alg: str) -> Mapping[str, Any]:
     return _json_object(content.payload or b"")
 
 
-def _check_issuer(claims: Mapping[str, Any], expected: Expected) -> None:
+def check_issuer(claims: Mapping[str, Any], expected: Expected) -> None:
+    """Core section 3.1.3.7, item 2. Raises: BadIdToken."""
     if claims.get("iss") not in expected.issuers:
         raise BadIdToken("issued by somebody else", code="id_token.iss")
 
@@ -197,7 +200,8 @@ def _check_subject(claims: Mapping[str, Any]) -> None:
         raise BadIdToken("sub is not printable ASCII", code="id_token.sub")
 
 
-def _check_audience(claims: Mapping[str, Any], expected: Expected) -> None:
+def check_audience(claims: Mapping[str, Any], expected: Expected) -> None:
+    """Core section 3.1.3.7, items 3 to 5. Raises: BadIdToken."""
     audience = claims.get("aud")
     named: Sequence[Any] = [audience] if isinstance(audience, str) else audience or ()
     if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
@@ -210,7 +214,8 @@ def _check_audience(claims: Mapping[str, Any], expected: Expected) -> None:
         raise BadIdToken("authorised for another client", code="id_token.azp")
 
 
-def _check_times(claims: Mapping[str, Any], now_s: float) -> None:
+def check_times(claims: Mapping[str, Any], now_s: float) -> None:
+    """Core section 3.1.3.7, items 9 and 10. Raises: BadIdToken."""
     expires, issued, valid = (seconds(claims, name) for name in ("exp", "iat", "nbf"))
     if expires is None or issued is None:
         raise BadIdToken("exp or iat is missing", code="id_token.exp" if expires is None else "id_token.iat")
