@@ -414,13 +414,15 @@ async def open_stage(
     telemetry: Telemetry | None = None,
     records: SqlRecords | None = None,
     is_played: bool = True,
+    cast: Callable[[Clock], Mapping[str, Any]] = lambda clock: {},
     keys: KeyMaterial | None = None,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
 
     ``wrap``: what the broker gets in place of the records, to play with; the stage keeps the real ones.
-    ``is_played``: the providers; else the connectors of the config go where the (edited) YAML says.
+    ``is_played``: the providers; else the connectors of the config go where the (edited) YAML says. ``cast``: connectors in
+    place of the played ones, by id.
     ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share.
     """
     text = example_text()
@@ -438,6 +440,7 @@ async def open_stage(
     played = {
         "bankid": PlayedConnector("bankid", Assurance.SUBSTANTIAL, clock),
         "google": PlayedConnector("google", Assurance.CONTACT, clock),
+        **cast(clock),
     }
     secrets = (own_secret(folder.parent / "keys"),)
     broker = build(

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ from broker.core.waiting import Poll
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.upstream.port import Begun, Done, Pending, Reply, ReplyKind, UpstreamAsk
 from tests.journeys.test_refusals import has_a_way_on
-from tests.stage import Browser, Clock, PlayedConnector, Stage
+from tests.stage import Browser, Clock, PlayedConnector, Stage, open_stage
 
 
 class PlayedPhone(PlayedConnector):
@@ -62,11 +63,15 @@ class PlayedPhone(PlayedConnector):
 
 
 @pytest_asyncio.fixture
-async def phone(staged: Stage) -> PlayedPhone:
+async def staged(stage_folder: Path) -> AsyncIterator[Stage]:
     """BankID, played with an app."""
-    played = PlayedPhone(staged.clock)
-    cast(MutableMapping[str, PlayedConnector], staged.connectors)["bankid"] = played
-    return played
+    async with open_stage(stage_folder, cast=lambda clock: {"bankid": PlayedPhone(clock)}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def phone(staged: Stage) -> PlayedPhone:
+    return cast(PlayedPhone, staged.connectors["bankid"])
 
 
 async def waiting(stage: Stage) -> tuple[Browser, str]:

@@ -61,8 +61,7 @@ async def stage(prepared_stage: Path, server: BankIdServer) -> AsyncIterator[Sta
     )
     tls = client_tls(certificate=files.rp_cert, key=files.rp_key, ca=files.ca_cert)
     connector = BankIdConnector("bankid", connect, BankIdApi(server.url, tls, timeout_s=5.0), monotonic=lambda: 0.0)
-    async with open_stage(prepared_stage, edit={"\npartners:\n": _APP}) as opened:
-        opened.connectors["bankid"] = connector  # type: ignore[index]
+    async with open_stage(prepared_stage, edit={"\npartners:\n": _APP}, cast=lambda _: {"bankid": connector}) as opened:
         yield opened
         await connector.close()
 
