@@ -7,6 +7,7 @@ and apps send the browser back to.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -59,8 +60,7 @@ class UpstreamEdge:
         self._policy = policy
         self._logins = logins
         self._connectors = connectors
-        # Asked once: telling by a protocol looks at every method.
-        self._polling = {name: each for name, each in connectors.items() if isinstance(each, PollingConnector)}
+        self._polls: dict[type, bool] = {}
         self._clock = clock
 
     async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | str:
@@ -83,7 +83,16 @@ class UpstreamEdge:
 
     def sends_away(self, upstream: str) -> bool:
         """Whether a login there begins by a redirect, not by waiting on our page."""
-        return upstream in self._connectors and upstream not in self._polling
+        return upstream in self._connectors and self._polling(upstream) is None
+
+    def _polling(self, upstream: str) -> PollingConnector | None:
+        """The connector *upstream* if its customers wait on our page."""
+        connector = self._connectors.get(upstream)
+        kind = type(connector)
+        if kind not in self._polls:
+            # Once a kind: telling by a protocol looks at every method.
+            self._polls[kind] = isinstance(connector, PollingConnector)
+        return cast(PollingConnector, connector) if self._polls[kind] else None
 
     async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
         """The customer pressed a button on the waiting page; ``cancel`` gives up this way of logging in."""
@@ -95,7 +104,7 @@ class UpstreamEdge:
     async def poll(self, turn: Turn, visitor: Visitor) -> Turn:
         """Ask the provider if it is time to and nobody else is asking; else the turn as it is."""
         attempt = turn.journey.attempt
-        connector = self._polling.get(attempt.upstream) if attempt else None
+        connector = self._polling(attempt.upstream) if attempt else None
         if attempt is None or not isinstance(turn.step, Wait) or connector is None:
             return turn
         if not connector.is_due(attempt.state, self._clock()):
@@ -106,7 +115,7 @@ class UpstreamEdge:
         """What the waiting page shows right now, without asking the provider."""
         if not isinstance(turn.step, Wait):
             return None
-        connector = self._polling.get(turn.step.upstream)
+        connector = self._polling(turn.step.upstream)
         if connector is None:
             return None
         return connector.view(turn.step.attempt.state, self._clock())
@@ -192,7 +201,7 @@ class UpstreamEdge:
     async def _cancel_running(self, journey: Journey) -> None:
         """One running order per journey: a new one withdraws the old one at the provider."""
         attempt = journey.attempt
-        connector = self._polling.get(attempt.upstream) if attempt else None
+        connector = self._polling(attempt.upstream) if attempt else None
         if attempt is not None and connector is not None:
             await connector.cancel(attempt.state)
 
