@@ -75,6 +75,7 @@ def _claims(redeemed: Redeemed, client_id: str, issuer: str, now_s: int) -> dict
         "exp": int(grant.expires_at.timestamp()),
         "jti": redeemed.access_token,
         "scope": " ".join(grant.scopes),
-        "acr": grant.acr,
+        "acr": grant.acr or None,
+        "auth_time": grant.auth_time,
     }
-    return claims | ({"auth_time": grant.auth_time} if grant.auth_time is not None else {})
+    return {name: value for name, value in claims.items() if value is not None}
