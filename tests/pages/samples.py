@@ -23,6 +23,7 @@ from broker.pages.views import (
     LoggedOutPage,
     LogoutConfirmPage,
     Method,
+    OwnLogin,
     Page,
     Party,
     Phase,
@@ -32,6 +33,7 @@ from broker.pages.views import (
     Reason,
     SharedLoginPage,
     SharedPage,
+    StillIn,
     Table,
     Transfer,
     TransferState,
@@ -75,6 +77,17 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
         "log-out-plain": LogoutConfirmPage(form),
         "logged-out": LoggedOutPage((back,)),
         "logged-out-plain": LoggedOutPage(),
+        "logged-out-partly": LoggedOutPage(
+            (back,),
+            told=(said("Garage Björk"), said("Nordic Tyres")),
+            still=tuple(
+                StillIn(said("Café Ö"), why, Way(f"still-{why}", "https://cafe.example/", Action.GO_TO, said("Café Ö")))
+                for why in ("telling", "untold", "offered", "unreachable")
+            ),
+            frames=("https://cafe.example/leave?iss=a&sid=b",),
+            onward=back,
+        ),
+        "log-out-wish": LogoutConfirmPage(form, shop, wish=said("sealed-wish")),
         "index": IndexPage((Way("to-garage", "https://garage.example/", Action.GO_TO, said("Garage Björk")),)),
         "index-plain": IndexPage(),
     }
@@ -192,6 +205,18 @@ def _shared(said: Callable[[str], str], shop: Party, garage: Party) -> dict[str,
         ),
         "shared-withdrawn": SharedPage(customer, withdraw, log_out, consents[1:], withdrawn_from=said("Garage Björk")),
         "shared-empty": SharedPage(customer, withdraw, log_out),
+        "shared-logins": SharedPage(
+            customer,
+            withdraw,
+            log_out,
+            logins=(
+                OwnLogin("n1", said("Firefox"), said("Linux"), said("BankID"), NOW, NOW, (said("Garage Björk"),), True),
+                OwnLogin("n2", said("Safari"), "", said("Google"), NOW, NOW, (said("A"), said("B"))),
+                OwnLogin("n3", "", "", said("Google"), NOW, NOW),
+            ),
+            sign_out=Form("/shared/sign-out", said("t")),
+            signed_out=True,
+        ),
         "shared-login": SharedLoginPage("/shared/log-in"),
     }
 
