@@ -19,8 +19,6 @@ import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from broker.stores.ports import Get
-from broker.stores.redis import RedisState
 from tests.bench.world import World, cpu_s, start, wait
 
 _ROUNDS = 4000
@@ -77,51 +75,41 @@ RECIPES = {
 def weigh(world: World) -> Ingredients:
     """Measure all ingredients."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        state_us = runner.run(_state_us(world.redis_url))
-        request_us, call_us = runner.run(_request_and_call_us(world))
+        request_us, state_us, call_us = runner.run(_requests_us(world))
     return Ingredients(request_us, state_us, call_us, _es256_sign_us(), _rs256_verify_us())
 
 
-async def _state_us(url: str) -> float:
-    store = RedisState(url)
-
-    async def once() -> None:
-        await store.run(Get("bench:nothing"))
-
-    try:
-        return await _cpu_us(once)
-    finally:
-        await store.close()
-
-
-async def _request_and_call_us(world: World) -> tuple[float, float]:
-    """The same empty requests seen from both sides: what serving one costs, and what asking one costs."""
-    server = start([sys.executable, "-m", "tests.bench.empty", str(world.spare_port)], dict(os.environ), cpu=0)
+async def _requests_us(world: World) -> tuple[float, float, float]:
+    """
+    Empty requests seen from both sides, without and with a round trip to the state store: what serving one costs, what the
+    round trip adds, and what asking one costs.
+    """
+    command = [sys.executable, "-m", "tests.bench.empty", str(world.spare_port), world.redis_url]
+    server = start(command, dict(os.environ), cpu=0)
     url = f"http://127.0.0.1:{world.spare_port}/"
     try:
         wait(url, server)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
 
-            async def once() -> None:
-                async with http.post(url, data={"grant_type": "authorization_code", "code": "c" * 40}) as answer:
-                    await answer.read()
+            async def asked(path: str) -> tuple[float, float]:
+                async def once() -> None:
+                    form = {"grant_type": "authorization_code", "code": "c" * 40}
+                    async with http.post(url + path, data=form) as answer:
+                        await answer.read()
 
-            await _repeat(once, 400)
-            before = cpu_s(server.pid)
-            call_us = await _cpu_us(once)
-            return (cpu_s(server.pid) - before) / (_ROUNDS + _WARM_UP) * 1e6, call_us
+                await _repeat(once, _WARM_UP)
+                before, asking = cpu_s(server.pid), time.process_time()
+                await _repeat(once, _ROUNDS)
+                return (cpu_s(server.pid) - before) / _ROUNDS * 1e6, (time.process_time() - asking) / _ROUNDS * 1e6
+
+            request_us, call_us = await asked("")
+            with_state_us, _ = await asked("state")
+            return request_us, with_state_us - request_us, call_us
     finally:
         _stop(server)
 
 
-_WARM_UP = 80
-
-
-async def _cpu_us(once: Callable[[], Awaitable[None]]) -> float:
-    await _repeat(once, _WARM_UP)
-    started = time.process_time()
-    await _repeat(once, _ROUNDS)
-    return (time.process_time() - started) / _ROUNDS * 1e6
+_WARM_UP = 400
 
 
 async def _repeat(once: Callable[[], Awaitable[None]], times: int) -> None:
