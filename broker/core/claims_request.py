@@ -100,7 +100,8 @@ def _subject(*wishes: Mapping[str, Any] | None) -> str | None:
 def _values(wish: Mapping[str, Any]) -> tuple[str, ...]:
     """``value`` or ``values``; for acr and sub these are words."""
     given = [wish["value"]] if "value" in wish else list(wish.get("values", []))
-    if len(given) > _MAX_VALUES or not all(isinstance(value, str) for value in given):
+    # JSON can spell half a character (\ud800), which nothing that keeps text takes.
+    if len(given) > _MAX_VALUES or not all(isinstance(value, str) and value.isprintable() for value in given):
         raise _bad("has a value of acr or sub that is no text, or too many")
     return tuple(dict.fromkeys(given))
 

@@ -3,7 +3,6 @@ Who is calling: client authentication for the token endpoint and the handoff API
 """
 
 import base64
-import binascii
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -177,7 +176,7 @@ def _credentials(request: Request, form: Mapping[str, str]) -> _Credentials:
 def _basic(value: str) -> _Credentials:
     try:
         client_id, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BadClient("malformed Basic credentials", code="client.method") from error
     if not colon:
         raise BadClient("malformed Basic credentials", code="client.method")

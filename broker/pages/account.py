@@ -160,7 +160,9 @@ class AccountPages:
         parted = await self._logouts.end(visitor, self._logouts.open_wish(fields.get("wish")))
         url = way_out(parted)
         response = self._hub.leave_for(request, visitor, url) if url == parted.target else _see(url)
-        cookies.clear_session(response)
+        if visitor.session is not None:
+            # security: another site's form comes without the cookie, and must not take it away either
+            cookies.clear_session(response)
         return response
 
     async def logged_out(self, request: Request) -> Response:

@@ -164,6 +164,16 @@ async def test_the_confirmation_needs_its_token(crowd: Crowd, change: dict[str, 
     assert await is_logged_in(crowd, browser)
 
 
+async def test_a_form_from_elsewhere_takes_no_cookie_away(crowd: Crowd) -> None:
+    """
+    Another site's form comes without our SameSite=Lax cookie, so that there is no token to check; its answer must not clear the
+    cookie either: she would be logged out here, and no partner told.
+    """
+    stranger = crowd.stage.browser()
+    answer = await stranger.post("/logout/confirm", {"answer": "log_out"}, origin="https://evil.example")
+    assert "set-cookie" not in answer.headers
+
+
 async def test_by_post_comes_back_with_the_cookie(crowd: Crowd) -> None:
     """A cross-site form post is answered by a GET of our own (section 2)."""
     browser, hint = await logged_in(crowd)

@@ -215,6 +215,13 @@ async def test_a_client_proves_itself_by_its_own_method_only(crowd: Crowd, kind:
     assert (await crowd.redeem(crowd.stage.shop, code)).status == 200
 
 
+@pytest.mark.parametrize("sent", [b"Basic \xe4", b"Basic \xff\xfe", b"Bearer \xe4.\xe4.\xe4"])
+async def test_a_header_of_other_bytes_is_no_authentication(crowd: Crowd, sent: bytes) -> None:
+    """Headers may carry any byte; those that are no base64 prove nobody, and break nothing."""
+    answer = Answer(await crowd.stage.client.post("/token", data={"code": "x"}, headers={b"authorization": sent}))
+    assert refusal(answer) == "invalid_client"
+
+
 async def test_only_a_failure_in_the_header_is_challenged(crowd: Crowd) -> None:
     """RFC 6749 section 5.2: 401 with a challenge where the header failed; what failed in the form is a plain 400."""
     asked = {"grant_type": "authorization_code", "code": "x"}
