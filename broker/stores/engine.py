@@ -9,7 +9,7 @@ double the round trips of a login. What needs a transaction asks for one with `D
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiosqlite
@@ -134,9 +134,9 @@ class Database:
                 driver: Any = (await connection.get_raw_connection()).driver_connection
                 if self.dialect == "sqlite":
                     return question.read(await driver.execute_fetchall(question.text, given))
-                # Behind a pooler the unnamed statement must meet its own: a transaction keeps them together.
-                async with driver.transaction() if self._pgbouncer else nullcontext():
-                    return question.read(await driver.fetch(question.text, *given))
+                if self._pgbouncer:
+                    return question.read(await _fetched_together(driver, question.text, given))
+                return question.read(await driver.fetch(question.text, *given))
             except BaseException:
                 # Whatever it was in the middle of, nobody else gets to hear the end of it.
                 await connection.invalidate()
@@ -241,6 +241,19 @@ def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> 
     else:
         event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+async def _fetched_together(driver: Any, question: str, given: Sequence[str]) -> Any:
+    """
+    Behind a pooler the unnamed statement must meet its own: a transaction keeps them together.
+
+    Nothing is rolled back: the connection is thrown away then, and a server that fell silent would never answer.
+    """
+    transaction = driver.transaction()
+    await transaction.start()
+    rows = await driver.fetch(question, *given)
+    await transaction.commit()
+    return rows
 
 
 async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:

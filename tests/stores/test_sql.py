@@ -164,6 +164,67 @@ async def test_a_pooler_in_transaction_mode_is_catered_for(only_postgres: SqlRec
     await records.close()
 
 
+class Line:
+    """A TCP line to a server on this machine that can fall silent without ending."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open = asyncio.Event()
+        self._open.set()
+        self._pumps: list[asyncio.Task[None]] = []
+        self._ends: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> int:
+        """Returns: the port it listens on."""
+        self._server = await asyncio.start_server(self._joined, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def fall_silent(self) -> None:
+        self._open.clear()
+
+    async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        beyond, onward = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends += [writer, onward]
+        self._pumps += [asyncio.create_task(self._pump(*ends)) for ends in ((reader, onward), (beyond, writer))]
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            await self._open.wait()
+            writer.write(chunk)
+
+    async def close(self) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        for end in self._ends:
+            end.close()
+        await asyncio.gather(*self._pumps, *(end.wait_closed() for end in self._ends), return_exceptions=True)
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True], ids=["direct", "pooler"])
+async def test_a_line_that_falls_silent_in_the_middle_is_down_in_time(
+    only_postgres: SqlRecords, postgres_server: PostgresServer, postgres_url: str, pgbouncer: bool
+) -> None:
+    """No goodbye is waited for that nobody will answer: it would hold the customer, and the connection's place, for ever."""
+    assert await login(only_postgres) is True
+    line = Line(postgres_server.port)
+    port = await line.start()
+    through = postgres_url.replace(f":{postgres_server.port}/", f":{port}/")
+    records = SqlRecords(through, timeout_s=0.5, pool_size=1, pgbouncer=pgbouncer)
+    assert await login(records) is False
+    other = await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
+    async with other.transaction():
+        await other.execute("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE")
+        asked = asyncio.create_task(seconds_until_down(records))
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0)
+        line.fall_silent()
+        assert await asyncio.wait_for(asked, 5) < 4
+    await other.close()
+    await line.close()
+    await records.close()
+
+
 async def test_errors_name_the_server_and_no_values(records: SqlRecords) -> None:
     """The database quotes the row it refuses; the operator's log must not."""
     personal = "199001" + "012384"
