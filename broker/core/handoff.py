@@ -142,7 +142,8 @@ def lookup(payload: Mapping[str, Any], name: str) -> Any:
     """The value at the dotted path *name*; None when any part is missing."""
     here: Any = payload
     for part in name.split("."):
-        if not isinstance(here, (dict, Mapping)):  # dict first: asking for any mapping is slow, and it hardly ever is another
+        # A dict first: whether something is any other mapping takes long to find out, and it hardly ever is.
+        if not isinstance(here, (dict, Mapping)):
             return None
         here = here.get(part)
     return here

@@ -126,7 +126,9 @@ class Metrics:
             "upstream_call", "Calls to a provider.", _UPSTREAM_S, "upstream", "operation", "outcome"
         )
         self._notices = counter("logout_notices", "Attempts to tell partners of a logout.", "partner", "outcome")
-        self._notice_s = histogram("logout_notice", "Time from a logout until a partner was told.", _NOTICE_S, "partner")
+        self._notice_s = histogram(
+            "logout_notice", "Time from a logout until a partner was told.", _NOTICE_S, "partner"
+        )
         self._security = counter("security_events", "What somebody should look at.", "event")
         self._refusals = counter("refusals", "Errors told to a customer or partner.", "kind")
         self._faults = counter("faults", "Errors nobody foresaw: bugs.")
