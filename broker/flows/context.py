@@ -18,13 +18,14 @@ from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Journey
 from broker.core.logout import Farewell
+from broker.core.naming import neighbourhood
 from broker.core.policy import Policy
 from broker.core.session import Profile, Session
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
 from broker.flows.values import Grant, PushedRequest
-from broker.stores.ports import ConsentRecord, Put, Records, StateStore
+from broker.stores.ports import ConsentRecord, Count, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
 
@@ -150,6 +151,11 @@ class Context:
         (raw,) = await self.state.run(self.shelves.subjects.get(name))
         held = self.shelves.subjects.read(name, raw)
         return held.value if held else await self.records.customer_of_subject(sector, subject)
+
+    def counted(self, what: str, address: str) -> Count:
+        """One more of *what* in this minute, from *address* and its neighbours."""
+        name = self.lookup.digest("address", neighbourhood(address))
+        return Count(f"rate:{what}:{name[:32]}", 60)
 
     def _subject_name(self, sector: str, subject: str) -> str:
         return self.lookup.digest("subject", sector, subject)[:32]

@@ -32,7 +32,7 @@ from broker.core.journey import (
     redeemable,
 )
 from broker.core.logout import Why
-from broker.core.naming import is_id, name_of, neighbourhood
+from broker.core.naming import is_id, name_of
 from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness, with_consent
 from broker.errors import (
     BadAsk,
@@ -48,7 +48,7 @@ from broker.flows.context import Context, consent_of, withdrawn_key
 from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
 from broker.observe.telemetry import about
-from broker.stores.ports import Count, Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew
+from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -182,14 +182,15 @@ class Logins:
             return turn
         journey = replace(turn.journey, attempt=attempt)
         save = self._c.shelves.journeys.put_new(journey.id, journey, JOURNEY_KEPT_S)
-        ops: list[Op] = [save, self._counted("journeys", visitor)]
+        ops: list[Op] = [save, self._c.counted("journeys", visitor.address)]
         if attempt is not None:
-            ops.append(self._counted("opened", visitor))
+            ops.append(self._c.counted("opened", visitor.address))
         _, begun, *opened = await self._c.state.run(*ops)
-        if begun > _JOURNEYS_PER_MINUTE:
-            raise TooMany("journeys per address", retry_after_s=60, code="rate.journeys")
-        if opened and opened[0] > _OPENED_PER_MINUTE:
-            raise TooMany("logins opened per address", retry_after_s=60, code="rate.opened")
+        if begun > _JOURNEYS_PER_MINUTE or (opened and opened[0] > _OPENED_PER_MINUTE):
+            # security: nobody fills the store, which is everybody's, with journeys that are refused
+            await self._c.state.run(self._c.shelves.journeys.drop(journey.id))
+            what = "journeys" if begun > _JOURNEYS_PER_MINUTE else "opened"
+            raise TooMany(f"{what} per address", retry_after_s=60, code=f"rate.{what}")
         return replace(turn, journey=journey, held=Held(journey, save.value))
 
     async def look(self, journey: str, visitor: Visitor) -> Turn:
@@ -515,12 +516,8 @@ class Logins:
         browser = visitor.browser or self._c.tokens.random()
         return replace(turn, journey=replace(turn.journey, browser=name_of(browser)), browser=browser)
 
-    def _counted(self, what: str, visitor: Visitor) -> Count:
-        address = self._c.lookup.digest("address", neighbourhood(visitor.address))
-        return Count(f"rate:{what}:{address[:32]}", 60)
-
     async def _may_open(self, visitor: Visitor) -> None:
-        (count,) = await self._c.state.run(self._counted("opened", visitor))
+        (count,) = await self._c.state.run(self._c.counted("opened", visitor.address))
         if count > _OPENED_PER_MINUTE:
             raise TooMany("logins opened per address", retry_after_s=60, code="rate.opened")
 

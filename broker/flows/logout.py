@@ -3,6 +3,7 @@ Leaving: ending this browser's session, another of the customer's, or those that
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from broker.errors import BadAsk, Spent, StoreDown
 from broker.flows.context import Context
 from broker.flows.sessions import OwnSession, Request, Sessions
 from broker.flows.values import Visitor
-from broker.stores.ports import PutNew
+from broker.stores.ports import Drop, PutNew
 
 _WISH = timedelta(minutes=15)
 _LONGEST_WISH = 1200
@@ -168,11 +169,21 @@ class Logouts:
         Only sessions older than the saying: she may have logged in again before it reached us.
 
         Returns: how many ended; 0 for one that was said before.
+        Raises: StoreDown; then it may be said again.
         """
         kept_s = max(60.0, (over.expires_at - self._c.now()).total_seconds() + _SKEW_S)
-        (first,) = await self._c.state.run(PutNew(f"seen:{name_of(f'{upstream} logout {over.jti}')}", b"1", kept_s))
+        said = f"seen:{name_of(f'{upstream} logout {over.jti}')}"
+        (first,) = await self._c.state.run(PutNew(said, b"1", kept_s))
         if not first:
             return 0
+        try:
+            return await self._end_resting_on(upstream, over)
+        except StoreDown:
+            with suppress(StoreDown):
+                await self._c.state.run(Drop(said))
+            raise
+
+    async def _end_resting_on(self, upstream: str, over: UpstreamOver) -> int:
         meant = [
             each
             for each in await self._resting_on(upstream, over)

@@ -20,7 +20,7 @@ from broker.core.policy import Policy, TokenFormat
 from broker.core.refresh import Family
 from broker.core.release import OFFLINE, Release
 from broker.core.session import Session, with_sid, with_subject
-from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown
+from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
@@ -33,6 +33,7 @@ HANDOFF_SCOPE = "handoff:read"
 _REUSE_KNOWN_S = 600.0
 _SKEW_S = 120.0
 _TOUCH_S = 60.0
+_PUSHED_PER_MINUTE = 300
 _TRIES = 60
 
 
@@ -236,16 +237,26 @@ class TokenFlow:
         expires_in = int((grant.expires_at - now).total_seconds())
         return Redeemed(grant.narrowed_to(scopes), access, expires_in, refresh)
 
-    async def push(self, partner: str, params: Mapping[str, str]) -> tuple[str, int]:
+    async def push(self, partner: str, params: Mapping[str, str], *, unproven: str | None = None) -> tuple[str, int]:
         """
         Keep a pushed authorization request.
 
+        Args:
+            unproven: the address of one who only says that it is *partner*, as public clients do.
         Returns: the secret part of its ``request_uri``, and its lifetime in seconds.
+        Raises: TooMany.
         """
         reference = self._c.tokens.random()
         lifetime_s = int(self._c.policy().broker.lifetimes.pushed_request.total_seconds())
         request = PushedRequest(partner, params)
-        await self._c.state.run(self._c.shelves.pushed.put_new(name_of(reference), request, lifetime_s))
+        ops: list[Op] = [self._c.shelves.pushed.put_new(name_of(reference), request, lifetime_s)]
+        if unproven is not None:
+            ops.append(self._c.counted("pushed", unproven))
+        _, *pushed = await self._c.state.run(*ops)
+        if pushed and pushed[0] > _PUSHED_PER_MINUTE:
+            # security: nobody fills the store, which is everybody's
+            await self._c.state.run(self._c.shelves.pushed.drop(name_of(reference)))
+            raise TooMany("pushed requests per address", retry_after_s=60, code="rate.pushed")
         return reference, lifetime_s
 
     async def pushed(self, reference: str, partner: str) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -13,7 +14,7 @@ from broker.cli.serve import bind, server
 from broker.flows import login
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Put, PutNew
-from tests.stage import Stage, open_stage
+from tests.stage import Partner, Stage, open_stage
 
 
 class TestARefusalIsNobodyElsesBusiness:
@@ -187,6 +188,35 @@ async def test_what_the_operator_took_out_is_not_read_any_more(stage_folder: Pat
         at = created.json["handoff_id"], tokens["access_token"]
         assert set((await old.garage.read(*at)).json["claims"]["customer"]) == {"name", "email", "phone"}
         assert set((await new.garage.read(*at)).json["claims"]["customer"]) == {"name", "email"}
+
+
+_AN_APP = {
+    "\npartners:\n": """
+partners:
+  app:
+    names: {en: App}
+    home_uri: https://app.example/
+    oidc: {client_id: some-app, auth: none, redirect_uris: [https://app.example/cb]}
+    login: {upstreams: [google], claims: [name], consent: implied}
+"""
+}
+
+
+async def test_what_is_too_much_does_not_fill_the_store(stage_folder: Path) -> None:
+    """The store is everybody's: what one address is refused leaves nothing there, be it a login or an app's pushed request."""
+    store = MemoryState()
+    async with open_stage(stage_folder, state=store, edit=_AN_APP) as stage:
+        app = Partner(stage, "some-app", "https://app.example/cb")
+        digest = stage.broker.context.lookup.digest("address", "127.0.0.1")[:32]
+        await stage.state.run(*(Put(f"rate:{what}:{digest}", b"299", 60) for what in ("journeys", "pushed")))
+        for expected in (201, 429):
+            pushed = await stage.client.post("/par", data=dict(parse_qsl(app.request().partition("?")[2])))
+            assert pushed.status_code == expected
+        assert pushed.headers["retry-after"] == "60"
+        for expected in (303, 429):
+            assert (await stage.browser().get(stage.shop.request())).status == expected
+        kinds = [key.partition(":")[0] for key in store._entries]
+        assert (kinds.count("pushed"), kinds.count("journey")) == (1, 1)
 
 
 async def test_refresh_tokens_end_when_the_operator_says_so(stage_folder: Path) -> None:

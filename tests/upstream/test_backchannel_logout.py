@@ -9,6 +9,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
+from broker.errors import StoreDown
+from broker.stores.ports import Records
 from broker.upstream.port import LoggedOut
 from broker.wire.id_token import BadIdToken, Expected, parse_key_set
 from broker.wire.logout_token import EVENT, verify_logout_token
@@ -153,6 +155,31 @@ async def test_what_is_not_believed_ends_nothing(village: Village, said: str, up
     over(village, "j1")
     assert await say(village, said, upstream) == 400
     assert await village.is_logged_in(browser)
+
+
+async def test_what_could_not_be_done_may_be_said_again(stage_folder: Path) -> None:
+    """The database was away: 503 now, and the provider's next try with the same token is no replay."""
+
+    class Away:
+        is_away = False
+
+        def __init__(self, inner: Records) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            if self.is_away and name == "customer_of":
+                raise StoreDown("played to be away")
+            return getattr(self._inner, name)
+
+    async with open_village(stage_folder, wrap=Away) as village:
+        browser = village.stage.browser()
+        await village.log_in(browser, village.bakery, method="google")
+        over(village, "j1")
+        Away.is_away = True
+        assert await say(village) == 503
+        Away.is_away = False
+        assert await say(village) == 200
+        assert not await village.is_logged_in(browser)
 
 
 async def test_nobody_it_concerns_is_no_error(village: Village) -> None:

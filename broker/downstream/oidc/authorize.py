@@ -105,7 +105,8 @@ class Authorize:
         asked["client_id"] = client.oidc.client_id
         policy = self._policy()
         self._ask(asked, prove(asked, policy), policy)
-        reference, lifetime_s = await self._tokens.push(client.id, asked)
+        unproven = visitor_of(request, policy.broker).address if client.oidc.rules.is_public else None
+        reference, lifetime_s = await self._tokens.push(client.id, asked, unproven=unproven)
         return json_reply({"request_uri": REQUEST_URI + reference, "expires_in": lifetime_s}, 201)
 
     def routes(self) -> list[Route]:
