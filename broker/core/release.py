@@ -167,6 +167,12 @@ def narrowed(claims: Mapping[str, Any], scopes: Collection[str]) -> dict[str, An
     return {name: value for name, value in claims.items() if name.removesuffix("_verified") not in dropped}
 
 
+def permitted(claims: Mapping[str, Any], allowed: Collection[str]) -> dict[str, Any]:
+    """*claims* without those of the profile that are not *allowed*."""
+    dropped = SCOPE_OF_CLAIM.keys() - set(allowed)
+    return {name: value for name, value in claims.items() if name.removesuffix("_verified") not in dropped}
+
+
 def decide_release(terms: Terms, session: Session | None, *, policy_version: str) -> Release:
     """
     Decide what goes to a partner.

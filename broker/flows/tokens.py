@@ -235,7 +235,12 @@ class TokenFlow:
                 "refresh", grant_id, consent, str(grant.family.current), expires_at=grant.family.ends_at
             )
         expires_in = int((grant.expires_at - now).total_seconds())
-        return Redeemed(grant.narrowed_to(scopes), access, expires_in, refresh)
+        return Redeemed(self._as_allowed(grant).narrowed_to(scopes), access, expires_in, refresh)
+
+    def _as_allowed(self, grant: Grant) -> Grant:
+        """security: *grant* without what the operator took off the partner's list since it was given."""
+        known = self._c.policy().partner(grant.partner)
+        return grant.permitted_to(known.login.claims if known is not None and known.login is not None else ())
 
     async def push(self, partner: str, params: Mapping[str, str], *, unproven: str | None = None) -> tuple[str, int]:
         """
@@ -297,7 +302,7 @@ class TokenFlow:
         grant, _ = await self.opened(access_token, kind)
         if "openid" not in grant.scopes:
             raise Denied("token lacks openid", code="token.scope")
-        return grant
+        return self._as_allowed(grant)
 
     async def opened(self, access_token: str, kind: TokenKind) -> tuple[Grant, int]:
         """The live grant behind an access token, and until when it lives, in seconds since the epoch. Raises: Spent, Gone."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from broker.core.refresh import Family
-from broker.core.release import narrowed
+from broker.core.release import narrowed, permitted
 
 HANDOFF_AFTERLIFE_S = 14 * 24 * 3600.0
 """How long the record of a finished or expired handoff stays, so that its link is answered instead of being an error."""
@@ -100,6 +100,14 @@ class Grant:
             scopes=kept,
             claims=narrowed(self.claims, kept),
             id_token_claims=narrowed(self.id_token_claims, kept),
+        )
+
+    def permitted_to(self, allowed: tuple[str, ...]) -> "Grant":
+        """What it stands for where only these claims of the profile are *allowed*."""
+        return replace(
+            self,
+            claims=permitted(self.claims, allowed),
+            id_token_claims=permitted(self.id_token_claims, allowed),
         )
 
 

@@ -190,6 +190,28 @@ async def test_what_the_operator_took_out_is_not_read_any_more(stage_folder: Pat
         assert set((await new.garage.read(*at)).json["claims"]["customer"]) == {"name", "email"}
 
 
+async def test_nor_is_a_claim_of_the_login_told_any_more(stage_folder: Path) -> None:
+    """A refresh token lives a month: what it still tells of the customer, in either place, is what the partner may get today."""
+    state = MemoryState()
+    may_stay = {"      client_id: nordhjul-web\n": "      client_id: nordhjul-web\n      refresh_tokens: {}\n"}
+    narrower = {"      claims: [name, email]": "      claims: [name]"}
+    async with (
+        open_stage(stage_folder, state=state, edit=may_stay) as old,
+        open_stage(stage_folder, state=state, edit=may_stay | narrower) as new,
+    ):
+        browser = old.browser()
+        asked = old.shop.request(scope="openid profile email offline_access", claims='{"id_token": {"email": null}}')
+        await browser.follow(await browser.get(asked))
+        given = await old.shop.exchange(await browser.log_in("google", "maja"))
+        assert given["claims"]["email"] == "maja@example.com"
+        told = (await new.shop.userinfo(given["access_token"])).json
+        assert told.keys() == {"sub", "name"}
+        form = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
+        refreshed = (await new.client.post("/token", data=form, auth=new.shop.auth)).json()
+        assert not {"email", "email_verified"} & (await new.id_token(refreshed["id_token"])).keys()
+        assert "email" not in (await new.shop.userinfo(refreshed["access_token"])).json
+
+
 _AN_APP = {
     "\npartners:\n": """
 partners:
