@@ -22,7 +22,8 @@ from broker.core.assurance import Assurance
 from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
-from broker.core.policy import Agreement, Policy
+from broker.core.policy import Agreement, Policy, is_loopback
+from broker.core.redirects import is_private_use
 from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Need, Session, shortfall
 from broker.core.trust import (
@@ -400,7 +401,7 @@ def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: dat
             terms = need_of_handoff(policy, agreement)
             minimum = at_least(terms.minimum, ask.essential_acr)
             return replace(terms, minimum=minimum, fresh_after=fresh_after, session_after=session_after)
-    return need_of_login(
+    need = need_of_login(
         policy,
         ask.partner,
         acr_values=ask.acr_values,
@@ -409,6 +410,15 @@ def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: dat
         prompt=ask.prompt,
         now=asked_at,
     )
+    # security: another app on her device can have the same address, and must get no code without her doing anything
+    return replace(need, opened_after=asked_at) if _is_an_apps_own(ask, policy) else need
+
+
+def _is_an_apps_own(ask: Ask, policy: Policy) -> bool:
+    """Whether the answer goes to an address that does not prove which app is there (RFC 8252 section 8.6)."""
+    partner = policy.partner(ask.partner)
+    is_public = partner is not None and partner.client.rules.is_public
+    return is_public and (is_private_use(ask.redirect_uri) or is_loopback(ask.redirect_uri))
 
 
 def _login_consent(

@@ -136,6 +136,23 @@ async def test_pkce_holds_whatever_the_profile_says(stage: Stage, app: App) -> N
     assert (await app.token(answer.query["code"], code_verifier=None)).json["error"] == "invalid_grant"
 
 
+@pytest.mark.parametrize("redirect_uri", [APP_CALLBACK, "http://127.0.0.1:51004/login/callback"])
+async def test_another_app_with_its_address_gets_nothing_by_itself(stage: Stage, app: App, redirect_uri: str) -> None:
+    """
+    RFC 8252 section 8.6: any app can take such an address and ask as this one. She is logged in, and yet each login by it is one
+    that she makes; an address that is claimed, or a page's, proves who is there.
+    """
+    browser = stage.browser()
+    await log_in(stage, app, browser)
+    stage.clock.forward(seconds=1)
+    silent = await browser.get(app.request(redirect_uri=redirect_uri, prompt="none"))
+    assert silent.query["error"] == "login_required"
+    asked = await browser.follow(await browser.get(app.request(redirect_uri=redirect_uri)))
+    assert "method-google" in asked.ids
+    assert (await browser.log_in("google", "maja")).location.startswith(f"{redirect_uri}?code=")
+    assert "code" in (await browser.get(app.request(redirect_uri=CLAIMED, prompt="none"))).query
+
+
 async def test_it_says_who_it_is(stage: Stage, app: App) -> None:
     """RFC 6749 section 3.2.1: client_id in the form, and that of the code's own client."""
     code = (await log_in(stage, app)).query["code"]
