@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from broker.core.consent import Consent, Wish, granted_of
-from broker.core.handoff import UNDERWAY, Handoff
+from broker.core.handoff import UNDERWAY, Handoff, State
 from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver
 from broker.core.release import Release
 from broker.core.session import Session
@@ -17,7 +17,7 @@ from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.receipts import Receipts
 from broker.flows.values import Visitor
-from broker.stores.ports import ConsentRecord, Put, Transfer
+from broker.stores.ports import ConsentRecord, Get, Put, Transfer
 
 __all__ = [
     "LOGIN_CONSENT",
@@ -47,21 +47,23 @@ class Sharing:
     transfers: Sequence[Transfer]
 
 
-def edge_of(consent: ConsentRecord) -> tuple[str | None, str, str]:
+def edge_of(shared: ConsentRecord | Transfer) -> tuple[str | None, str, str]:
     """What the customer sees as one sharing: source, recipient, purpose."""
-    return consent.source, consent.recipient, consent.purpose
+    return shared.source, shared.recipient, shared.purpose
 
 
-def digest_of_release(wish: Wish, release: Release) -> str:
+def digest_of_release(customer: str, wish: Wish, release: Release) -> str:
     """
-    What the consent page binds the customer's answer to: exactly these fields with these values, which are
+    What the consent page binds the answer of *customer* to: exactly these fields with these values, which are
     required, and under the config whose words she read.
 
-    security: an answer to anything else than what is due now is not taken (changed payload or config, stale page).
+    security: an answer to anything else than what is due now is not taken (changed payload or config, stale page, somebody
+    else logged in meanwhile).
     """
     shown = [[item.name, item.value] for item in release.items if item.given]
     return digest_of(
         [
+            customer,
             wish.source,
             wish.recipient,
             wish.purpose,
@@ -107,7 +109,7 @@ class Consents:
             return replace(turn, step=_narrowed(step, kept))
         if not isinstance(step, AskConsent) or turn.session is None:
             raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
-        if digest != digest_of_release(step.wish, step.release):
+        if digest != digest_of_release(turn.session.value.customer, step.wish, step.release):
             raise BadAsk("the customer answered to something else than is due", code="consent.changed")
         about = turn.handoff.value.id if turn.handoff else turn.journey.id
         consent = await self._record(about, step, turn.session.value, kept, remember)
@@ -160,7 +162,8 @@ class Consents:
             await self._c.records.withdraw_consent(each, session.customer, now)
         await self._receipts.write_all()
         transfers = await self._c.records.transfers_of(session.customer, _ALL)
-        ended = [transfer.id for transfer in transfers if transfer.consent in ending]
+        # By edge and not by consent: a try that got no further than this has ended the other consents already.
+        ended = [each.id for each in transfers if edge_of(each) == edge_of(known) and each.state != State.REVOKED]
         for handoff in ended:
             await self._handoffs.revoke(handoff)
         await self._c.records.revoke_transfers(ended)
@@ -172,7 +175,8 @@ class Consents:
         self, about: str, step: AskConsent, session: Session, kept: frozenset[str], remember: bool
     ) -> Consent:
         """
-        Write the answer down; the same answer about the same thing (a double click, a retry) is one consent.
+        Write the answer down; the same answer about the same thing (a double click, a retry) is one consent, unless she
+        took it back in between.
 
         Args:
             about: id of the handoff or journey it is given in.
@@ -180,8 +184,10 @@ class Consents:
         now = self._c.now()
         granted, refused = granted_of(step.wish, kept)
         lifetime = step.agreement.lifetime.consent if step.agreement else LOGIN_CONSENT
+        same = self._c.lookup.digest("consent", about, session.customer, digest_of([granted, refused, remember]))[:32]
+        (withdrawn,) = await self._c.state.run(Get(withdrawn_key(same)))
         record = ConsentRecord(
-            id=self._c.lookup.digest("consent", about, session.customer, digest_of([granted, refused, remember]))[:32],
+            id=same if withdrawn is None else self._c.tokens.id(),
             customer=session.customer,
             source=step.wish.source,
             recipient=step.wish.recipient,

@@ -16,11 +16,11 @@ from broker.core.policy import ReleaseUpstreamAssurance
 from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
-from broker.flows.context import Context, digest_of
+from broker.flows.context import Context, digest_of, withdrawn_key
 from broker.flows.receipts import Receipts
 from broker.flows.values import HANDOFF_AFTERLIFE_S
 from broker.observe.telemetry import about
-from broker.stores.ports import Count, PutNew
+from broker.stores.ports import Count, Get, Op, PutNew
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 600
@@ -146,15 +146,20 @@ class Handoffs:
         """
         Record the transfer and put the handoff on its way, with what *consent* grants of it. Consent is already on record.
 
-        Of many at once one wins; the others get what it stored. Raises: as `core.agree`.
+        Of many at once one wins; the others get what it stored. Raises: as `core.agree`; Gone when *consent* was withdrawn.
         """
         now = self._c.now()
         bound = core.bind(held.value, session)
         release = self.release(bound, session, frozenset(consent.granted))
         agreed = core.agree(bound, consent=consent.id, payload=release.nested(), withheld=release.withheld, now=now)
         started = core.start(agreed, now=now)
-        if not await self._swap(held, started, now):
+        swapped, withdrawn = await self._swapped(held, started, now, Get(withdrawn_key(consent.id)))
+        if not swapped:
             return await self._as_stored(held.value.id)
+        if withdrawn is not None:
+            # security: she took it back since we looked; what was under way by then is revoked by whoever withdraws, this is not
+            await self.revoke(started.id)
+            raise Gone("consent was withdrawn", code="consent.withdrawn")
         self._note(
             "handoff.started",
             started,
@@ -354,11 +359,17 @@ class Handoffs:
         return shelf.read(handoff, raw)
 
     async def _swap(self, held: Held[Handoff], changed: Handoff, now: datetime) -> bool:
+        (swapped,) = await self._swapped(held, changed, now)
+        return bool(swapped)
+
+    async def _swapped(self, held: Held[Handoff], changed: Handoff, now: datetime, *then: Op) -> list[Any]:
+        """Whether *changed* is stored in place of *held*, and the results of *then*, carried out after it."""
         swap = self._c.shelves.handoffs.swap(changed.id, held, changed, self._ttl_s(changed, now))
-        swapped, *_ = await self._c.state.run(swap, *self._receipts.entry(changed))
+        entry = self._receipts.entry(changed)
+        swapped, *results = await self._c.state.run(swap, *entry, *then)
         if swapped:
             self._receipts.follow(changed)
-        return bool(swapped)
+        return [swapped, *results[len(entry) :]]
 
     def _ttl_s(self, handoff: Handoff, now: datetime) -> float:
         """Undelivered: until the link dies and then some, to answer it. Delivered: as long as the payload is kept."""

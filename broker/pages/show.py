@@ -59,7 +59,7 @@ class Show:
         recipient = self._policy.partner(wish.recipient)
         return ConsentPage(
             form=form,
-            digest=digest_of_release(wish, step.release),
+            digest=digest_of_release(session.customer, wish, step.release),
             recipient=self.party(wish.recipient),
             fields=tuple(self._field(item, step, handoff) for item in step.release.items if self._is_shown(item)),
             source=self.party(wish.source) if wish.source else None,

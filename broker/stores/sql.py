@@ -289,13 +289,21 @@ def _upsert_of_transfers(dialect: Any) -> Any:
     new = insertion.excluded
     older = case({state: index for index, state in enumerate(_STATES)}, value=table.c.state, else_=-1)
     newer = case({state: index for index, state in enumerate(_STATES)}, value=new.state, else_=-1)
-    later = {
-        name: coalesce(new[name], table.c[name]) for name in ("picked_up_at", "acknowledged_at", "result", "reference")
+    # Two processes may each have heard another acknowledgement: the later one counts, whoever writes last.
+    overtaken = new.acknowledged_at < table.c.acknowledged_at
+    told = {
+        name: case(
+            (overtaken, table.c[name]),
+            (new.acknowledged_at.is_not(None), new[name]),
+            else_=coalesce(new[name], table.c[name]),
+        )
+        for name in ("acknowledged_at", "result", "reference")
     }
     return insertion.on_conflict_do_update(
         index_elements=["id"],
         set_={
-            **later,
+            **told,
+            "picked_up_at": coalesce(new.picked_up_at, table.c.picked_up_at),
             "state": case((newer >= older, new.state), else_=table.c.state),
             "payload": case((new.state == REVOKED, None), else_=table.c.payload),
         },

@@ -337,6 +337,17 @@ async def test_what_is_written_late_does_not_take_a_state_back(records: Records,
     assert (found.state, found.picked_up_at) == (later, NOW)
 
 
+async def test_of_two_acknowledgements_the_later_counts(records: Records) -> None:
+    """Whichever of two processes writes last; and it counts as a whole."""
+    await customer(records)
+    for name in ("t1", "t2"):
+        first = transfer(name, state="acknowledged", acknowledged_at=NOW, result="booked", reference="B-1")
+        second = transfer(name, state="acknowledged", acknowledged_at=NOW + SECOND, result="linked")
+        for written in [first, second] if name == "t1" else [second, first]:
+            await records.save_transfers([written])
+        assert second in await records.transfers_of("c1", 10)
+
+
 async def test_a_payload_that_was_removed_does_not_come_back(records: Records) -> None:
     """Revoking removes it and keeps the receipt; nothing that is saved later brings it back."""
     await customer(records)

@@ -1,0 +1,169 @@
+"""Consents taken back while something else goes on: between two looks, in another tab, with a store that fails meanwhile."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from broker.core.assurance import Assurance
+from broker.core.identity import Evidence
+from broker.errors import StoreDown
+from broker.stores.memory import MemoryState
+from broker.stores.ports import Op, Records, Swap
+from tests.stage import Answer, Browser, Clock, PlayedConnector, Stage, open_stage
+
+
+class Between(MemoryState):
+    """Lets something else happen just before the next change of a handoff."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Callable[[], Awaitable[Any]] | None = None
+
+    async def run(self, *ops: Op) -> Sequence[Any]:
+        then = self.then
+        if then is not None and any(isinstance(op, Swap) and op.key.startswith("handoff:") for op in ops):
+            self.then = None
+            await then()
+        return await super().run(*ops)
+
+
+class Failing:
+    """Records of which one method fails when told to."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.down: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.down:
+            raise StoreDown("played to be down")
+        return getattr(self._records, name)
+
+
+class Scene:
+    """Maja, logged in at the shop, and what she shares."""
+
+    def __init__(self, stage: Stage, state: Between, records: Failing) -> None:
+        self.stage, self.state, self.records = stage, state, records
+        self.browser = stage.browser()
+        self.subject = ""
+
+    async def log_in(self) -> None:
+        self.subject = str((await self.stage.shop_login(self.browser))["claims"]["sub"])
+
+    async def link(self) -> str:
+        return str((await self.stage.offer(self.subject)).json["link"])
+
+    async def share(self, *extra: tuple[str, str]) -> dict[str, Any]:
+        """A new handoff by way of the consent page; the garage's token response."""
+        await self.browser.follow(await self.browser.get(await self.link()))
+        return await self.stage.garage.exchange(
+            await self.stage.arrive(self.browser, await self.browser.press("share", *extra))
+        )
+
+    async def withdraw(self, browser: Browser) -> Answer:
+        shared = await browser.get("/shared")
+        return await browser.press(next(each for each in shared.ids if each.startswith("withdraw-")))
+
+    async def states(self) -> list[tuple[str, bool]]:
+        """Of her receipts, the oldest first: the state, and whether the payload is kept."""
+        await self.stage.broker.context.audit.flush()
+        customer = await self.stage.records.customer_of_subject("tyre-shop", self.subject)
+        assert customer is not None
+        found = sorted(await self.stage.records.transfers_of(customer, 99), key=lambda each: each.created_at)
+        return [(each.state, each.payload is not None) for each in found]
+
+
+@pytest_asyncio.fixture
+async def scene(stage_folder: Path) -> AsyncIterator[Scene]:
+    state, played = Between(), []
+
+    def wrap(records: Records) -> Any:
+        played.append(Failing(records))
+        return played[0]
+
+    async with open_stage(stage_folder, state=state, wrap=wrap) as stage:
+        opened = Scene(stage, state, played[0])
+        await opened.log_in()
+        yield opened
+
+
+async def test_nothing_starts_on_a_consent_taken_back_since_it_was_looked_at(scene: Scene) -> None:
+    """She withdraws elsewhere between the look and the start: nothing is on its way, and no data is kept for it."""
+    await scene.share(("remember", "yes"))
+    link = await scene.link()
+    scene.stage.clock.forward(seconds=1)
+    other = scene.stage.browser()
+    await scene.stage.shop_login(other)
+    scene.state.then = lambda: scene.withdraw(other)
+    answer = await scene.browser.get(link)
+    assert "login_hint" not in answer.query
+    assert answer.status == 410
+    assert await scene.states() == [("revoked", False), ("revoked", False)]
+
+
+async def test_the_same_yes_after_taking_it_back_is_a_new_one(scene: Scene) -> None:
+    """A yes that came to nothing, withdrawn, and given once more to the same handoff: it counts."""
+    link = await scene.link()
+    await scene.browser.follow(await scene.browser.get(link))
+
+    async def fail() -> None:
+        raise StoreDown("played to be down")
+
+    scene.state.then = fail
+    assert (await scene.browser.press("share", ("remember", "yes"))).status == 503
+    assert (await scene.withdraw(scene.browser)).status == 303
+    await scene.browser.follow(await scene.browser.get(link))
+    started = await scene.browser.press("share", ("remember", "yes"))
+    tokens = await scene.stage.garage.exchange(await scene.stage.arrive(scene.browser, started))
+    read = await scene.stage.garage.read(tokens["claims"]["handoff"]["id"], tokens["access_token"])
+    assert read.status == 200
+
+
+@pytest.mark.parametrize("method", ["transfers_of", "revoke_transfers"])
+async def test_a_second_try_finishes_what_the_first_began(scene: Scene, method: str) -> None:
+    """All that rested on any consent of that sharing ends, also on those that the first try had ended already."""
+    await scene.share()
+    await scene.stage.broker.context.audit.flush()
+    scene.stage.clock.forward(seconds=1)
+    await scene.share()
+    page = await scene.browser.get("/shared")
+    button = next(each for each in page.ids if each.startswith("withdraw-"))
+    scene.records.down = method
+    assert (await scene.browser.press(button)).status == 503
+    scene.records.down = None
+    scene.browser.page = page
+    assert (await scene.browser.press(button)).status == 303
+    assert await scene.states() == [("revoked", False), ("revoked", False)]
+
+
+class Namesakes(PlayedConnector):
+    """Everybody is called Maja Lind."""
+
+    def _evidence(self, who: str) -> Evidence:
+        return replace(super()._evidence(who), name="Maja Lind")
+
+
+async def test_a_yes_counts_for_whoever_saw_the_page(stage_folder: Path) -> None:
+    """Two of one name at one browser: what the first was shown, the second does not agree to by a click on that page."""
+
+    def cast(clock: Clock) -> dict[str, Any]:
+        return {"bankid": Namesakes("bankid", Assurance.SUBSTANTIAL, clock)}
+
+    async with open_stage(stage_folder, cast=cast) as stage:
+        browser = stage.browser()
+        await browser.follow(await browser.get(stage.garage.request(scope="openid profile")))
+        page = await browser.log_in("bankid", "maja")
+        assert "share" in page.ids
+        other_tab = browser.copy()
+        stage.clock.forward(seconds=90)
+        await other_tab.follow(await other_tab.get(stage.shop.request(prompt="login")))
+        assert "code" in (await other_tab.log_in("bankid", "karl")).query
+        browser.page = page
+        answer = await browser.press("share")
+        assert "code" not in answer.query
+        assert "share" in (await browser.follow(answer)).ids
