@@ -48,7 +48,7 @@ from broker.flows.context import Context, consent_of, withdrawn_key
 from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
 from broker.observe.telemetry import about
-from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew
+from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew, Take
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -402,8 +402,8 @@ class Logins:
             took_s={"begun_to_proved": (self._c.now() - journey.created_at).total_seconds()},
         )
         # Only now: a store that refuses to write, or a faster tab, does not log anybody out.
-        await self._leave(visitor, claim.session, session)
-        fresh = await self._decide(journey, Held(session, put.value), handoff, self._c.now(), cookie)
+        stored = await self._leave(visitor, claim.session, Held(session, put.value), cookie)
+        fresh = await self._decide(journey, stored, handoff, self._c.now(), cookie)
         proved = replace(fresh, token=cookie, held=held)
         if isinstance(fresh.step, Login) and fresh.step.reason == "too_weak":
             return await self._noted(proved, "notice.too_weak")
@@ -430,16 +430,26 @@ class Logins:
         await self._c.state.run(self._c.shelves.sessions.drop(name), *self._sessions.delist(name, session))
         raise Spent("the journey went on in another tab", code="journey.went_on")
 
-    async def _leave(self, visitor: Visitor, old: Held[Session] | None, new: Session) -> None:
-        """Remove the browser's earlier session: one of the same customer goes on in *new*, another customer's ends."""
+    async def _leave(
+        self, visitor: Visitor, old: Held[Session] | None, new: Held[Session], cookie: str
+    ) -> Held[Session]:
+        """
+        Remove the browser's earlier session: one of the same customer goes on in *new*, another customer's ends.
+
+        Returns: *new*, behind *cookie*, as it is stored then.
+        """
         if visitor.session is None:
-            return
-        name = name_of(visitor.session)
-        if old is not None and old.value.customer != new.customer:
+            return new
+        name, sessions = name_of(visitor.session), self._c.shelves.sessions
+        if old is not None and old.value.customer != new.value.customer:
             await self._sessions.end(name, old.value, why=Why.REPLACED)
-            return
+            return new
         gone = self._sessions.delist(name, old.value) if old is not None else ()
-        await self._c.state.run(self._c.shelves.sessions.drop(name), *gone)
+        taken, *_ = await self._c.state.run(Take(sessions.key(name)), *gone)
+        left = sessions.read(name, taken) if old is not None else None
+        # Partners that another tab was logged in to while we asked the provider.
+        whole = _carry_over(new.value, left)
+        return new if whole == new.value else await self._kept_in_mind(cookie, new, whole, self._c.now())
 
     async def _noted(self, turn: Turn, notice: str) -> Turn:
         """*turn*, whose next page says *notice*; where somebody else changed the journey meanwhile, it goes unsaid."""

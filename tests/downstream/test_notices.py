@@ -7,13 +7,15 @@ from urllib.parse import urlencode
 
 import pytest
 
+from broker.core.assurance import Assurance
 from broker.core.logout import Why
 from broker.core.notice import Kind
 from broker.errors import StoreDown
 from broker.stores.ports import Notice, Records
 from broker.stores.sql import SqlRecords
+from broker.upstream.port import Done, Pending, Reply
 from tests.downstream.receiver import Village, open_village
-from tests.stage import Answer, Browser
+from tests.stage import Answer, Browser, Clock, PlayedConnector
 
 
 @pytest.fixture
@@ -300,6 +302,46 @@ async def test_logging_in_again_as_herself_ends_nothing(village: Village) -> Non
     (call,) = village.bakery_server.calls
     assert (await village.logout_token(call))["sid"] == first["claims"]["sid"]
     assert len(village.dairy_server.calls) == 1
+
+
+class Patient(PlayedConnector):
+    """Its provider takes its time, and something else happens meanwhile."""
+
+    async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
+        if "meanwhile" in reply.data:
+            await self.meanwhile()
+        return await super().resume(state, reply)
+
+    async def meanwhile(self) -> None:
+        """Given by the test."""
+
+
+async def test_a_partner_that_came_while_the_provider_was_asked_is_told(stage_folder: Path) -> None:
+    """Another tab logs in at the dairy while this one logs in anew: a logout later reaches the dairy."""
+
+    def cast(clock: Clock) -> dict[str, PlayedConnector]:
+        return {"bankid": Patient("bankid", Assurance.SUBSTANTIAL, clock)}
+
+    async with open_village(stage_folder, patience_s=0.2, cast=cast) as village:
+        browser = village.stage.browser()
+        await village.log_in(browser, village.bakery)
+        village.stage.clock.forward(minutes=5)
+        await browser.follow(await browser.get(village.bakery.request(prompt="login")))
+        state = (await browser.press("method-bankid")).query["state"]
+        connector = village.stage.connectors["bankid"]
+        assert isinstance(connector, Patient)
+        given = []
+
+        async def meanwhile() -> None:
+            given.extend(await village.log_in(browser.copy(), village.dairy))
+
+        connector.meanwhile = meanwhile  # type: ignore[method-assign]
+        asked = {"state": state, "who": "maja", "meanwhile": "1"}
+        assert "code" in (await browser.get(f"/up/bankid/callback?{urlencode(asked)}")).query
+        await gone(village, browser)
+        assert len(village.bakery_server.calls) == 1
+        (call,) = village.dairy_server.calls
+        assert (await village.logout_token(call))["sid"] == given[0]["claims"]["sid"]
 
 
 async def test_the_notice_tells_nothing_to_who_reads_the_database(village: Village) -> None:
