@@ -77,7 +77,8 @@ class TokenFlow:
         shelves = self._c.shelves
         ops: list[Op] = [
             PutNew(f"code:{grant_id}", b"1", times.code.total_seconds()),
-            shelves.grants.put_new(grant_id, grant, _grant_ttl_s(grant, now)),
+            # security: a family begins when its code is redeemed; codes nobody redeems do not fill the store for weeks
+            shelves.grants.put_new(grant_id, grant, max(times.code, times.access_token).total_seconds()),
         ]
         if ask.pushed is not None:
             ops.append(shelves.pushed.drop(ask.pushed))
@@ -148,7 +149,16 @@ class TokenFlow:
             raise Gone("consent was withdrawn", code="consent.withdrawn")
         if handoff_id:
             await self._handoffs.redeem(held, partner)
+        if grant.value.family is not None:
+            await self._begin_family(grant_id, grant, now)
         return self._given(grant_id, grant.value, now)
+
+    async def _begin_family(self, grant_id: str, grant: Held[Grant], now: datetime) -> None:
+        """From now on the grant lives as long as its refresh tokens. Raises: Spent when it was ended meanwhile."""
+        ttl_s = _grant_ttl_s(grant.value, now)
+        (swapped,) = await self._c.state.run(self._c.shelves.grants.swap(grant_id, grant, grant.value, ttl_s))
+        if not swapped:
+            raise Spent("the grant ended while its code was redeemed", code="code.reused")
 
     async def refresh(self, token: str, *, partner: str, scopes: Collection[str]) -> Redeemed:
         """
@@ -373,7 +383,8 @@ class TokenFlow:
             (raw,) = await self._c.state.run(shelf.get(name_of(cookie)))
             held = shelf.read(name_of(cookie), raw)
             if held is None:
-                return
+                # security: nobody would tell this partner of the logout that was faster
+                raise Spent("the session ended meanwhile", code="journey.went_on")
             subjects, sids = {**told.subjects, **held.value.subjects}, {**told.sids, **held.value.sids}
             both = replace(held.value, subjects=subjects, sids=sids)
             left = (both.created_at + self._c.policy().broker.lifetimes.session - self._c.now()).total_seconds()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from broker.cli.serve import bind, server
 from broker.flows import login
 from broker.stores.memory import MemoryState
-from broker.stores.ports import Put, PutNew
+from broker.stores.ports import Drop, Op, Put, PutNew
 from tests.stage import Partner, Stage, open_stage
 
 
@@ -239,6 +240,45 @@ async def test_what_is_too_much_does_not_fill_the_store(stage_folder: Path) -> N
             assert (await stage.browser().get(stage.shop.request())).status == expected
         kinds = [key.partition(":")[0] for key in store._entries]
         assert (kinds.count("pushed"), kinds.count("journey")) == (1, 1)
+
+
+async def test_codes_that_nobody_redeems_are_soon_forgotten(stage_folder: Path) -> None:
+    """What a refresh token needs for weeks is kept from its first token on, not from every request that might lead to one."""
+    may_stay = {"      client_id: nordhjul-web\n": "      client_id: nordhjul-web\n      refresh_tokens: {}\n"}
+    async with open_stage(stage_folder, edit=may_stay) as stage:
+        stage.shop.scope = "openid offline_access"
+        browser = stage.browser()
+        tokens = await stage.shop_login(browser)
+        for _ in range(3):
+            assert "code" in (await browser.get(stage.shop.request(prompt="none"))).query
+        stage.clock.forward(minutes=11)
+        form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        assert (await stage.client.post("/token", data=form, auth=stage.shop.auth)).status_code == 200
+        assert isinstance(store := stage.state, MemoryState)
+        assert sum(key.startswith("grant:") for key in store._entries) == 1
+
+
+async def test_a_logout_that_is_faster_leaves_no_partner_logged_in_unknown(stage_folder: Path) -> None:
+    """Another tab logs out while the garage is being answered for the first time: nobody would tell it, so it gets no code."""
+
+    class Faster(MemoryState):
+        is_armed = False
+
+        async def run(self, *ops: Op) -> Sequence[Any]:
+            if self.is_armed and any(isinstance(op, PutNew) and op.key.startswith("code:") for op in ops):
+                for key in [key for key in self._entries if key.startswith("session:")]:
+                    await super().run(Drop(key))
+            return await super().run(*ops)
+
+    store = Faster()
+    implied = {"      consent: ask\n": "      consent: implied\n"}
+    async with open_stage(stage_folder, state=store, edit=implied) as stage:
+        browser = stage.browser()
+        await stage.shop_login(browser)
+        store.is_armed = True
+        answer = await browser.get(stage.garage.request())
+        assert "code" not in answer.query
+        assert answer.status == 410
 
 
 async def test_refresh_tokens_end_when_the_operator_says_so(stage_folder: Path) -> None:

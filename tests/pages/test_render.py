@@ -15,6 +15,7 @@ from broker.pages.views import (
     ContinuePage,
     Form,
     IndexPage,
+    LoggedOutPage,
     Method,
     Page,
     Party,
@@ -228,6 +229,12 @@ def test_only_origins_extend_form_action(origin: str) -> None:
     """A policy is widened by exact origins only; nothing else can be smuggled into the header."""
     with pytest.raises(ValueError, match="origin"):
         PAGES.render(VIEWS["consent"], language="en", reference="r", form_action_origins=[origin])
+
+
+def test_a_partners_host_may_have_an_underscore() -> None:
+    """No host name of the standards, but one that browsers and our config take: its customers read how the logout went."""
+    view = LoggedOutPage(frames=("https://my_cafe.example/leave",))
+    assert "frame-src https://my_cafe.example;" in header(view, "content-security-policy")
 
 
 def test_form_action_names_the_next_hops() -> None:
