@@ -11,7 +11,7 @@ reload, back button, many tabs and an interrupted login all land on the step tha
 expired one to a fresh start; none is a dead end.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -78,7 +78,8 @@ class Attempt:
     A login opened at an upstream. ``state``: the connector's own. ``token``: what a callback must bring (one use).
 
     ``waits``: the customer waits on our page (else at the provider's, and may come back to choose another way).
-    ``busy_until``: a worker is asking the provider right now; the others answer from what is known.
+    ``busy_until``: a worker is asking the provider right now; the others answer from what is known. ``brought``: what the
+    provider's app brought back meanwhile, by parameter; whoever asks next takes it along.
     """
 
     upstream: str
@@ -87,6 +88,7 @@ class Attempt:
     opened_at: datetime
     waits: bool = False
     busy_until: datetime | None = None
+    brought: Mapping[str, str] | None = None
 
 
 class Ending(StrEnum):

@@ -6,7 +6,7 @@ and brings evidence. Each returns a `Turn`: the journey and the step that is due
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -351,9 +351,21 @@ class Logins:
         def change(old: Journey) -> Journey:
             if old.attempt is None or old.attempt.token != claim.attempt.token:
                 return old
-            return replace(old, attempt=replace(old.attempt, state=state, busy_until=None))
+            unheard = None if old.attempt.brought == claim.attempt.brought else old.attempt.brought
+            return replace(old, attempt=replace(old.attempt, state=state, busy_until=None, brought=unheard))
 
         return await self.act(claim.journey.id, visitor, change)
+
+    async def brought(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
+        """An app came back with *data* while a worker was asking: kept for whoever asks next, for it comes only once."""
+        seen = turn.journey.attempt
+
+        def change(old: Journey) -> Journey:
+            if old.attempt is None or seen is None or old.attempt.token != seen.token:
+                return old
+            return replace(old, attempt=replace(old.attempt, brought=data))
+
+        return await self.act(turn.journey.id, visitor, change)
 
     async def prove(self, claim: Claim, visitor: Visitor, *, evidence: Evidence) -> Turn:
         """

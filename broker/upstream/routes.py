@@ -107,7 +107,7 @@ class UpstreamEdge:
         connector = self._polling(attempt.upstream) if attempt else None
         if attempt is None or not isinstance(turn.step, Wait) or connector is None:
             return turn
-        if not connector.is_due(attempt.state, self._clock()):
+        if attempt.brought is None and not connector.is_due(attempt.state, self._clock()):
             return turn
         return await self._advance(turn, visitor, ReplyKind.POLL, {})
 
@@ -150,8 +150,12 @@ class UpstreamEdge:
     async def _advance(self, turn: Turn, visitor: Visitor, kind: ReplyKind, data: Mapping[str, str]) -> Turn:
         """Let the connector go on, one worker at a time; the others see what is stored."""
         claim = await self._logins.lease(turn.journey.id, visitor, pressed=kind is ReplyKind.ACT)
+        if claim is None and kind is ReplyKind.RETURN:
+            return await self._logins.brought(turn, visitor, data)
         if claim is None:
             return await self._logins.look(turn.journey.id, visitor)
+        if kind is ReplyKind.POLL and claim.attempt.brought is not None:
+            kind, data = ReplyKind.RETURN, claim.attempt.brought
         connector = self._connectors.get(claim.attempt.upstream)
         if connector is None:
             return await self._logins.attempt_failed(claim.journey.id, visitor, "notice.upstream_down")

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,8 @@ class PlayedPhone(PlayedConnector):
         self.replies: list[ReplyKind] = []
         self.outcome: str | Exception = "pending"
         self.at_once = 0
+        self.brought: list[dict[str, str]] = []
+        self.slow: asyncio.Event | None = None
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         if self.is_down:
@@ -41,7 +44,9 @@ class PlayedPhone(PlayedConnector):
         assert self.at_once == 1, "called twice at once"
         self.resumed += 1
         self.replies.append(reply.kind)
-        await asyncio.sleep(0)
+        if reply.kind is ReplyKind.RETURN:
+            self.brought.append(dict(reply.data))
+        await (self.slow.wait() if self.slow else asyncio.sleep(0))
         self.at_once -= 1
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -191,6 +196,56 @@ async def test_an_app_that_comes_back_is_heard_once(staged: Stage, phone: Played
     again = await browser.follow(await browser.get(f"{path}/return?n=nonce"))
     assert phone.resumed == resumed
     assert again.location == "http://127.0.0.1:8701/"
+
+
+@asynccontextmanager
+async def while_asked(browser: Browser, path: str, phone: PlayedPhone) -> AsyncIterator[None]:
+    """The waiting page's script has asked, and the provider takes its time until the block is over."""
+    phone.slow, resumed = asyncio.Event(), phone.resumed
+    asking = asyncio.create_task(browser.copy().get(f"{path}/poll"))
+    while phone.resumed == resumed:
+        await asyncio.sleep(0)
+    yield
+    phone.slow.set()
+    phone.slow = None
+    assert (await asking).status == 200
+
+
+async def test_an_app_that_comes_back_while_the_page_asks_is_heard_too(staged: Stage, phone: PlayedPhone) -> None:
+    """The app comes back only once: what it brought is kept for whoever asks next, and given to the provider once."""
+    browser, path = await waiting(staged)
+    async with while_asked(browser, path, phone):
+        assert (await browser.get(f"{path}/return?n=nonce")).location.endswith(path)
+    assert phone.brought == []
+    assert (await browser.get(f"{path}/poll")).status == 200
+    assert phone.brought == [{"n": "nonce"}]
+    phone.outcome = "maja"
+    assert (await browser.get(f"{path}/poll")).json["next"] == path
+    assert phone.brought == [{"n": "nonce"}]
+
+
+async def test_a_stranger_brings_nothing_while_the_page_asks(staged: Stage, phone: PlayedPhone) -> None:
+    """What is kept for later was brought by the browser that began, or is not kept."""
+    browser, path = await waiting(staged)
+    async with while_asked(browser, path, phone):
+        assert (await staged.browser().get(f"{path}/return?n=x")).status == 403
+    assert (await browser.get(f"{path}/poll")).status == 200
+    assert phone.brought == []
+
+
+async def test_what_an_app_brought_to_a_login_that_was_given_up_is_forgotten(staged: Stage, phone: PlayedPhone) -> None:
+    """The next order at the same provider hears nothing of it."""
+    browser, path = await waiting(staged)
+    other_tab = browser.copy()
+    await other_tab.get(path)
+    async with while_asked(browser, path, phone):
+        await browser.get(f"{path}/return?n=nonce")
+        await other_tab.press("cancel")
+    await browser.get(path)
+    await browser.follow(await browser.press("method-bankid"))
+    assert phone.begun == 2
+    assert (await browser.get(f"{path}/poll")).status == 200
+    assert phone.brought == []
 
 
 async def test_an_expired_wait_says_so(staged: Stage, phone: PlayedPhone) -> None:
