@@ -130,7 +130,7 @@ class JourneyPages:
         """
         visitor = self._visitor(request)
         turn = await self._logins.begin_handoff(*self._handoffs.behind(request.path_params["handle"]), visitor)
-        if turn.handoff is not None and not request.headers.get("accept-language"):
+        if turn.handoff is not None and "lang" not in request.query_params:
             wished = self._language(turn.handoff.value.language, visitor)
             turn = replace(turn, journey=replace(turn.journey, language=wished))
         if isinstance(turn.step, HandoffOver) and turn.step.why == "already":

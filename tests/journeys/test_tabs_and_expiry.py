@@ -202,6 +202,20 @@ class TestBackAndReload:
             assert f'<html lang="{language if language != "xx" else "en"}"' in page.text
         assert "code" in (await browser.log_in("bankid", "maja")).query
 
+    @pytest.mark.parametrize(
+        ("shop", "chosen", "language"),
+        [("fi", "", "fi"), ("fi", "?lang=pl", "pl"), (None, "", "sv"), (None, "?lang=xx", "sv")],
+    )
+    async def test_a_link_goes_on_in_the_language_of_the_shop(
+        self, staged: Stage, shop: str | None, chosen: str, language: str
+    ) -> None:
+        """What she reads at the shop counts for more than her browser's language, and what she chooses here for more still."""
+        link = (await staged.offer(None, **({"language": shop} if shop else {}))).json["link"]
+        browser = staged.browser()
+        page = await browser.follow(await browser.get(f"{link}{chosen}", **{"accept-language": "sv-SE,en;q=0.5"}))
+        assert page.status == 200
+        assert f'<html lang="{language}"' in page.text
+
 
 class TestAnotherBrowser:
     """A journey's address is worth nothing where it did not begin."""
