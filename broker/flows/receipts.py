@@ -35,11 +35,18 @@ class _Due:
 
 
 class Receipts:
-    """One per process."""
+    """
+    One per process.
 
-    def __init__(self, context: Context) -> None:
+    Args:
+        most: as many handoffs wait in memory while the database is away; the others are found by their entries afterwards.
+    """
+
+    def __init__(self, context: Context, *, most: int = 10_000) -> None:
         self._c = context
+        self._most = most
         self._waiting: dict[str, _Due] = {}
+        self._is_more_listed = False
 
     def entry(self, handoff: Handoff) -> list[Op]:
         """What goes along with writing *handoff*; `follow` it afterwards. Left without, it is found and does no harm."""
@@ -51,10 +58,23 @@ class Receipts:
             return
         if not self._waiting:
             self._c.audit.later(self.write)
+        if len(self._waiting) >= self._most and handoff.id not in self._waiting:
+            self._is_more_listed = True
+            return
         self._wait(_Due(handoff, frozenset({_entry(handoff)})))
 
     async def write(self) -> None:
-        """Write what waits in this process. Raises StoreDown; then it still waits."""
+        """Write what this process is to write. Raises StoreDown; then it still waits."""
+        await self._write_waiting()
+        if self._is_more_listed:
+            await self._write_listed()
+
+    async def write_all(self) -> None:
+        """Write what waits anywhere, so that whoever reads next sees everything. Raises StoreDown."""
+        await self._write_waiting()
+        await self._write_listed()
+
+    async def _write_waiting(self) -> None:
         batch, self._waiting = list(self._waiting.values()), {}
         try:
             while batch:
@@ -65,13 +85,16 @@ class Receipts:
             for due in later.values():
                 self._wait(due)
 
-    async def write_all(self) -> None:
-        """Write what waits anywhere, so that whoever reads next sees everything. Raises StoreDown."""
-        await self.write()
-        (entries,) = await self._c.state.run(Listed(_DUE))
-        left = [entry for entry in entries if is_id(entry.partition(".")[0])]
-        for start in range(0, len(left), _BATCH):
-            await self._catch_up(left[start : start + _BATCH])
+    async def _write_listed(self) -> None:
+        is_more, self._is_more_listed = self._is_more_listed, False
+        try:
+            (entries,) = await self._c.state.run(Listed(_DUE))
+            left = [entry for entry in entries if is_id(entry.partition(".")[0])]
+            for start in range(0, len(left), _BATCH):
+                await self._catch_up(left[start : start + _BATCH])
+        except StoreDown:
+            self._is_more_listed = self._is_more_listed or is_more
+            raise
 
     async def _catch_up(self, entries: list[str]) -> None:
         shelf, names = self._c.shelves.handoffs, [entry.partition(".")[0] for entry in entries]

@@ -396,6 +396,32 @@ async def test_the_database_away_while_receipts_are_due(taken: tuple[Stage, Reco
     assert list(await stage.records.transfers_of(customer, 9)) == [transfer]
 
 
+async def test_receipts_that_are_due_for_long_do_not_fill_the_memory(taken: tuple[Stage, Records]) -> None:
+    """However long the database is away and whatever else fails then: some wait here, the rest is found by the entries."""
+    stage, records = taken
+    context = stage.broker.context
+    browser, sub, _ = await _consenting(stage)
+    receipts = Receipts(context, most=1)
+    records.down = {"save_transfers"}
+    await stage.garage.exchange(await stage.arrive(browser, await browser.press("share", ("remember", "yes"))))
+    for _ in range(3):
+        started = await browser.get((await stage.offer(sub)).json["link"])
+        tokens = await stage.garage.exchange(await stage.arrive(browser, started))
+        handoff = tokens["claims"]["handoff"]["id"]
+        (raw,) = await stage.state.run(context.shelves.handoffs.get(handoff))
+        held = context.shelves.handoffs.read(handoff, raw)
+        assert held is not None
+        receipts.follow(held.value)
+    for _ in range(2):
+        with pytest.raises(StoreDown):
+            await receipts.write()
+    records.down = set()
+    await receipts.write()
+    customer = await stage.records.customer_of_subject("tyre-shop", sub)
+    assert customer is not None
+    assert len(await stage.records.transfers_of(customer, 9)) == 4
+
+
 @pytest.mark.parametrize("method", ["get_consent", "withdraw_consent", "transfers_of", "revoke_transfers"])
 async def test_the_database_away_at_withdrawing(taken: tuple[Stage, Records], method: str) -> None:
     """Not said to be withdrawn unless it is; pressed again, it is, and the data is gone from the records."""
