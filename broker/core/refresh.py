@@ -50,13 +50,16 @@ def use(family: Family, *, presented: int, now: datetime) -> Family:
     """
     Decide what the token number *presented* gives.
 
-    Returns: the family afterwards; its ``current`` is the number of the token to answer with. Unchanged for a repeat.
+    Returns: the family afterwards; its ``current`` is the number of the token to answer with. Unchanged for a repeat, and
+        for a token that stays and was used a moment ago.
     Raises:
         Spent: the family ended by time. Reused: see there.
     """
     if now >= family.ends_at or now >= family.turned_at + family.idle:
         raise Spent("refresh token ran out", code="refresh.expired")
     if presented == family.current:
+        if not family.rotates and now < family.turned_at + GRACE:
+            return family  # of many at once, one writes down that it was used
         return replace(family, turned_at=now, current=family.current + 1 if family.rotates else family.current)
     if presented == family.current - 1 and now < family.turned_at + GRACE:
         return family

@@ -69,6 +69,15 @@ def test_without_rotation_the_token_stays() -> None:
     assert use(used, presented=1, now=NOW + DAY + timedelta(minutes=1)).current == 1
 
 
+def test_without_rotation_many_at_once_change_it_once() -> None:
+    """Each worker's clock says another instant: the first use is written down, those around it find nothing to write."""
+    used = use(family(1, rotates=False), presented=1, now=NOW + DAY)
+    assert used.turned_at == NOW + DAY
+    for seconds in (-2, 0, 1, 29):
+        assert use(used, presented=1, now=NOW + DAY + timedelta(seconds=seconds)) == used
+    assert use(used, presented=1, now=NOW + DAY + GRACE).turned_at == NOW + DAY + GRACE
+
+
 @given(st.lists(st.integers(min_value=0, max_value=6), max_size=12))
 def test_never_two_successors_of_one_token(presented: list[int]) -> None:
     """Whatever is presented in whatever order: number n only ever gives n + 1."""
