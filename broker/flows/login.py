@@ -253,7 +253,8 @@ class Logins:
                 raise BadAsk("another customer is logged in", code="journey.wrong_customer")
             raise Spent("no login is due on this journey", step=type(step).__name__)
         if upstream not in {choice.upstream for choice in step.choices.may}:
-            raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=upstream[:63])
+            known = upstream if upstream in self._c.policy().config.upstreams else None
+            raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=known)
         if turn.held is not None:
             await self._may_open(visitor)
         ask = turn.journey.ask

@@ -27,7 +27,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those that are called by name; whoever sends another one is told of as ``_OTHER``."""
 
 
 class Call:
@@ -197,7 +198,7 @@ class _WatchedApp:
             await self._app(scope, receive, send)
             return
         request = _Request(self._metrics)
-        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         span = self._tracing.request(method, scope["headers"]) if self._tracing else None
         token = _running.set(request)
         answer = _Status(send)

@@ -255,12 +255,12 @@ class UpstreamLogouts:
             if not isinstance(connector, LogoutListener):
                 raise BadAsk("this provider tells of no logouts", code="logout_token.upstream")
             over = await connector.logged_out(form.get("logout_token", ""), self._clock())
-        except (BadAsk, UpstreamRefused) as error:
-            log("upstream.logout_refused", "warning", upstream=upstream[:63], code=error.code, detail=error.detail)
-            return _plain(400, "invalid_request")
-        except UpstreamDown as error:
-            log("upstream.logout_refused", "warning", upstream=upstream[:63], code=error.code, detail=error.detail)
-            return _plain(503, "temporarily_unavailable")
+        except (BadAsk, UpstreamRefused, UpstreamDown) as error:
+            # What stands in the address may be anybody's: only a name of the config is written down.
+            known = upstream if connector is not None else None
+            log("upstream.logout_refused", "warning", upstream=known, code=error.code, detail=error.detail)
+            is_down = isinstance(error, UpstreamDown)
+            return _plain(503, "temporarily_unavailable") if is_down else _plain(400, "invalid_request")
         ended = await self._logouts.end_of_upstream(
             upstream,
             UpstreamOver(over.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at),

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.observe.logging import log, new_reference, set_reference
+from broker.observe.telemetry import METHODS
 from broker.web.visitor import client_address
 
 _MAX_BODY = 64 * 1024
@@ -71,7 +72,8 @@ class RequestMiddleware:
         finally:
             if scope["path"] not in QUIET:
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
-                log("request", method=scope["method"], route=_route(scope), status=answer.status, ms=took_ms)
+                method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+                log("request", method=method, route=_route(scope), status=answer.status, ms=took_ms)
 
     def _address(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         peer = scope["client"][0] if scope.get("client") else None

@@ -51,6 +51,7 @@ SPOKEN = {
     "secret": "kanariesecret",
     "error": "kanarie error description",
     "path": "kanariepath",
+    "method": "KANARIEMETHOD",
     "key": "kanarie-idempotency-key",
     "reference": "kanarie-booking",
 }
@@ -240,6 +241,7 @@ async def refusals(listener: Listener, person: Person) -> None:
         {"contact": {"email": PERSONAL["name"]}},
     ):
         assert (await stage.offer(**{"subject": None, **changed_offer})).status >= 400
+    await stage.client.request(SPOKEN["method"], "/token")
     for path in PATHS:
         await stage.client.get(path, params={"q": SPOKEN["query"], "who": PERSONAL["email"]}, headers=HEADERS)
         await stage.client.post(path, data={"q": SPOKEN["query"], "csrf": SPOKEN["token"]}, headers=HEADERS)
@@ -269,6 +271,7 @@ PATHS = (
     f"/j/{SPOKEN['path']}/choose",
     f"/j/{SPOKEN['path']}/return",
     f"/up/{SPOKEN['path']}/callback",
+    f"/up/{SPOKEN['path']}/backchannel-logout",
     f"/up/google/callback?state={SPOKEN['state']}&code={SPOKEN['code']}",
     f"/{quote(PERSONAL['email'])}",
 )
@@ -287,6 +290,10 @@ HEADERS = {
 async def at_the_provider(listener: Listener) -> None:
     """It cancels, refuses, answers nonsense, and makes us stumble over a bug of our own."""
     person = Person(listener)
+    choice = await person.follow(await person.get(listener.stage.shop.request()))
+    csrf = choice.text.partition('name="csrf" value="')[2].partition('"')[0]
+    wrong = await person.post(f"{choice.url}/choose", {"csrf": csrf, "method": PERSONAL["name"]})
+    assert wrong.status == 400
     await person.follow(await person.get(listener.stage.shop.request()))
     for answer in (
         {"error": "access_denied", "error_description": SPOKEN["error"]},
