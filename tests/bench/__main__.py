@@ -173,7 +173,7 @@ def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingre
 def main() -> None:
     """Print the figures and save them."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=400, help="runs of each flow (default 400)")
+    parser.add_argument("--runs", type=int, default=800, help="runs of each flow (default 800)")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
     with open_world() as world:
