@@ -119,7 +119,10 @@ def keys_retire(
         bool, typer.Option("--compromised", help="Somebody else may have it: out of use at once, whatever breaks.")
     ] = False,
 ) -> None:
-    """Take a key out of use without breaking anything: one that signs gets a successor first."""
+    """Take a key out of use without breaking anything.
+
+    One that signs gets a successor first.
+    """
     from broker.cli.keys import retire
 
     retire(config, kid, compromised=compromised)

@@ -1,6 +1,7 @@
 """``stafett logouts list`` and ``stafett logouts retry``."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,11 @@ _OPEN = (State.PENDING.value, State.REFUSED.value, State.GIVEN_UP.value)
 
 def list_all(config: Path | None, *, partner: str | None, told: bool) -> None:
     """Which partners were not told of a logout yet, or never will be; with *told* also those that were."""
-    for each in asyncio.run(_list(config, partner, told)):
+    notices = asyncio.run(_list(config, partner, told))
+    for each in notices:
         print(_line(each))
+    if not notices:
+        print("stafett: nobody waits to be told of a logout", file=sys.stderr)
 
 
 def retry(config: Path | None, *, partner: str | None, notice: str | None) -> None:

@@ -130,7 +130,7 @@ class AccountPages:
         csrf.check(request, fields, self._token(visitor), self._policy().issuer)
         name = fields.get("session", "")
         await self._logouts.end_elsewhere(visitor, session, None if name == "others" else name)
-        return RedirectResponse(f"{SHARED_PATH}?signed_out=1", status_code=303)
+        return RedirectResponse(f"{SHARED_PATH}?signed_out=1#logins-title", status_code=303)
 
     async def confirm(self, request: Request) -> Response:
         """Log out? Asked when no partner proved that it asks for this very session."""

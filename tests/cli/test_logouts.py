@@ -89,7 +89,13 @@ def test_lists_by_partner_and_also_what_was_told(outbox: Terminal) -> None:
     """As asked."""
     assert {line[0] for line in listed(outbox, "--partner", "garage")} == {"n-waits", "n-late"}
     assert {line[0] for line in listed(outbox, "--told")} == {"n-waits", "n-refused", "n-late", "n-told"}
-    assert listed(outbox, "--partner", "nobody") == []
+
+
+def test_says_when_nobody_waits(outbox: Terminal) -> None:
+    """On the error stream: a mistyped name does not look like silence, and the list stays one line for each notice."""
+    ran = outbox.run("logouts", "list", "--partner", "nobody")
+    assert (ran.code, ran.out) == (0, "")
+    assert "nobody waits" in ran.err
 
 
 @pytest.mark.parametrize(

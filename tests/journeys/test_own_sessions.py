@@ -82,8 +82,10 @@ async def test_one_ends_and_its_partners_hear_of_it(village: Village) -> None:
     assert len(names(page)) == 3  # two of them, and all others
     second = page.text.index("Safari") < page.text.index("iPad")
     done = await laptop.press("sign-out-2" if second else "sign-out-3")
-    assert done.location.endswith("/shared?signed_out=1")
-    assert "being told" in (await laptop.get(done.location)).text
+    assert done.location.endswith("/shared?signed_out=1#logins-title")
+    page = await laptop.get(done.location)
+    assert "logins-title" in page.ids
+    assert "being told" in page.text
     assert not await village.is_logged_in(phone)
     assert await village.is_logged_in(laptop)
     assert await village.is_logged_in(tablet)
