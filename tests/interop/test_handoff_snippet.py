@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from setup import find
 from tests.downstream.service import Service, Services, open_services
 from tests.downstream.test_handoff_guide import ES256, GUIDE
-from tests.interop.clients.openid_client import OpenidClient
+from tests.interop.clients.openid_client import FOLDER
 from tests.stage import ISSUER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,12 +43,6 @@ console.log(JSON.stringify(told))
 """
 
 
-class Jose(OpenidClient):
-    """The same locked packages, in a place of their own: jose is one of them."""
-
-    name = "handoff-snippet"
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def services(prepared_stage: Path) -> AsyncIterator[Services]:
     async with open_services(prepared_stage, **ES256) as opened:
@@ -56,15 +50,13 @@ async def services(prepared_stage: Path) -> AsyncIterator[Services]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guide's code as a module, and jose beside it."""
-    client = Jose()
-    client.install()
+def folder(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guide's code as a module, and jose beside it, which is one of openid-client's packages."""
     section = GUIDE.read_text("utf-8").split("### Verifying a handoff token", 1)[1]
     code = re.search(r"```js\n(.+?)```", section, re.DOTALL)
     assert code is not None
     made = tmp_path_factory.mktemp("guide")
-    (made / "node_modules").symlink_to(client.cache / "node_modules")
+    (made / "node_modules").symlink_to(FOLDER / "node_modules")
     (made / "guide.mjs").write_text(f"{code[1]}\nexport {{ readHandoff }}\n")
     (made / "run.mjs").write_text(RUN)
     return made
