@@ -103,6 +103,7 @@ __all__ = [
     "PollingConnector",
     "Prompt",
     "Redirect",
+    "RemovalListener",
     "Reply",
     "ReplyKind",
     "UpstreamAsk",
@@ -190,6 +191,19 @@ class LogoutListener(Connector, Protocol):
         What *unverified_token* says, once it is believed.
 
         Raises: UpstreamRefused: it is not for us, or fails a check. UpstreamDown: the provider's keys cannot be had.
+        """
+        ...
+
+
+@runtime_checkable
+class RemovalListener(Connector, Protocol):
+    """A connector whose provider tells by its server that a person took our access away there."""
+
+    async def deauthorized(self, unverified_request: str, now: datetime) -> LoggedOut:
+        """
+        Who it was, once *unverified_request* is believed: all of that subject is over.
+
+        Raises: UpstreamRefused: it is not for us, or fails a check.
         """
         ...
 

@@ -16,6 +16,7 @@ from broker.core.client_rules import ClientAuth
 from broker.core.policy import Risk
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
+from broker.upstream.meta import MetaConfig, MetaConnector
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
@@ -98,7 +99,12 @@ def _build_oidc(id: str, connect: OidcConfig, references: References, fetcher: F
     return OidcConnector(id, connect, credential=references.secret(connect.credential), fetcher=fetcher)
 
 
+def _build_meta(id: str, connect: MetaConfig, references: References, fetcher: Fetcher) -> Connector:
+    return MetaConnector(id, connect, secret=references.secret(connect.app_secret), fetcher=fetcher)
+
+
 KINDS: Mapping[str, Kind] = {
     "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
+    "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
 }

@@ -5,7 +5,7 @@ Logins at identity providers: open one, wait for one, take the answer.
 and apps send the browser back to.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -26,10 +26,12 @@ from broker.upstream.breaker import Breaker
 from broker.upstream.port import (
     Connector,
     Done,
+    LoggedOut,
     LogoutListener,
     Pending,
     PollingConnector,
     Redirect,
+    RemovalListener,
     Reply,
     ReplyKind,
     UpstreamAsk,
@@ -239,7 +241,10 @@ def _notice(error: Stopped | UpstreamDown | UpstreamRefused, general: str) -> st
 
 
 class UpstreamLogouts:
-    """Where providers' servers say that a session there is over (OpenID Connect Back-Channel Logout 1.0, as its client)."""
+    """
+    Where providers' servers say that something is over there: a session (OpenID Connect Back-Channel Logout 1.0, as its
+    client), or a person's consent to our access.
+    """
 
     def __init__(self, logouts: Logouts, connectors: Mapping[str, Connector], clock: Clock) -> None:
         self._logouts = logouts
@@ -248,13 +253,20 @@ class UpstreamLogouts:
 
     async def told(self, request: Request) -> Response:
         """``/up/{upstream}/backchannel-logout``: 200 when it was done, 400 for anything that is not believed (section 2.8)."""
+        return await self._answered(request, "upstream.logged_out", self._logged_out)
+
+    async def removed(self, request: Request) -> Response:
+        """``/up/{upstream}/deauthorize``: answers as `told`."""
+        return await self._answered(request, "upstream.deauthorized", self._deauthorized)
+
+    async def _answered(
+        self, request: Request, event: str, read: Callable[[Connector | None, Mapping[str, str]], Awaitable[LoggedOut]]
+    ) -> Response:
+        """Believe what *read* makes of the form, end what rests on it, and log it as *event*."""
         upstream = request.path_params["upstream"]
         connector = self._connectors.get(upstream)
         try:
-            form = await params.form(request)
-            if not isinstance(connector, LogoutListener):
-                raise BadAsk("this provider tells of no logouts", code="logout_token.upstream")
-            over = await connector.logged_out(form.get("logout_token", ""), self._clock())
+            over = await read(connector, await params.form(request))
         except (BadAsk, UpstreamRefused, UpstreamDown) as error:
             # What stands in the address may be anybody's: only a name of the config is written down.
             known = upstream if connector is not None else None
@@ -265,12 +277,25 @@ class UpstreamLogouts:
             upstream,
             UpstreamOver(over.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at),
         )
-        log("upstream.logged_out", upstream=upstream, sessions=ended)
+        log(event, upstream=upstream, sessions=ended)
         return _plain(200, None)
+
+    async def _logged_out(self, connector: Connector | None, form: Mapping[str, str]) -> LoggedOut:
+        if not isinstance(connector, LogoutListener):
+            raise BadAsk("this provider tells of no logouts", code="logout_token.upstream")
+        return await connector.logged_out(form.get("logout_token", ""), self._clock())
+
+    async def _deauthorized(self, connector: Connector | None, form: Mapping[str, str]) -> LoggedOut:
+        if not isinstance(connector, RemovalListener):
+            raise BadAsk("this provider tells of no removals", code="signed_request.upstream")
+        return await connector.deauthorized(form.get("signed_request", ""), self._clock())
 
     def routes(self) -> list[Route]:
         """POST only."""
-        return [Route("/up/{upstream}/backchannel-logout", self.told, methods=["POST"])]
+        return [
+            Route("/up/{upstream}/backchannel-logout", self.told, methods=["POST"]),
+            Route("/up/{upstream}/deauthorize", self.removed, methods=["POST"]),
+        ]
 
 
 def _plain(status: int, error: str | None) -> Response:

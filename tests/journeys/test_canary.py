@@ -272,6 +272,7 @@ PATHS = (
     f"/j/{SPOKEN['path']}/return",
     f"/up/{SPOKEN['path']}/callback",
     f"/up/{SPOKEN['path']}/backchannel-logout",
+    f"/up/{SPOKEN['path']}/deauthorize",
     f"/up/google/callback?state={SPOKEN['state']}&code={SPOKEN['code']}",
     f"/{quote(PERSONAL['email'])}",
 )
