@@ -13,7 +13,7 @@ Rules:
   is never a proven contact: Meta does not say whether it was verified.
 
 Sources: Meta for Developers, "Manually Build a Login Flow", "Securing Graph API Requests", "Debug Token", "Handle Errors",
-"Data Deletion Request Callback" (signed requests), read 2026-10.
+"Data Deletion Request Callback" (signed requests).
 """
 
 import base64
@@ -60,7 +60,7 @@ _ILL: Final = frozenset({1, 2, 4, 17, 32, 341, 613})
 #: What only the operator can mend: app id or secret, redirect URI, a version that ended.
 _OUR_FAULT: Final = frozenset({101, 191, 2500})
 
-#: The version in `docs/configuration.md`; each lives two years or a little more.
+#: Each version lives two years or a little more.
 _DEFAULT_VERSION: Final = "v25.0"
 #: When versions end (Graph API changelog); newer ones have no announced end.
 _ENDS: Final[Mapping[str, datetime]] = {
