@@ -35,6 +35,11 @@ class Profile:
     personal_number: str | None = None
     locale: str | None = None
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it holds any part of a name."""
+        return bool(self.name or self.given_name or self.family_name)
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -119,6 +124,13 @@ def open_session(
         device=device,
         upstream_sid=identity.session,
     )
+
+
+def with_known_name(profile: Profile, known: Profile) -> Profile:
+    """*profile* of a login that told no name, with that of *known*: the same customer's, as told before."""
+    if profile.is_named:
+        return profile
+    return replace(profile, name=known.name, given_name=known.given_name, family_name=known.family_name)
 
 
 def is_alive(session: Session, *, now: datetime, idle: timedelta, absolute: timedelta) -> bool:

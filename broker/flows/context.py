@@ -24,7 +24,7 @@ from broker.core.session import Profile, Session
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
-from broker.flows.values import Grant, PushedRequest
+from broker.flows.values import Grant, PostedAnswer, PushedRequest
 from broker.stores.ports import ConsentRecord, Count, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
@@ -98,6 +98,7 @@ class Shelves:
     handoffs: Shelf[Handoff]
     grants: Shelf[Grant]
     pushed: Shelf[PushedRequest]
+    posted: Shelf[PostedAnswer]
     arrivals: Shelf[Arrival]
     subjects: Shelf[str]
     farewells: Shelf[Farewell]
@@ -111,6 +112,7 @@ class Shelves:
             Shelf("handoff", Handoff, sealer),
             Shelf("grant", Grant, sealer),
             Shelf("pushed", PushedRequest, sealer),
+            Shelf("posted", PostedAnswer, sealer),
             Shelf("arrival", Arrival, sealer),
             Shelf("subject", str, sealer),
             Shelf("farewell", Farewell, sealer),

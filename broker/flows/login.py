@@ -33,7 +33,16 @@ from broker.core.journey import (
 )
 from broker.core.logout import Why
 from broker.core.naming import is_id, name_of
-from broker.core.session import Need, Profile, Session, is_alive, open_session, staleness, with_consent
+from broker.core.session import (
+    Need,
+    Profile,
+    Session,
+    is_alive,
+    open_session,
+    staleness,
+    with_consent,
+    with_known_name,
+)
 from broker.errors import (
     BadAsk,
     Expired,
@@ -46,7 +55,7 @@ from broker.errors import (
 )
 from broker.flows.context import Context, consent_of, withdrawn_key
 from broker.flows.sessions import Sessions
-from broker.flows.values import HANDOFF_AFTERLIFE_S, Visitor
+from broker.flows.values import HANDOFF_AFTERLIFE_S, PostedAnswer, Visitor
 from broker.observe.telemetry import about
 from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew, Take
 from broker.stores.sealing import Broken
@@ -63,6 +72,14 @@ _JOURNEYS_PER_MINUTE = 300
 
 _OPENED_PER_MINUTE = 300
 """Logins at providers, per network address: each may cost, and a provider's own limit counts for all customers."""
+
+_POSTED_PER_MINUTE = 300
+"""Answers that providers' pages post through browsers, per network address."""
+
+_POSTED_KEPT_S = 60.0
+"""The browser comes at once to fetch what was posted; whoever does not starts again."""
+
+_MAX_POSTED = 16 * 1024
 
 _TRIES = 60
 """Compare-and-set loops end by themselves: each round somebody else got on. More than anybody does at once."""
@@ -110,12 +127,13 @@ class Opening:
 class Claim:
     """
     The right to take a provider's answer to ``attempt``. ``held``: the journey it belongs to, ``session``: what its browser
-    brought, both as stored when it was claimed.
+    brought, both as stored when it was claimed. ``posted``: the answer, where it came by `Logins.keep_posted`.
     """
 
     held: Held[Journey]
     attempt: Attempt
     session: Held[Session] | None
+    posted: Mapping[str, str] | None = None
 
     @property
     def journey(self) -> Journey:
@@ -284,10 +302,39 @@ class Logins:
         """The attempt is over without a login; the customer may choose again."""
         return await self.act(journey, visitor, lambda old: replace(old, attempt=None, notice=notice))
 
-    async def claim_callback(self, upstream: str, token: str, visitor: Visitor) -> Claim:
+    async def keep_posted(self, token: str, answer: Mapping[str, str], visitor: Visitor) -> None:
+        """
+        A provider's page posted *answer* with *token* from its own site, where browsers keep our cookies back: it is kept,
+        sealed and for a minute, until the browser comes with them (`claim_callback`). What no login waits for is not kept.
+
+        Raises:
+            Spent: not a token of ours. BadAsk: too large. TooMany.
+        """
+        journey_id = token.partition(".")[0]
+        if not is_id(journey_id) or len(token) > 200:
+            raise Spent("callback state is not one of ours")
+        if sum(len(name) + len(value) for name, value in answer.items()) > _MAX_POSTED:
+            raise BadAsk("the provider's form is too large", code="params.size")
+        shelf, name = self._c.shelves.posted, name_of(token)
+        raw, count, is_kept = await self._c.state.run(
+            self._c.shelves.journeys.get(journey_id),
+            self._c.counted("posted", visitor.address),
+            shelf.put_new(name, PostedAnswer(answer), _POSTED_KEPT_S),
+        )
+        held = self._c.shelves.journeys.read(journey_id, raw)
+        is_awaited = held is not None and held.value.attempt is not None and held.value.attempt.token == token
+        if is_kept and (count > _POSTED_PER_MINUTE or not is_awaited):
+            # security: nobody fills the store with answers to logins that nobody began
+            await self._c.state.run(shelf.drop(name))
+        if count > _POSTED_PER_MINUTE:
+            raise TooMany("posted answers per address", retry_after_s=60, code="rate.posted")
+
+    async def claim_callback(self, upstream: str, token: str, visitor: Visitor, *, posted: bool = False) -> Claim:
         """
         A provider sent the browser back with *token*: of many callbacks with one token, one goes on.
 
+        Args:
+            posted: the answer was posted before and is fetched now; the claim holds it, or None when it is gone.
         Raises:
             Spent: unknown, used before, or opened at another upstream. WrongBrowser.
         """
@@ -296,21 +343,26 @@ class Logins:
             raise Spent("callback state is not one of ours")
         # security: used up only by the browser it was made for, which the token itself proves: nobody else can use it up, and
         # nobody fills the store with inventions.
-        once = [PutNew(f"used:{name_of(token)}", b"1", JOURNEY_KEPT_S)] if self._is_made_for(visitor, token) else []
+        name, once = name_of(token), list[Op]()
+        if self._is_made_for(visitor, token):
+            once.append(PutNew(f"used:{name}", b"1", JOURNEY_KEPT_S))
+            if posted:
+                once.append(Take(self._c.shelves.posted.key(name)))
         held, session, first = await self._seen(journey_id, visitor, *once)
         attempt = held.value.attempt
         if held.value.ended is not None or attempt is None:
             raise Spent("callback for a journey that went on", code="journey.went_on")
         if attempt.token != token:
             raise Spent("callback state was replaced", code="callback.replayed")
-        if first != [True]:
+        if first[:1] != [True]:
             raise Spent("callback state was used before", code="callback.replayed")
         if attempt.upstream != upstream:
             # security: mix-up defence, RFC 9700 section 4.4: an answer of one provider at another's address
             raise Spent("callback at another upstream's address", code="callback.mixed_up")
         if self._c.now() >= held.value.expires_at:
             raise Expired("journey expired at the provider", partner=held.value.partner)
-        return Claim(held, attempt, session)
+        answer = self._c.shelves.posted.read(name, first[1]) if posted else None
+        return Claim(held, attempt, session, answer.value.members if answer else None)
 
     def _callback_token(self, journey: Journey) -> str:
         """What a provider's callback must bring back: the journey's id, something random, and a proof that we made it."""
@@ -397,7 +449,8 @@ class Logins:
             opened_for=journey.partner,
             device=device_of(visitor.user_agent),
         )
-        session = _carry_over(replace(opened, subjects=known.subjects), claim.session)
+        profile = self._with_known_name(known.customer, opened.profile)
+        session = _carry_over(replace(opened, subjects=known.subjects, profile=profile), claim.session)
         return await self._proved(claim, handoff, session, visitor)
 
     async def _proved(self, claim: Claim, handoff: Held[Handoff] | None, session: Session, visitor: Visitor) -> Turn:
@@ -488,7 +541,7 @@ class Logins:
         if known.is_new:
             self._c.audit.note("customer.created", customer=known.customer.id, upstream=identity.upstream)
         else:
-            self._keep_up(known, profile, now)
+            self._keep_up(known, self._with_known_name(known.customer, profile), now)
         return known
 
     def _keep_up(self, known: KnownCustomer, profile: Profile, now: datetime) -> None:
@@ -499,6 +552,15 @@ class Logins:
             self._c.audit.later(lambda: self._c.records.save_profile(customer, fresh))
         if now - known.identity.last_used_at > _MARK_USED_EVERY:
             self._c.audit.later(lambda: self._c.records.mark_used(known.identity.lookup, now))
+
+    def _with_known_name(self, customer: Customer, profile: Profile) -> Profile:
+        """*profile* with the name that an earlier login told, where this one told none: Apple tells it once."""
+        if profile.is_named or customer.profile is None:
+            return profile
+        try:
+            return with_known_name(profile, self._c.open_profile(customer.id, customer.profile))
+        except Broken:
+            return profile
 
     def _is_profile(self, customer: Customer, profile: Profile) -> bool:
         """Whether *profile* is what is stored; what does not open (an older key) is written anew."""

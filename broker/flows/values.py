@@ -112,6 +112,13 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class PostedAnswer:
+    """What a provider's page posted to us from its own site, unverified, until the browser brings its cookies."""
+
+    members: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class PushedRequest:
     """An authorization request as its client pushed it (RFC 9126): ``params`` were checked for ``partner``."""
 

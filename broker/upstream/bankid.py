@@ -297,7 +297,7 @@ class BankIdConnector:
                 return await self._return(held, reply)
             case ReplyKind.POLL:
                 return await self._poll(held, reply)
-            case ReplyKind.CALLBACK:
+            case ReplyKind.CALLBACK | ReplyKind.POSTED:
                 raise UpstreamRefused("BankID sends no browser to the callback", code="bankid.callback")
         assert_never(reply.kind)
 

@@ -206,7 +206,7 @@ class _Reader:
 
     def _is_flagged(self, path: str) -> bool:
         """Whether the provider calls this very claim verified: `email_verified` vouches for `email` alone."""
-        return _is_true(claim(self.claims, f"{path}_verified"))
+        return is_true(claim(self.claims, f"{path}_verified"))
 
     def _trusts_email(self, email: str) -> bool:
         match self.rules.trusted_contacts.email:
@@ -302,7 +302,7 @@ def _is_authoritative(email: str, claims: Mapping[str, Any]) -> bool:
     return email.rpartition("@")[2].lower() == "gmail.com" or (isinstance(hosted, str) and hosted != "")
 
 
-def _is_true(value: Any) -> bool:
+def is_true(value: Any) -> bool:
     """A boolean claim; some providers send it as text."""
     return value is True or (isinstance(value, str) and value.lower() == "true")
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth
+from broker.core.identity import Evidence
 from broker.core.policy import SecretRef, ServerAuth, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged, reaches, sufficient_acrs
@@ -48,7 +49,8 @@ _RESERVED: Final = frozenset({
 })  # fmt: skip
 
 
-def _issuer(value: str) -> str:
+def checked_issuer(value: str) -> str:
+    """*value*, an issuer from the config. Raises ValueError."""
     if "?" in value:
         raise ValueError("must have no query (OpenID Connect Discovery section 3)")
     return value
@@ -64,7 +66,7 @@ class OidcConfig(ClaimRules):
     ``extra_authorize_params``: anything else the provider wants.
     """
 
-    issuer: Annotated[Uri, AfterValidator(_issuer)]
+    issuer: Annotated[Uri, AfterValidator(checked_issuer)]
     accepted_issuers: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = ()
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
     client_auth: ServerAuth = ClientAuth.SECRET_BASIC
@@ -122,6 +124,8 @@ class OidcConnector:
         credential: what ``config.credential`` refers to: client secret, or private key as PEM.
         fetcher: the way out.
         token: makes 256-bit random texts.
+        authenticate: how the client proves itself, in place of *credential*.
+        parameters: of the authorization request, over those of the config.
     Raises:
         ValueError: the private key is unusable.
     """
@@ -134,6 +138,8 @@ class OidcConnector:
         credential: str,
         fetcher: Fetcher,
         token: Callable[[], str] = lambda: secrets.token_urlsafe(32),
+        authenticate: Callable[[datetime], Authentication] | None = None,
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
         self.id = id
         self.reaches = reaches(config)
@@ -141,7 +147,8 @@ class OidcConnector:
         self._fetcher = fetcher
         self._provider = Provider(config.issuer, fetcher)
         self._token = token
-        self._authenticate = _authenticator(config, credential, token)
+        self._authenticate = authenticate or _authenticator(config, credential, token)
+        self._also = parameters or {}
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         """
@@ -175,9 +182,25 @@ class OidcConnector:
 
         Raises: as `broker.upstream.port.Connector.resume`.
         """
-        attempt = _read_attempt(state)
         if reply.kind is not ReplyKind.CALLBACK:
             raise UpstreamRefused("the answer came another way than by the callback", code="callback.kind")
+        return Done(await self.proven(state, reply))
+
+    async def proven(
+        self,
+        state: bytes,
+        reply: Reply,
+        *,
+        read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda verified: verified,
+    ) -> Evidence:
+        """
+        What the provider's answer proves, however it came.
+
+        Args:
+            read: what the verified claims mean, before the rules of the config are applied.
+        Raises: as `resume`.
+        """
+        attempt = _read_attempt(state)
         if reply.now >= attempt.opened_at + _ATTEMPT_LIFETIME:
             raise UpstreamRefused("the login was opened too long ago", code="callback.late")
         metadata = await self._provider.metadata(reply.now)
@@ -191,15 +214,13 @@ class OidcConnector:
         claims = await self._verified_claims(answer, attempt, reply.now)
         if self._config.userinfo:
             claims = merged(claims, await self._userinfo(metadata, answer, claims["sub"]))
-        return Done(
-            evidence_from(
-                claims,
-                self._config,
-                upstream=self.id,
-                issuer=self._config.issuer,
-                minimum=attempt.minimum,
-                now=reply.now,
-            )
+        return evidence_from(
+            read(claims),
+            self._config,
+            upstream=self.id,
+            issuer=self._config.issuer,
+            minimum=attempt.minimum,
+            now=reply.now,
         )
 
     async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
@@ -248,6 +269,7 @@ class OidcConnector:
             "code_challenge_method": "S256",
             "ui_locales": ask.language,
             **{name: value for name, value in optional.items() if value is not None},
+            **self._also,
         }
 
     async def _redeem(self, metadata: ProviderMetadata, attempt: _Attempt, code: str, now: datetime) -> TokenAnswer:

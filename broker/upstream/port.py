@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from broker.core.assurance import Assurance
 from broker.core.identity import Evidence
@@ -60,6 +60,8 @@ class ReplyKind(StrEnum):
 
     CALLBACK = "callback"
     """The provider redirected the browser to ``callback_url``; ``data`` holds its parameters, each exactly once."""
+    POSTED = "posted"
+    """The provider's page posted a form to ``callback_url``; ``data`` holds its members, each exactly once."""
     RETURN = "return"
     """An app opened ``return_url``; ``data`` holds its query parameters (the nonce as ``n``)."""
     POLL = "poll"
@@ -96,6 +98,7 @@ __all__ = [
     "Connector",
     "Device",
     "Done",
+    "FormConnector",
     "LoggedOut",
     "LogoutListener",
     "Pending",
@@ -206,6 +209,13 @@ class RemovalListener(Connector, Protocol):
         Raises: UpstreamRefused: it is not for us, or fails a check.
         """
         ...
+
+
+@runtime_checkable
+class FormConnector(Connector, Protocol):
+    """A connector whose provider answers by a form from its own site (``response_mode=form_post``): `ReplyKind.POSTED`."""
+
+    takes_forms: Literal[True]
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import Risk
+from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
 from broker.upstream.meta import MetaConfig, MetaConnector
@@ -22,6 +23,7 @@ from broker.upstream.port import Connector
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
 from broker.wire.http import Fetcher
 from broker.wire.oauth import parse_client_key
+from broker.wire.signed_secret import parse_es256_key
 
 
 class References(Protocol):
@@ -103,7 +105,19 @@ def _build_meta(id: str, connect: MetaConfig, references: References, fetcher: F
     return MetaConnector(id, connect, secret=references.secret(connect.app_secret), fetcher=fetcher)
 
 
+def _apple_concerns(connect: AppleConnect, references: References) -> Iterator[Concern]:
+    try:
+        parse_es256_key(references.secret(connect.key))
+    except ValueError:
+        yield Concern("key", "must be the private key that Apple gave out for key_id (AuthKey_*.p8): PEM, EC P-256")
+
+
+def _build_apple(id: str, connect: AppleConnect, references: References, fetcher: Fetcher) -> Connector:
+    return AppleConnector(id, connect, key=references.secret(connect.key), fetcher=fetcher)
+
+
 KINDS: Mapping[str, Kind] = {
+    "apple": Kind(AppleConnect, lambda connect: reaches(connect.oidc), _build_apple, _apple_concerns),
     "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
     "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),

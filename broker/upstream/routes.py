@@ -26,6 +26,7 @@ from broker.upstream.breaker import Breaker
 from broker.upstream.port import (
     Connector,
     Done,
+    FormConnector,
     LoggedOut,
     LogoutListener,
     Pending,
@@ -124,23 +125,44 @@ class UpstreamEdge:
 
     async def called_back(self, upstream: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """
-        A provider redirected the browser to us. A repeated callback gives the journey as it stands.
+        A provider redirected the browser to us, or our own page after `posted`. A repeated callback gives the journey as it
+        stands.
 
         Raises: Spent, Expired, WrongBrowser: see `Logins.claim_callback`; the provider is not asked anything then.
         """
         connector = self._connectors.get(upstream)
-        if connector is None or "state" not in data:
+        posted = data.get("posted")
+        token = posted or data.get("state")
+        if connector is None or token is None:
             raise BadAsk("callback without state, or of an unknown provider", code="callback.malformed")
         try:
-            claim = await self._logins.claim_callback(upstream, data["state"], visitor)
+            claim = await self._logins.claim_callback(upstream, token, visitor, posted=posted is not None)
         except Spent as error:
             if error.code not in {"callback.replayed", "journey.went_on"}:
                 raise
             # Reload or back button: the answer is not taken a second time, but this browser's journey goes on.
             log("upstream.repeated", upstream=upstream, code=error.code)
-            return await self._logins.look(data["state"].partition(".")[0], visitor)
-        reply = Reply(ReplyKind.CALLBACK, data, self._clock(), visitor.address)
+            return await self._logins.look(token.partition(".")[0], visitor)
+        if posted is None:
+            reply = Reply(ReplyKind.CALLBACK, data, self._clock(), visitor.address)
+        elif claim.posted is not None:
+            reply = Reply(ReplyKind.POSTED, claim.posted, self._clock(), visitor.address)
+        else:
+            late = UpstreamRefused("nothing was posted, or it was fetched too late", code="callback.late")
+            return await self._failed(claim.journey, visitor, upstream, late)
         return await self._resume(connector, claim, reply, visitor)
+
+    async def posted(self, upstream: str, data: Mapping[str, str], visitor: Visitor) -> str:
+        """
+        A provider's page posted its answer from its own site, so without our cookies.
+
+        Returns: where the browser fetches it with them; the address holds the login's one-time token and nothing of the answer.
+        Raises: as `Logins.keep_posted`; BadAsk.
+        """
+        if not isinstance(self._connectors.get(upstream), FormConnector) or "state" not in data:
+            raise BadAsk("a form without state, or of a provider that sends none", code="callback.malformed")
+        await self._logins.keep_posted(data["state"], data, visitor)
+        return params.with_query(f"{self._policy().broker.issuer}/up/{upstream}/callback", {"posted": data["state"]})
 
     async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """An app opened the return address in a browser: only the one that began the journey goes on."""
@@ -317,6 +339,16 @@ class UpstreamRoutes:
         turn = await self._edge.called_back(request.path_params["upstream"], params.query(request), visitor)
         return await self._go(request, visitor, turn)
 
+    async def posted(self, request: Request) -> Response:
+        """
+        The same address, where a provider answers by a form: from here our own page goes on.
+
+        It is a new navigation, so that neither the provider's ``form-action`` nor the form's origin clings to the hops behind it.
+        """
+        visitor = self._visitor(request)
+        where = await self._edge.posted(request.path_params["upstream"], await params.form(request), visitor)
+        return self._hub.leave_for(request, visitor, where)
+
     async def app_return(self, request: Request) -> Response:
         """``/j/{journey}/return``, where an app sends the customer after a same-device login."""
         visitor = self._visitor(request)
@@ -328,9 +360,10 @@ class UpstreamRoutes:
         return await self._go(request, visitor, turn)
 
     def routes(self) -> list[Route]:
-        """Both, GET only."""
+        """All of them."""
         return [
             Route("/up/{upstream}/callback", self.callback, methods=["GET"]),
+            Route("/up/{upstream}/callback", self.posted, methods=["POST"]),
             Route("/j/{journey}/return", self.app_return, methods=["GET"]),
         ]
 
