@@ -37,6 +37,8 @@ class Can(Enum):
     """Stand on the page for developers, with its mistakes."""
     HEAR_ERRORS = auto()
     """Understand an error that comes with ``iss`` by redirect."""
+    BE_REMEMBERED = auto()
+    """Be answered from the session alone; an app's own address is not (RFC 8252 section 8.6)."""
 
 
 @dataclass(frozen=True)

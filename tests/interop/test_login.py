@@ -20,6 +20,7 @@ def test_a_customer_logs_in(site: Site, world: World, browser: Browser) -> None:
     assert known["userinfo"]["email"] == "maja.lindqvist.demo@gmail.com"
 
 
+@pytest.mark.needs(Can.BE_REMEMBERED)
 def test_coming_back_asks_nothing(site: Site, world: World, logged_in: Browser) -> None:
     """A second login in the same browser is answered from the session, for the same person."""
     first = site.who(logged_in)

@@ -33,7 +33,7 @@ class ModAuthOpenidc(Client):
     """
 
     name = "mod-auth-openidc"
-    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT, Can.HEAR_ERRORS})
+    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT, Can.HEAR_ERRORS, Can.BE_REMEMBERED})
     registration = {
         "      refresh_tokens: {}\n": "      refresh_tokens: {}\n      id_token_alg: ES256\n"
         "      backchannel_logout_uri: http://127.0.0.1:3000/callback?logout=backchannel\n"
@@ -108,7 +108,7 @@ class OldModAuthOpenidc(ModAuthOpenidc):
     """As those have it who set it up years ago: no PKCE, RS256, answers by redirect, so that errors do not reach it."""
 
     name = "mod-auth-openidc-old"
-    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT})
+    abilities = frozenset({Can.REFRESH, Can.HEAR_LOGOUT, Can.BE_REMEMBERED})
     registration = {
         "      auth: client_secret_basic\n": "      profile: legacy\n      auth: client_secret_basic\n",
         "      refresh_tokens: {}\n": "      refresh_tokens: {}\n"

@@ -47,7 +47,7 @@ class PublicOpenidClient(OpenidClient):
     """An app on the customer's device: no secret, PKCE alone."""
 
     name = "openid-client-public"
-    abilities = frozenset(Can) - {Can.HEAR_LOGOUT, Can.DOCUMENTED}
+    abilities = frozenset(Can) - {Can.HEAR_LOGOUT, Can.DOCUMENTED, Can.BE_REMEMBERED}
     registration = {
         "      auth: client_secret_basic\n      secret: env:BOOKSHOP_SECRET\n": "      auth: none\n"
         f"      access_token: {{resource: {API}, format: jwt}}\n"
