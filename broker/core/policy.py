@@ -535,42 +535,35 @@ class HandoffToken(Strict):
     encrypt: TokenEncryption | None = None
 
 
-class PartnerService(ClientCredentials):
+class ServerCredentials(ClientCredentials):
+    """How somebody is known who calls us by a server and has no login of ours."""
+
+    auth: ServerAuth = ClientAuth.SECRET_BASIC
+    _rules: ClientRules = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Resolve the rules once."""
+        self._rules = rules_of(ClientProfile.STANDARD, Refinements(auth=self.auth))
+
+    @property
+    def rules(self) -> ClientRules:
+        """What holds for this client."""
+        return self._rules
+
+
+class PartnerService(ServerCredentials):
     """
     A partner without an OpenID Connect client, which customers reach by handoffs only.
 
     ``arrive_uri``: where customers arrive, compared exactly. ``token``: the handoff token it is given for them.
     """
 
-    auth: ServerAuth = ClientAuth.SECRET_BASIC
     arrive_uri: Uri
     token: HandoffToken = HandoffToken()
-    _rules: ClientRules = PrivateAttr()
-
-    def model_post_init(self, _context: Any, /) -> None:
-        """Resolve the rules once."""
-        self._rules = rules_of(ClientProfile.STANDARD, Refinements(auth=self.auth))
-
-    @property
-    def rules(self) -> ClientRules:
-        """What holds for this client."""
-        return self._rules
 
 
-class ResourceCredentials(ClientCredentials):
+class ResourceCredentials(ServerCredentials):
     """How an API proves itself at the introspection endpoint."""
-
-    auth: ServerAuth = ClientAuth.SECRET_BASIC
-    _rules: ClientRules = PrivateAttr()
-
-    def model_post_init(self, _context: Any, /) -> None:
-        """Resolve the rules once."""
-        self._rules = rules_of(ClientProfile.STANDARD, Refinements(auth=self.auth))
-
-    @property
-    def rules(self) -> ClientRules:
-        """What holds for this client."""
-        return self._rules
 
 
 class ResourceServer(Strict):

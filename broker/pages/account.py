@@ -2,7 +2,7 @@
 The broker's own pages: the front page, "What I share", and leaving.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -115,8 +115,7 @@ class AccountPages:
         session = await self._logouts.session_of(visitor)
         if session is None:
             return RedirectResponse(SHARED_PATH, status_code=303)
-        fields = await params.form(request)
-        csrf.check(request, fields, self._token(visitor), self._policy().issuer)
+        fields = await self._posted(request, visitor)
         record = await self._consents.withdraw(fields.get("consent", ""), session)
         return RedirectResponse(f"{SHARED_PATH}?withdrawn={record.recipient}", status_code=303)
 
@@ -126,8 +125,7 @@ class AccountPages:
         session = await self._logouts.session_of(visitor)
         if session is None:
             return RedirectResponse(SHARED_PATH, status_code=303)
-        fields = await params.form(request)
-        csrf.check(request, fields, self._token(visitor), self._policy().issuer)
+        fields = await self._posted(request, visitor)
         name = fields.get("session", "")
         await self._logouts.end_elsewhere(visitor, session, None if name == "others" else name)
         return RedirectResponse(f"{SHARED_PATH}?signed_out=1#logins-title", status_code=303)
@@ -206,6 +204,12 @@ class AccountPages:
 
     def _show(self, visitor: Visitor) -> Show:
         return Show(self._policy(), self._logos, self._pages.words(visitor.language), visitor.language)
+
+    async def _posted(self, request: Request, visitor: Visitor) -> Mapping[str, str]:
+        """A form of one of her pages: token and origin are hers and ours."""
+        fields = await params.form(request)
+        csrf.check(request, fields, self._token(visitor), self._policy().issuer)
+        return fields
 
     def _token(self, visitor: Visitor) -> str:
         return self._logouts.form_token(visitor)
