@@ -67,6 +67,7 @@ from broker.upstream.breaker import Breaker
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamLogouts, UpstreamRoutes
+from broker.upstream.supplies import Supplies
 from broker.web.cors import Cors
 from broker.web.hub import Exit, FormPost, Hub
 from broker.web.middleware import QUIET, RequestMiddleware
@@ -193,7 +194,7 @@ def build_telemetry(loaded: Loaded) -> Telemetry:
 
 
 def build_connectors(
-    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry
+    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, context: Context
 ) -> tuple[dict[str, Connector], dict[str, str]]:
     """The connectors that can be started, and why the others cannot; those stay listed as unavailable."""
     connectors: dict[str, Connector] = {}
@@ -202,7 +203,7 @@ def build_connectors(
         kind = KINDS[loaded.policy.config.upstreams[name].kind]
         try:
             watched = fetcher.watched_by(telemetry.upstream(name))
-            connectors[name] = kind.build(name, connect, loaded.references, watched)
+            connectors[name] = kind.build(name, connect, Supplies(loaded.references, watched, context))
         except (StafettError, OSError, ValueError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
             log("upstream.unavailable", "error", upstream=name, detail=failed[name])
@@ -234,17 +235,17 @@ def build(
     fetcher = Fetcher(allow_private_networks=loaded.policy.broker.outbound.allow_private_networks)
     failed: dict[str, str] = {}
     telemetry = telemetry or build_telemetry(loaded)
-    if connectors is None:
-        connectors, failed = build_connectors(loaded, fetcher, telemetry)
     if telemetry.is_on:
         state = WatchedState(state, telemetry.store("state"))
         records = watched_records(records, telemetry.store("records"))
-    breaker, usable = Breaker(clock), connectors
+    breaker = Breaker(clock)
 
     def available() -> frozenset[str]:
-        return breaker.without_resting(usable)
+        return breaker.without_resting(connectors or {})
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
+    if connectors is None:
+        connectors, failed = build_connectors(loaded, fetcher, telemetry, context)
 
     def tell_key(action: str, key: KeyRecord) -> None:
         context.audit.note(action, kid=key.name, alg=key.alg, signs_from=said(key.signs_from))

@@ -138,6 +138,11 @@ _NOT_MAPPED = frozenset("ßς\u200c\u200d")
 """Letters that IDNA 2003 (all the standard library knows) turns into others, and registries do not (RFC 5894)."""
 
 
+def contact_kind(typed: str) -> ContactKind:
+    """Which kind of contact somebody means who *typed* it into a field for both."""
+    return ContactKind.EMAIL if "@" in typed else ContactKind.PHONE
+
+
 def normal_email(address: str) -> str:
     """NFC, domain in lower case and IDNA; the local part is kept as typed, since some servers heed case."""
     local, at, domain = unicodedata.normalize("NFC", address.strip()).rpartition("@")

@@ -1,8 +1,11 @@
 """
-What a customer who waits on our page sees: plain data between a connector and the page.
+What a customer who stays on our page to log in sees and does there: plain data between a connector and the page.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+
+from broker.core.identity import ContactKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +25,39 @@ class Poll:
     launch_url: str | None = None
     actions: tuple[str, ...] = ("cancel",)
     again_after_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EnterCode:
+    """
+    Type the code in that was sent to ``to``, which is as she typed it herself.
+
+    ``kind``: e-mail or phone. ``message_key``: customer text about how it stands, such as ``code.sent``, ``code.wrong``.
+    ``until``: how long the code counts; ``again_at``: when another may be asked for, None for never (both aware UTC).
+    ``has_link``: the message holds a link too. ``actions``: of ``code`` (with the field ``code``), ``again``, ``cancel``.
+    """
+
+    kind: ContactKind
+    to: str
+    message_key: str
+    until: datetime
+    again_at: datetime | None = None
+    has_link: bool = False
+    actions: tuple[str, ...] = ("code", "again", "cancel")
+
+
+@dataclass(frozen=True, slots=True)
+class AskPasskey:
+    """
+    Let the browser ask for a passkey.
+
+    ``options``: PublicKeyCredentialRequestOptions as JSON (WebAuthn section 5.5). ``actions``: of ``passkey`` (with the field
+    ``credential``: the answer as JSON), ``cancel``.
+    """
+
+    options: str
+    message_key: str
+    actions: tuple[str, ...] = ("passkey", "cancel")
+
+
+Waiting = Poll | EnterCode | AskPasskey

@@ -4,6 +4,7 @@ The customer's side of a journey: each page at ``/j/{journey}``, each form with 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -25,7 +26,7 @@ from broker.core.journey import (
     WrongCustomer,
 )
 from broker.core.policy import Policy
-from broker.core.waiting import Poll
+from broker.core.waiting import AskPasskey, EnterCode, Poll, Waiting
 from broker.errors import BadAsk, Expired, Spent
 from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
@@ -154,13 +155,13 @@ class JourneyPages:
         seen = self._upstreams.waiting(turn)
         if seen is None:
             return with_cookies(self._pages.poll_over(f"/j/{turn.journey.id}"), turn, self._policy())
-        return self._pages.poll_answer(self._wait_page(turn, seen), language=turn.journey.language)
+        return self._pages.poll_answer(self._waiting_page(turn, seen), language=turn.journey.language)
 
     async def qr(self, request: Request) -> Response:
         """The code as it is drawn right now; its text never leaves the server as text."""
         turn = await self._logins.look(request.path_params["journey"], self._visitor(request))
         seen = self._upstreams.waiting(turn)
-        if seen is None or seen.qr_text is None:
+        if not isinstance(seen, Poll) or seen.qr_text is None:
             return Response(status_code=404)
         return Response(qr_svg(seen.qr_text), media_type=qr.MEDIA_TYPE, headers=qr.HEADERS)
 
@@ -303,7 +304,7 @@ class JourneyPages:
                 seen = self._upstreams.waiting(turn)
                 if seen is None:
                     raise Spent("nobody waits on this journey", code="journey.went_on")
-                view = self._wait_page(turn, seen)
+                view = self._waiting_page(turn, seen)
             case _:
                 return await self._hub.go(request, visitor, turn, policy)
         rendered = self._pages.render(view, language=turn.journey.language, reference=current_reference())
@@ -381,6 +382,15 @@ class JourneyPages:
             source=show.party(handoff.source) if handoff else None,
             notice_key=turn.journey.notice,
         )
+
+    def _waiting_page(self, turn: Turn, seen: Waiting) -> WaitPage:
+        """The page for what a connector shows while she stays with us."""
+        match seen:
+            case Poll():
+                return self._wait_page(turn, seen)
+            case EnterCode() | AskPasskey():
+                raise Spent("there is no page for this yet", code="journey.went_on")
+        assert_never(seen)
 
     def _wait_page(self, turn: Turn, seen: Poll) -> WaitPage:
         policy, journey = self._policy(), turn.journey

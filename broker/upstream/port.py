@@ -6,14 +6,14 @@ server-side journey, so any worker can go on. It sees `UpstreamAsk` and `Reply`,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
 from broker.core.assurance import Assurance
-from broker.core.identity import Evidence
-from broker.core.waiting import Poll
+from broker.core.identity import ContactKind, Evidence
+from broker.core.waiting import AskPasskey, EnterCode, Poll, Waiting
 
 
 class Device(StrEnum):
@@ -36,6 +36,7 @@ class UpstreamAsk:
     ``language``: BCP 47, one of the broker's. ``partner_name``: shown to the customer, already in that language.
     ``end_user_ip``, ``user_agent``: as the trusted edge saw them. ``device_id``: stable hash per browser, or None.
     ``mobile``: the browser looks like a phone or tablet. ``minimum``: what the partner needs.
+    ``identifier``: what the customer typed into our field, as she typed it, for connectors that take it.
     """
 
     callback_url: str
@@ -53,6 +54,7 @@ class UpstreamAsk:
     max_age_s: int | None = None
     login_hint: str | None = None
     device_id: str | None = None
+    identifier: str | None = field(default=None, repr=False)
 
 
 class ReplyKind(StrEnum):
@@ -91,25 +93,29 @@ class Redirect:
     url: str
 
 
-Prompt = Redirect | Poll
+Prompt = Redirect | Waiting
 
 __all__ = [
+    "AskPasskey",
     "Begun",
     "Connector",
     "Device",
     "Done",
+    "EnterCode",
     "FormConnector",
+    "IdentifierConnector",
     "LoggedOut",
     "LogoutListener",
     "Pending",
     "Poll",
-    "PollingConnector",
     "Prompt",
     "Redirect",
     "RemovalListener",
     "Reply",
     "ReplyKind",
     "UpstreamAsk",
+    "Waiting",
+    "WaitingConnector",
 ]
 
 
@@ -219,10 +225,17 @@ class FormConnector(Connector, Protocol):
 
 
 @runtime_checkable
-class PollingConnector(Connector, Protocol):
-    """A connector whose customers wait on our page."""
+class IdentifierConnector(Connector, Protocol):
+    """A connector that begins with something the customer types: an e-mail address, or a phone number."""
 
-    def view(self, state: bytes, now: datetime) -> Poll:
+    takes: ContactKind
+
+
+@runtime_checkable
+class WaitingConnector(Connector, Protocol):
+    """A connector whose customers stay on our page."""
+
+    def view(self, state: bytes, now: datetime) -> Waiting:
         """What the page shows at *now*, without asking the provider: pure, cheap (called every second per waiting page)."""
         ...
 

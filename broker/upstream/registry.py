@@ -5,9 +5,8 @@ how its connector is built. Adding a kind is one entry here.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from ssl import SSLError
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -20,22 +19,10 @@ from broker.upstream.claims import reaches
 from broker.upstream.meta import MetaConfig, MetaConnector
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector
+from broker.upstream.supplies import References, Supplies
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
-from broker.wire.http import Fetcher
 from broker.wire.oauth import parse_client_key
 from broker.wire.signed_secret import parse_es256_key
-
-
-class References(Protocol):
-    """Where references of the config lead (`broker.config.references.References`)."""
-
-    def path(self, name: str) -> Path:
-        """The file that *name*, relative to the config file, stands for."""
-        ...
-
-    def secret(self, reference: str) -> str:
-        """What an ``env:`` or ``file:`` reference points at."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ class Kind:
 
     config: type[BaseModel]
     reaches: Callable[[Any], Assurance]
-    build: Callable[[str, Any, References, Fetcher], Connector]
+    build: Callable[[str, Any, Supplies], Connector]
     concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
 
 
@@ -84,9 +71,10 @@ def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator
         yield Concern("client_certificate", advice, Risk.BANKID_TEST_ENVIRONMENT)
 
 
-def _build_bankid(id: str, connect: BankIdConnect, references: References, fetcher: Fetcher) -> Connector:
+def _build_bankid(id: str, connect: BankIdConnect, supplies: Supplies) -> Connector:
     # It has its own way out, by mutual TLS; only who watches is the same.
-    return bankid_connector(id, connect, path=references.path, secret=references.secret, watch=fetcher.watch)
+    refer = supplies.references
+    return bankid_connector(id, connect, path=refer.path, secret=refer.secret, watch=supplies.fetcher.watch)
 
 
 def _oidc_concerns(connect: OidcConfig, references: References) -> Iterator[Concern]:
@@ -97,12 +85,14 @@ def _oidc_concerns(connect: OidcConfig, references: References) -> Iterator[Conc
             yield Concern("client_key", "must be a private key in PEM form: RSA of 2048 bits or more, or EC P-256")
 
 
-def _build_oidc(id: str, connect: OidcConfig, references: References, fetcher: Fetcher) -> Connector:
-    return OidcConnector(id, connect, credential=references.secret(connect.credential), fetcher=fetcher)
+def _build_oidc(id: str, connect: OidcConfig, supplies: Supplies) -> Connector:
+    return OidcConnector(
+        id, connect, credential=supplies.references.secret(connect.credential), fetcher=supplies.fetcher
+    )
 
 
-def _build_meta(id: str, connect: MetaConfig, references: References, fetcher: Fetcher) -> Connector:
-    return MetaConnector(id, connect, secret=references.secret(connect.app_secret), fetcher=fetcher)
+def _build_meta(id: str, connect: MetaConfig, supplies: Supplies) -> Connector:
+    return MetaConnector(id, connect, secret=supplies.references.secret(connect.app_secret), fetcher=supplies.fetcher)
 
 
 def _apple_concerns(connect: AppleConnect, references: References) -> Iterator[Concern]:
@@ -112,8 +102,8 @@ def _apple_concerns(connect: AppleConnect, references: References) -> Iterator[C
         yield Concern("key", "must be the private key that Apple gave out for key_id (AuthKey_*.p8): PEM, EC P-256")
 
 
-def _build_apple(id: str, connect: AppleConnect, references: References, fetcher: Fetcher) -> Connector:
-    return AppleConnector(id, connect, key=references.secret(connect.key), fetcher=fetcher)
+def _build_apple(id: str, connect: AppleConnect, supplies: Supplies) -> Connector:
+    return AppleConnector(id, connect, key=supplies.references.secret(connect.key), fetcher=supplies.fetcher)
 
 
 KINDS: Mapping[str, Kind] = {

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from broker.core.journey import Journey, Wait
+from broker.core.identity import ContactKind, contact_kind
+from broker.core.journey import Journey, Login, Wait
 from broker.core.policy import Policy
-from broker.core.waiting import Poll
+from broker.core.waiting import Waiting
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Claim, Logins, Opening, Turn
@@ -30,12 +31,12 @@ from broker.upstream.port import (
     LoggedOut,
     LogoutListener,
     Pending,
-    PollingConnector,
     Redirect,
     RemovalListener,
     Reply,
     ReplyKind,
     UpstreamAsk,
+    WaitingConnector,
 )
 from broker.web import params
 from broker.web.hub import Hub
@@ -63,10 +64,28 @@ class UpstreamEdge:
         self._policy = policy
         self._logins = logins
         self._connectors = connectors
-        self._polls: dict[type, bool] = {}
+        self._waits: dict[type, bool] = {}
         self._clock = clock
 
-    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | str:
+    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str:
+        """
+        Open a login by what the customer *typed* into our field, at the first way in that takes such a thing.
+
+        Returns: as `open`.
+        """
+        step, kind = turn.step, contact_kind(typed)
+        may = step.choices.may if isinstance(step, Login) else ()
+        upstream = next((choice.upstream for choice in may if self.takes(choice.upstream) is kind), None)
+        if upstream is None:
+            await self._logins.keep(turn, visitor)
+            return await self._logins.attempt_failed(turn.journey.id, visitor, f"notice.no_{kind.value}")
+        return await self.open(turn, visitor, upstream, typed)
+
+    def takes(self, upstream: str) -> ContactKind | None:
+        """What the customer types to log in there; None where she types nothing."""
+        return getattr(self._connectors.get(upstream), "takes", None)
+
+    async def open(self, turn: Turn, visitor: Visitor, upstream: str, identifier: str | None = None) -> Turn | str:
         """
         Open a login at *upstream* for the journey as *turn* saw it.
 
@@ -76,49 +95,50 @@ class UpstreamEdge:
         connector = self._connectors[upstream]
         await self._cancel_running(turn.journey)
         try:
-            begun = await connector.begin(self._ask(opening, visitor, upstream))
+            begun = await connector.begin(self._ask(opening, visitor, upstream, identifier))
         except (UpstreamDown, UpstreamRefused) as error:
             await self._logins.keep(turn, visitor)
             return await self._failed(turn.journey, visitor, upstream, error)
-        waits = isinstance(begun.prompt, Poll)
+        waits = not isinstance(begun.prompt, Redirect)
         turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=waits)
         return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
 
     def sends_away(self, upstream: str) -> bool:
         """Whether a login there begins by a redirect, not by waiting on our page."""
-        return upstream in self._connectors and self._polling(upstream) is None
+        return upstream in self._connectors and self._staying(upstream) is None
 
-    def _polling(self, upstream: str) -> PollingConnector | None:
+    def _staying(self, upstream: str) -> WaitingConnector | None:
         """The connector *upstream* if its customers wait on our page."""
         connector = self._connectors.get(upstream)
         kind = type(connector)
-        if kind not in self._polls:
+        if kind not in self._waits:
             # Once a kind: telling by a protocol looks at every method.
-            self._polls[kind] = isinstance(connector, PollingConnector)
-        return cast(PollingConnector, connector) if self._polls[kind] else None
+            self._waits[kind] = isinstance(connector, WaitingConnector)
+        return cast(WaitingConnector, connector) if self._waits[kind] else None
 
     async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
         """The customer pressed a button on the waiting page; ``cancel`` gives up this way of logging in."""
         if data.get("do") == "cancel":
             await self._cancel_running(turn.journey)
             return await self._logins.attempt_failed(turn.journey.id, visitor, None)
-        return await self._advance(turn, visitor, ReplyKind.ACT, {"do": data.get("do", "")})
+        said = {name: value for name, value in data.items() if name != "csrf"}
+        return await self._advance(turn, visitor, ReplyKind.ACT, said)
 
     async def poll(self, turn: Turn, visitor: Visitor) -> Turn:
         """Ask the provider if it is time to and nobody else is asking; else the turn as it is."""
         attempt = turn.journey.attempt
-        connector = self._polling(attempt.upstream) if attempt else None
+        connector = self._staying(attempt.upstream) if attempt else None
         if attempt is None or not isinstance(turn.step, Wait) or connector is None:
             return turn
         if attempt.brought is None and not connector.is_due(attempt.state, self._clock()):
             return turn
         return await self._advance(turn, visitor, ReplyKind.POLL, {})
 
-    def waiting(self, turn: Turn) -> Poll | None:
+    def waiting(self, turn: Turn) -> Waiting | None:
         """What the waiting page shows right now, without asking the provider."""
         if not isinstance(turn.step, Wait):
             return None
-        connector = self._polling(turn.step.upstream)
+        connector = self._staying(turn.step.upstream)
         if connector is None:
             return None
         return connector.view(turn.step.attempt.state, self._clock())
@@ -229,11 +249,11 @@ class UpstreamEdge:
     async def _cancel_running(self, journey: Journey) -> None:
         """One running order per journey: a new one withdraws the old one at the provider."""
         attempt = journey.attempt
-        connector = self._polling(attempt.upstream) if attempt else None
+        connector = self._staying(attempt.upstream) if attempt else None
         if attempt is not None and connector is not None:
             await connector.cancel(attempt.state)
 
-    def _ask(self, opening: Opening, visitor: Visitor, upstream: str) -> UpstreamAsk:
+    def _ask(self, opening: Opening, visitor: Visitor, upstream: str, identifier: str | None) -> UpstreamAsk:
         policy, journey = self._policy(), opening.turn.journey
         broker = policy.broker
         name = policy.partner_name(journey.partner, journey.language) if journey.partner else broker.name
@@ -253,6 +273,7 @@ class UpstreamEdge:
             max_age_s=opening.max_age_s,
             login_hint=opening.login_hint,
             device_id=journey.browser or None,
+            identifier=identifier,
         )
 
 

@@ -12,9 +12,10 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from broker.core.identity import ContactKind
 from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
 from broker.core.policy import Policy
-from broker.core.waiting import Poll
+from broker.core.waiting import Waiting
 from broker.errors import Gone, Spent, StoreDown
 from broker.flows.login import Turn
 from broker.flows.logout import Parted
@@ -47,6 +48,14 @@ class Upstreams(Protocol):
         """Open a login; the turn when the customer stays here, the address to send the browser to otherwise."""
         ...
 
+    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str:
+        """Open a login by what she typed, an e-mail address or a phone number; as `open`."""
+        ...
+
+    def takes(self, upstream: str) -> ContactKind | None:
+        """What a login there begins with that the customer types."""
+        ...
+
     def sends_away(self, upstream: str) -> bool:
         """Whether a login there begins by a redirect (and costs nothing until the customer acts)."""
         ...
@@ -59,7 +68,7 @@ class Upstreams(Protocol):
         """Ask the provider if it is time to."""
         ...
 
-    def waiting(self, turn: Turn) -> Poll | None:
+    def waiting(self, turn: Turn) -> Waiting | None:
         """What the waiting page shows now; None when nobody waits."""
         ...
 

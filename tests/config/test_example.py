@@ -11,8 +11,10 @@ from broker.config.render import Ports, example_text, render_example, write_exam
 from broker.core.assurance import Assurance
 from broker.core.policy import Mode
 from broker.upstream.registry import KINDS
+from broker.upstream.supplies import Supplies
 from broker.wire.http import Fetcher
 
+from ..stage import Stage
 from .conftest import Bench
 
 
@@ -50,13 +52,13 @@ def test_every_text_of_the_example_for_customers_is_in_every_language(bench: Ben
         assert set(texts) == {"sv", "fi", "pl", "en"}
 
 
-async def test_the_connectors_of_the_example_can_be_built(bench: Bench) -> None:
+async def test_the_connectors_of_the_example_can_be_built(staged: Stage, bench: Bench) -> None:
     """Every kind the config names becomes a connector of that id."""
     loaded = bench.load()
     fetcher = Fetcher(allow_private_networks=loaded.policy.broker.outbound.allow_private_networks)
     for name, connect in loaded.connectors.items():
         kind = KINDS[loaded.policy.config.upstreams[name].kind]
-        connector = kind.build(name, connect, loaded.references, fetcher)
+        connector = kind.build(name, connect, Supplies(loaded.references, fetcher, staged.broker.context))
         assert (connector.id, connector.reaches) == (name, kind.reaches(connect))
         await connector.close()
     await fetcher.close()

@@ -30,7 +30,7 @@ from broker.upstream.bankid import (
     qr_text,
     visible_text,
 )
-from broker.upstream.port import Done, Poll, PollingConnector, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Done, Poll, Reply, ReplyKind, UpstreamAsk, WaitingConnector
 from broker.wire.bankid_api import BankIdApi, client_tls, is_public_test_certificate
 from tests.demo.bankid_server import BankIdServer, HandClock, bankid_server
 
@@ -1052,7 +1052,7 @@ class TestCancel:
 class TestPort:
     async def test_it_is_a_polling_connector(self, connector: BankIdConnector) -> None:
         """The flow may use `view`, `is_due` and `cancel`."""
-        assert isinstance(connector, PollingConnector)
+        assert isinstance(connector, WaitingConnector)
         assert connector.reaches is Assurance.SUBSTANTIAL
 
     async def test_a_callback_is_refused(self, customer: Customer) -> None:

@@ -1,0 +1,34 @@
+"""
+What connectors are built with, beside their own block of the config.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from broker.flows.context import Context
+from broker.wire.http import Fetcher
+
+
+class References(Protocol):
+    """Where references of the config lead (`broker.config.references.References`)."""
+
+    def path(self, name: str) -> Path:
+        """The file that *name*, relative to the config file, stands for."""
+        ...
+
+    def secret(self, reference: str) -> str:
+        """What an ``env:`` or ``file:`` reference points at."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """
+    ``fetcher``: the way out to this one provider. ``context``: for a connector that is the broker's own, such as a code by
+    e-mail; what it needs of it, it takes when it is built.
+    """
+
+    references: References
+    fetcher: Fetcher
+    context: Context
