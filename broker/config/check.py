@@ -21,15 +21,21 @@ from broker.core.client_rules import ClientAuth, contradictions
 from broker.core.keys import KeyTimes
 from broker.core.policy import (
     Agreement,
+    HttpSms,
+    MailTls,
     Mode,
+    OutboxMail,
+    OutboxSms,
     Partner,
     PartnerOidc,
     PartnerService,
     ResourceCredentials,
     Risk,
+    SmtpMail,
     SubjectType,
     TokenFormat,
     TrustConfig,
+    TwilioSms,
     is_loopback,
 )
 from broker.core.redirects import is_loopback_redirect, is_private_use
@@ -166,12 +172,85 @@ def _telemetry(facts: Facts) -> Iterator[Finding]:
         yield Finding((*path, "metrics", "listen", "port"), advice)
 
 
+# Messages
+
+
+def _mail(facts: Facts) -> Iterator[Finding]:
+    mail, path = facts.config.broker.mail, ("broker", "mail")
+    if isinstance(mail, SmtpMail) and (mail.username is None) != (mail.password is None):
+        lacking = "username" if mail.username is None else "password"
+        yield Finding((*path, lacking), "is missing; a server that wants one wants both, username and password")
+
+
+def _sms(facts: Facts) -> Iterator[Finding]:
+    sms = facts.config.broker.sms
+    if sms is None:
+        return
+    # Numbering plans are large; they are read by those who send text messages.
+    from broker.notify.phone import known_countries
+
+    path: KeyPath = ("broker", "sms")
+    for index, country in enumerate(sms.countries):
+        if country not in known_countries():
+            yield Finding((*path, "countries", index), f"there is no country {country} with telephone numbers")
+        elif country in sms.countries[:index]:
+            yield Finding((*path, "countries", index), f"{country} is named twice")
+    if sms.default_country is not None and sms.default_country not in sms.countries:
+        yield Finding((*path, "default_country"), "must be one of broker.sms.countries")
+    labels = [gateway.label for gateway in sms.gateways]
+    for index, gateway in enumerate(sms.gateways):
+        here: KeyPath = (*path, "gateways", index)
+        if gateway.label in labels[:index]:
+            yield Finding((*here, "name"), f"another gateway is called {gateway.label} already; give this one a name")
+        if isinstance(gateway, TwilioSms) and (gateway.sender is None) == (gateway.messaging_service_sid is None):
+            yield Finding(here, "needs either from or messaging_service_sid")
+        if isinstance(gateway, HttpSms):
+            yield from _template(gateway, here)
+
+
+def _template(gateway: HttpSms, path: KeyPath) -> Iterator[Finding]:
+    if (gateway.form is None) == (gateway.json_body is None):
+        yield Finding(path, "needs either form or json")
+        return
+    key = "form" if gateway.form is not None else "json"
+    words = "\n".join(_strings(gateway.form or gateway.json_body))
+    if "{text}" not in words:
+        yield Finding((*path, key), "has no {text}, so the message would be empty")
+    if "{to}" not in words and "{digits}" not in words:
+        yield Finding((*path, key), "has neither {to} nor {digits}, so nobody would get the message")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
+
+
+def _gateway_addresses(facts: Facts) -> Iterator[Finding]:
+    for path, address in _gateway_urls(facts):
+        if urlsplit(address).scheme == "http" and not is_loopback(address):
+            yield Finding(path, "http is only for this machine (127.0.0.1, localhost); use https://")
+
+
+def _gateway_urls(facts: Facts) -> Iterator[tuple[KeyPath, str]]:
+    sms = facts.config.broker.sms
+    for index, gateway in enumerate(sms.gateways if sms else ()):
+        for key in ("api_url", "url"):
+            if (address := getattr(gateway, key, None)) is not None:
+                yield ("broker", "sms", "gateways", index, key), address
+
+
 # What production refuses
 
 
 def _production(facts: Facts) -> Iterator[Finding]:
     if facts.is_production:
-        for rule in (_exposed, _volatile, _unproven_keys, _simulated_upstreams):
+        for rule in (_exposed, _unsent, _volatile, _unproven_keys, _simulated_upstreams):
             yield from rule(facts)
 
 
@@ -187,12 +266,27 @@ def _exposed(facts: Facts) -> Iterator[Finding]:
             "is empty, so no client address can be believed; list the networks your proxies connect from",
             Risk.NO_TRUSTED_PROXIES,
         )
-    if broker.notifier == "outbox":
-        yield Finding(
-            ("broker", "notifier"),
-            "outbox writes messages to files instead of sending them; production needs none",
-            Risk.OUTBOX_NOTIFIER,
-        )
+
+
+def _unsent(facts: Facts) -> Iterator[Finding]:
+    mail, sms = facts.config.broker.mail, facts.config.broker.sms
+    kept = "outbox keeps messages in memory instead of sending them; name who sends them in production"
+    if isinstance(mail, OutboxMail):
+        yield Finding(("broker", "mail", "driver"), kept, Risk.OUTBOX_NOTIFIER)
+    if isinstance(mail, SmtpMail) and mail.tls is MailTls.NONE and not is_loopback(f"smtp://{_bracketed(mail.host)}"):
+        advice = "none sends codes and links in the clear; use starttls or implicit"
+        yield Finding(("broker", "mail", "tls"), advice, Risk.PLAIN_MAIL)
+    for index, gateway in enumerate(sms.gateways if sms else ()):
+        if isinstance(gateway, OutboxSms):
+            yield Finding(("broker", "sms", "gateways", index, "driver"), kept, Risk.OUTBOX_NOTIFIER)
+    for path, address in _gateway_urls(facts):
+        if is_loopback(address):
+            advice = "is an address of this machine, so the gateway is a simulator; give the real one"
+            yield Finding(path, advice, Risk.LOOPBACK_UPSTREAM)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _volatile(facts: Facts) -> Iterator[Finding]:
@@ -700,6 +794,9 @@ RULES: tuple[Rule, ...] = (
     _lifetimes,
     _signing_keys,
     _telemetry,
+    _mail,
+    _sms,
+    _gateway_addresses,
     _production,
     _upstream_addresses,
     _ceilings,

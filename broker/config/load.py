@@ -5,6 +5,7 @@ From the operator's YAML file to everything the broker is built from, or to ever
 import hashlib
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,7 +21,7 @@ from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
 from broker.core.client_rules import ClientAuth
-from broker.core.policy import Mode, Policy, Risk, TrustConfig
+from broker.core.policy import Mode, Policy, Risk, SmtpMail, TrustConfig
 from broker.errors import ConfigError
 from broker.upstream.registry import KINDS, Kind
 
@@ -136,6 +137,7 @@ class _Load:
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
         encryption_keys = self._encryption_keys()
         secrets = self._broker_secrets()
+        self._messages()
         accepted = self._cross_checks(
             Facts(
                 config=config,
@@ -303,6 +305,26 @@ class _Load:
             ),
             otlp_headers=self._headers(broker.telemetry.traces.headers, ("broker", "telemetry", "traces", "headers")),
         )
+
+    def _messages(self) -> None:
+        """Whatever mail and text messages need must be there; it is read when their drivers are built."""
+        broker = self.config.broker
+        if isinstance(broker.mail, SmtpMail):
+            path: KeyPath = ("broker", "mail")
+            self._references_lead_somewhere(broker.mail.model_dump(include={"password"}), path)
+            if broker.mail.ca is not None:
+                self._authority(broker.mail.ca, (*path, "ca"))
+        for index, gateway in enumerate(broker.sms.gateways if broker.sms else ()):
+            path = ("broker", "sms", "gateways", index)
+            given = gateway.model_dump(include={"username", "password", "auth_token", "headers"})
+            self._references_lead_somewhere(given, path)
+            self._references_lead_somewhere(given.get("headers", {}), (*path, "headers"))
+
+    def _authority(self, file: str, path: KeyPath) -> None:
+        try:
+            ssl.create_default_context(cafile=str(self.references.path(file)))
+        except (OSError, ValueError):
+            self._problem(path, "must be a PEM file of certificates that can be read")
 
     def _url(self, reference: str | None, path: KeyPath, schemes: tuple[str, ...]) -> str | None:
         if reference is None or (url := self._secret(reference, path)) is None:

