@@ -51,6 +51,9 @@ from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
+from broker.notify.build import Senders, Workshop
+from broker.notify.ports import Messages
+from broker.notify.routes import Reports
 from broker.observe.logging import current_reference, log
 from broker.observe.telemetry import Telemetry
 from broker.pages.account import AccountPages
@@ -135,7 +138,7 @@ class Broker:
     A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server.
 
     ``notices``: tells partners what they must know. ``keys``: looks after what is signed with. ``metrics``: the application
-    for the operator's own port, None when nothing is counted.
+    for the operator's own port, None when nothing is counted. ``messages``: how customers are written to.
     """
 
     app: ASGIApp
@@ -144,6 +147,7 @@ class Broker:
     notices: Notices
     keys: KeyWatch
     metrics: ASGIApp | None = None
+    messages: Messages = field(default_factory=Messages)
 
 
 def build_context(
@@ -189,12 +193,22 @@ def build_telemetry(loaded: Loaded) -> Telemetry:
     if config.broker.telemetry.metrics.enabled:
         from broker.observe.metrics import Metrics
 
-        metrics = Metrics(upstreams=config.upstreams, partners=config.partners)
+        metrics = Metrics(upstreams=config.upstreams, partners=config.partners, senders=_senders(config.broker))
     return Telemetry(tracing=tracing, metrics=metrics)
 
 
+def _senders(broker: BrokerSettings) -> list[str]:
+    mail = [broker.mail.driver] if broker.mail else []
+    return mail + [gateway.label for gateway in (broker.sms.gateways if broker.sms else ())]
+
+
+def build_messages(loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, clock: Clock = utc_now) -> Senders:
+    """How customers are written to, as the config says, and which gateways report."""
+    return Workshop(loaded.policy.broker, loaded.references, fetcher, telemetry.sender, clock).senders()
+
+
 def build_connectors(
-    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, context: Context
+    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, context: Context, messages: Messages
 ) -> tuple[dict[str, Connector], dict[str, str]]:
     """The connectors that can be started, and why the others cannot; those stay listed as unavailable."""
     connectors: dict[str, Connector] = {}
@@ -203,7 +217,7 @@ def build_connectors(
         kind = KINDS[loaded.policy.config.upstreams[name].kind]
         try:
             watched = fetcher.watched_by(telemetry.upstream(name))
-            connectors[name] = kind.build(name, connect, Supplies(loaded.references, watched, context))
+            connectors[name] = kind.build(name, connect, Supplies(loaded.references, watched, context, messages))
         except (StafettError, OSError, ValueError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
             log("upstream.unavailable", "error", upstream=name, detail=failed[name])
@@ -219,12 +233,13 @@ def build(
     clock: Clock = utc_now,
     connectors: Mapping[str, Connector] | None = None,
     telemetry: Telemetry | None = None,
+    messages: Messages | None = None,
 ) -> Broker:
     """
     The whole broker.
 
     Args:
-        connectors, telemetry: in place of the config's (tests).
+        connectors, telemetry, messages: in place of the config's (tests).
     Raises:
         ConfigError: a logo or key that cannot be used.
     """
@@ -244,8 +259,9 @@ def build(
         return breaker.without_resting(connectors or {})
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
+    senders = build_messages(loaded, fetcher, telemetry, clock) if messages is None else Senders(messages)
     if connectors is None:
-        connectors, failed = build_connectors(loaded, fetcher, telemetry, context)
+        connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages)
 
     def tell_key(action: str, key: KeyRecord) -> None:
         context.audit.note(action, kid=key.name, alg=key.alg, signs_from=said(key.signs_from))
@@ -299,6 +315,7 @@ def build(
         *Revocation(clients, issued, access_tokens).routes(),
         *Logout(policy, logouts, keyring).routes(),
         *AccountPages(policy, logins, logouts, consents, hub, pages, logos).routes(),
+        *Reports(senders.reporting).routes(),
         *health.routes(),
         *pages.routes(),
         *logos.routes(),
@@ -321,6 +338,7 @@ def build(
             await context.audit.stop()
             for connector in connectors.values():
                 await connector.close()
+            await senders.messages.close()
             await fetcher.close()
             await state.close()
             await records.close()
@@ -335,7 +353,7 @@ def build(
     shared = Cors(starlette, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
     app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
     metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed))
-    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics)
+    return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics, senders.messages)
 
 
 def _metrics(

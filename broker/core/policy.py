@@ -399,7 +399,9 @@ class SmtpMail(Strict):
     username: str | None = Field(default=None, min_length=1, max_length=200)
     password: SecretRef | None = None
     sender: MailAddress = Field(alias="from")
-    from_name: str | None = Field(default=None, min_length=1, max_length=60)
+    from_name: (
+        Annotated[str, _matching(r"[^\x00-\x1f\x7f]{1,60}", "must be one line of at most 60 characters")] | None
+    ) = None
     reply_to: MailAddress | None = None
     connections: int = Field(default=4, ge=1, le=50)
 

@@ -68,6 +68,12 @@ _NOTICES = {
     "logout.failed": "failed",
 }
 
+_OUTCOMES = frozenset(
+    {"accepted", "unknown", "recipient", "opted_out", "content", "account", "busy", "unreachable"}
+    | {"delivered", "failed", "pending"}
+)
+
+_MESSAGE_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10)
 _NOTICE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 86400)
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _STEP_S = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
@@ -99,13 +105,14 @@ class Metrics:
     The figures of one broker.
 
     Args:
-        upstreams, partners: config ids, the values their labels may have.
+        upstreams, partners: config ids, the values their labels may have. senders: drivers of mail, gateways by name.
     """
 
-    def __init__(self, *, upstreams: Iterable[str], partners: Iterable[str]) -> None:
+    def __init__(self, *, upstreams: Iterable[str], partners: Iterable[str], senders: Iterable[str] = ()) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._upstreams = frozenset(upstreams)
         self._partners = frozenset(partners)
+        self._senders = frozenset(senders)
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
@@ -129,6 +136,9 @@ class Metrics:
         self._notice_s = histogram(
             "logout_notice", "Time from a logout until a partner was told.", _NOTICE_S, "partner"
         )
+        self._messages = counter("messages", "Mails and text messages, by what became of them.", "way", "by", "outcome")
+        self._message_s = histogram("message", "Time until a message was taken or not.", _MESSAGE_S, "way", "by")
+        self._reports = counter("message_reports", "What gateways reported of text messages.", "by", "outcome")
         self._security = counter("security_events", "What somebody should look at.", "event")
         self._refusals = counter("refusals", "Errors told to a customer or partner.", "kind")
         self._faults = counter("faults", "Errors nobody foresaw: bugs.")
@@ -179,6 +189,12 @@ class Metrics:
                 self._refusals.labels(kind if kind in _KINDS else "other").inc()
             case "fault":
                 self._faults.inc()
+            case "message.accepted" | "message.rejected" | "message.unknown":
+                self._message(event, facts)
+            case "message.reported":
+                self._reports.labels(
+                    _one_of(self._senders, facts.get("by")), _one_of(_OUTCOMES, facts.get("outcome"))
+                ).inc()
             case _ if event in _NOTICES:
                 self._notice(event, facts)
             case _ if event in _TRANSITIONS:
@@ -191,6 +207,13 @@ class Metrics:
         self._logins.labels(upstream, self._partner(facts.get("partner")), outcome).inc()
         for step, seconds in facts.get("took_s", {}).items():
             self._steps.labels(step, upstream).observe(seconds)
+
+    def _message(self, event: str, facts: Mapping[str, Any]) -> None:
+        way = "sms" if facts.get("way") == "sms" else "mail"
+        by = _one_of(self._senders, facts.get("by"))
+        outcome = facts.get("why") or event.removeprefix("message.")
+        self._messages.labels(way, by, _one_of(_OUTCOMES, outcome)).inc()
+        self._message_s.labels(way, by).observe(facts.get("took_s", 0.0))
 
     def _notice(self, event: str, facts: Mapping[str, Any]) -> None:
         partner = self._partner(facts.get("partner"))

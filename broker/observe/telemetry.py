@@ -120,6 +120,10 @@ class Telemetry:
         """The watch for calls to the provider of that config id."""
         return _UpstreamWatch(self, name) if self.is_on else unwatched
 
+    def sender(self, name: str) -> Watch:
+        """The watch for calls to whoever carries messages, under a name of the config; they are counted as messages."""
+        return _SenderWatch(self.tracing, name) if self.tracing is not None else unwatched
+
     def listens(self) -> None:
         """What the running task tells is heard from now on, although it belongs to no request."""
         if self.metrics is not None:
@@ -176,6 +180,15 @@ class _UpstreamWatch:
     def __call__(self, operation: str, parts: Sequence[str] = ()) -> Call:
         span = self._tracing.upstream(self._name, operation) if self._tracing else None
         return _WatchedCall(operation, span, self._observe)
+
+
+class _SenderWatch:
+    def __init__(self, tracing: "Tracing", name: str) -> None:
+        self._tracing = tracing
+        self._name = name
+
+    def __call__(self, operation: str, parts: Sequence[str] = ()) -> Call:
+        return _WatchedCall(operation, self._tracing.upstream(self._name, operation), None)
 
 
 class _WatchedApp:

@@ -2,11 +2,12 @@
 What connectors are built with, beside their own block of the config.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from broker.flows.context import Context
+from broker.notify.ports import Messages
 from broker.wire.http import Fetcher
 
 
@@ -26,9 +27,10 @@ class References(Protocol):
 class Supplies:
     """
     ``fetcher``: the way out to this one provider. ``context``: for a connector that is the broker's own, such as a code by
-    e-mail; what it needs of it, it takes when it is built.
+    e-mail; what it needs of it, it takes when it is built. ``messages``: how customers are written to.
     """
 
     references: References
     fetcher: Fetcher
     context: Context
+    messages: Messages = field(default_factory=Messages)

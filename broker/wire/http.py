@@ -183,6 +183,21 @@ class Fetcher:
             with_auth["Authorization"] = f"Basic {credentials}"
         return await self._watched(operation, "POST", url, headers=with_auth | _FORM, data=urlencode(data).encode())
 
+    async def post_body(self, url: str, body: bytes, *, headers: Mapping[str, str], operation: str = "send") -> Fetched:
+        """
+        POST *body*, whose content type is among *headers*, where every answer counts.
+
+        Returns: whatever status there is but 3xx; ``json`` is empty when the answer is no JSON object.
+        Raises:
+            Blocked: the address is not one the broker may call, or the answer is a redirect.
+            UpstreamDown: unreachable, too slow or too big; `never_sent` tells more.
+        """
+        with self.watch(operation) as call:
+            sent = {**headers, **call.headers}
+            answer = await self._bounded("POST", url, headers=sent, data=body, use=self._any_answer)
+            call.answered(answer.status)
+            return answer
+
     async def post_status(self, url: str, data: Mapping[str, str], *, operation: str = "notify") -> int:
         """
         POST a form of which only the answer's status matters; its body is not read.
@@ -250,6 +265,16 @@ class Fetcher:
         lowered = {key.lower(): value for key, value in response.headers.items()}
         return Fetched(status=response.status, headers=lowered, json=content)
 
+    async def _any_answer(self, name: str, response: aiohttp.ClientResponse) -> Fetched:
+        if 300 <= response.status < 400:
+            raise Blocked(f"{name}: redirects are not followed")
+        body = await self._read(name, response)
+        try:
+            content = _json_object(name, response, body)
+        except UpstreamDown:
+            content = {}
+        return Fetched(status=response.status, headers={}, json=content)
+
     async def _status(self, name: str, response: aiohttp.ClientResponse) -> int:
         if 300 <= response.status < 400:
             raise Blocked(f"{name}: redirects are not followed")
@@ -293,6 +318,11 @@ class Fetcher:
                 },
             )
         return self._sessions[scheme]
+
+
+def never_sent(error: UpstreamDown) -> bool:
+    """Whether the call behind *error* certainly never reached the other side: it was forbidden, or nobody answered at all."""
+    return isinstance(error, Blocked) or isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
 class _AddressRefused(OSError):
