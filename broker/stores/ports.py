@@ -312,6 +312,55 @@ class KnownCustomer:
     subjects: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class PasskeyRecord:
+    """
+    A passkey: the linked ``identity`` that it is, and what is kept besides.
+
+    ``sealed``: the encrypted `broker.core.passkey.Passkey`. ``counter``: how often it was used, by its own count; 0 for one
+    that does not count. ``is_backed_up``: there was a copy of it when it was used last.
+    """
+
+    identity: LinkedIdentity
+    sealed: bytes
+    counter: int
+    is_backed_up: bool
+
+
+class Passkeys(Protocol):
+    """
+    Customers' passkeys, by the lookup of the identity each of them is.
+
+    Every method raises StoreDown when the database is not reachable, too slow or full.
+    """
+
+    async def add_passkey(self, passkey: PasskeyRecord, most: int) -> bool:
+        """
+        Keep it, if its customer exists and then has no more than *most*, and nobody has it yet.
+
+        Race-safe. Returns: False, and nothing is kept, otherwise.
+        """
+        ...
+
+    async def get_passkey(self, lookup: str) -> PasskeyRecord | None: ...
+
+    async def passkeys_of(self, customer: str) -> Sequence[PasskeyRecord]:
+        """The oldest first."""
+        ...
+
+    async def count_passkey(self, lookup: str, *, known: int, counter: int, is_backed_up: bool) -> bool:
+        """Set the counter, if it still is *known*: of two at once with one counter, one wins. Returns: whether it was."""
+        ...
+
+    async def reseal_passkey(self, lookup: str, customer: str, sealed: bytes) -> bool:
+        """Replace what is sealed. Returns: False when *customer* has no such passkey."""
+        ...
+
+    async def remove_passkey(self, lookup: str, customer: str) -> bool:
+        """Remove it, its identity included. Returns: False when *customer* has no such passkey (any more)."""
+        ...
+
+
 class Outbox(Protocol):
     """
     What partners must be told, durable and shared by all processes: told at least once, by one process at a time.
@@ -360,7 +409,7 @@ class Outbox(Protocol):
         ...
 
 
-class Records(Outbox, Protocol):
+class Records(Outbox, Passkeys, Protocol):
     """
     Durable records. One implementation in SQL (SQLite, PostgreSQL).
 
@@ -373,6 +422,10 @@ class Records(Outbox, Protocol):
 
         One statement for whoever was here before. Safe under concurrency: two first logins at once give one customer.
         """
+        ...
+
+    async def known_customer(self, lookup: str) -> KnownCustomer | None:
+        """As `find_or_create_customer`, for a way in that makes nobody a customer; None when nobody has it."""
         ...
 
     async def customer_of(self, lookup: str) -> str | None:

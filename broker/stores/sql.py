@@ -17,6 +17,7 @@ from sqlalchemy.sql.functions import coalesce
 from broker.stores import tables
 from broker.stores.engine import Database
 from broker.stores.outbox import NOTICES_KEPT, SqlOutbox
+from broker.stores.passkeys import SqlPasskeys
 from broker.stores.ports import (
     AuditEvent,
     ConsentRecord,
@@ -32,7 +33,7 @@ CONSENTS_KEPT = timedelta(days=365)
 """How long an ended consent stays as evidence."""
 
 
-class SqlRecords(SqlOutbox):
+class SqlRecords(SqlOutbox, SqlPasskeys):
     """`Records` in SQL. Arguments as `Database` describes them."""
 
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
@@ -51,6 +52,10 @@ class SqlRecords(SqlOutbox):
         if (found := await self._customer_behind(identity.lookup)) is None:
             raise self._database.down("identity neither found nor created")
         return found
+
+    async def known_customer(self, lookup: str) -> KnownCustomer | None:
+        """See `Records.known_customer`."""
+        return await self._customer_behind(lookup)
 
     async def customer_of(self, lookup: str) -> str | None:
         """See `Records.customer_of`."""

@@ -100,6 +100,16 @@ identities = Table(
     Index(None, "customer"),
 )
 
+# What a linked identity has besides when it is a passkey; whose it is and when it was used stands there.
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("lookup", Text, ForeignKey("identities.lookup", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("is_backed_up", Boolean, nullable=False),
+)
+
 subjects = Table(
     "subjects",
     metadata,

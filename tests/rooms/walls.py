@@ -48,6 +48,7 @@ PACKAGES = {
     **dict.fromkeys(("aiosmtplib", "smtplib"), "notify/smtp.py"),
     "aiosmtpd": "demo/",
     "phonenumbers": "notify/phone.py",
+    "webauthn": "wire/passkeys.py",
 }
 
 # What core may import: values and arithmetic. No clock, no randomness, no files, no network, no log.
