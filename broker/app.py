@@ -27,6 +27,7 @@ from broker.downstream.clients import Clients
 from broker.downstream.handoff.artifact import ArtifactApi
 from broker.downstream.handoff.offer import OfferApi
 from broker.downstream.handoff.redeem import RedeemApi
+from broker.downstream.members import MemberRegisters
 from broker.downstream.notices import Notices
 from broker.downstream.oidc.access_tokens import AccessTokens
 from broker.downstream.oidc.authorize import Authorize
@@ -47,6 +48,7 @@ from broker.flows.issued import IssuedTokens
 from broker.flows.keys import KeyCare, KeyWatch
 from broker.flows.login import Logins
 from broker.flows.logout import Logouts
+from broker.flows.members import Members
 from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
 from broker.flows.tokens import TokenFlow
@@ -268,12 +270,14 @@ def build(
 
     watch = KeyWatch(care, book, keyring.show, tell_key, every=loaded.policy.broker.keys.rotate_every)
     allowed = loaded.policy.broker.outbound.allow_private_networks
-    notices = Notices(context, keyring, Fetcher(allow_private_networks=allowed), listens=telemetry.listens)
+    to_partners = Fetcher(allow_private_networks=allowed)
+    notices = Notices(context, keyring, to_partners, listens=telemetry.listens)
     logins = Logins(context)
     receipts = Receipts(context)
     handoffs = Handoffs(context, receipts)
     consents = Consents(context, logins, handoffs, receipts)
-    tokens = TokenFlow(context, handoffs)
+    registers = MemberRegisters(context.policy, keyring, context.tokens, to_partners)
+    tokens = TokenFlow(context, handoffs, Members(context, registers))
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)

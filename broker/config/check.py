@@ -344,7 +344,16 @@ def _covers_loopback(network: IPv4Network | IPv6Network) -> bool:
 
 
 def _addresses(connect: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    yield from _strings_with_scheme(connect.model_dump(mode="json", by_alias=True), path)
+    content = connect.model_dump(mode="json", by_alias=True)
+    called = {key: value for key, value in content.items() if key not in _NAMES}
+    yield from _strings_with_scheme(called, path)
+
+
+#: What holds names of claims, scopes and levels: many look like addresses, and nobody calls them.
+_NAMES = frozenset({
+    "acr_levels", "claims", "id_token_claims", "ignored_claims", "level_claim", "required_claims", "required_values", "scopes",
+    "subject_claim", "userinfo_claims",
+})  # fmt: skip
 
 
 def _strings_with_scheme(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -571,6 +580,23 @@ def _services(facts: Facts) -> Iterator[Finding]:
             )
         if name not in recipients:
             yield Finding(path, "is reached by handoffs only, and no agreement leads here", mild=True)
+
+
+def _members(facts: Facts) -> Iterator[Finding]:
+    """A register of customers is asked only about those the partner is told of anyway, and for what it is told then."""
+    for name, partner in facts.config.partners.items():
+        if (register := partner.members) is None:
+            continue
+        path: KeyPath = ("partners", name, "members")
+        if urlsplit(register.uri).scheme == "http" and not is_loopback(register.uri):
+            yield Finding((*path, "uri"), "http is only for this machine (127.0.0.1, localhost); use https://")
+        claims = partner.login.claims if partner.login is not None else ()
+        for index, contact in enumerate(register.contacts):
+            if contact not in claims:
+                advice = f"the partner itself may not have {contact}; add it to login.claims, or ask by something else"
+                yield Finding((*path, "contacts", index), advice)
+        if "member_number" not in claims:
+            yield Finding(path, "is asked in vain: add member_number to login.claims", mild=True)
 
 
 def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
@@ -807,6 +833,7 @@ RULES: tuple[Rule, ...] = (
     _client_rules,
     _public_partners,
     _services,
+    _members,
     _refresh_tokens,
     _partner_addresses,
     _logins,

@@ -24,7 +24,7 @@ from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
 from broker.core.policy import Agreement, Policy, is_loopback
 from broker.core.redirects import is_private_use
-from broker.core.release import HandoffTerms, LoginTerms, Release, decide_release
+from broker.core.release import MEMBER_NUMBER, HandoffTerms, LoginTerms, Release, decide_release
 from broker.core.session import Need, Session, shortfall
 from broker.core.trust import (
     Choices,
@@ -437,7 +437,7 @@ def _login_consent(
     if partner is None or login is None or login.consent == "implied":
         return Answer(session, None)
     release = login_release(ask, session, policy, handoff=None, agreed=None)
-    shared = tuple(name for name in release.given if not name.endswith("_verified"))
+    shared = tuple(name for name in release.given if name != MEMBER_NUMBER and not name.endswith("_verified"))
     if not shared:
         return Answer(session, None)
     wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, (), shared)
@@ -468,7 +468,16 @@ def login_release(
     if partner is None or login is None:
         raise Denied("partner may not start logins itself", code="partner.no_login", config_version=policy.version)
     may_stay = partner.refresh_tokens is not None
-    terms = LoginTerms(ask.partner, login.claims, frozenset(ask.scopes), agreed, may_stay=may_stay, claims=ask.claims)
+    recognition = session.recognitions.get(ask.partner)
+    terms = LoginTerms(
+        ask.partner,
+        login.claims,
+        frozenset(ask.scopes),
+        agreed,
+        may_stay=may_stay,
+        claims=ask.claims,
+        member_number=recognition.number if recognition else None,
+    )
     return decide_release(terms, session, policy_version=policy.version)
 
 

@@ -761,8 +761,33 @@ class ResourceServer(Strict):
 
 
 LoginClaim = Literal[
-    "name", "given_name", "family_name", "birthdate", "email", "phone_number", "locale", "personal_number"
+    "name",
+    "given_name",
+    "family_name",
+    "birthdate",
+    "email",
+    "phone_number",
+    "locale",
+    "personal_number",
+    "member_number",
 ]
+
+ProvenContact = Literal["email", "phone_number"]
+"""The claims that are contacts, which somebody can prove to be hers."""
+
+
+class MemberRegister(Strict):
+    """
+    The partner's own register of customers, which is asked whether it knows who logged in (docs/members.md).
+
+    ``uri``: its server. ``contacts``: what it is asked by, each only where the partner is told it and it is proven.
+    ``timeout``: how long a login waits for it. ``remember``: after which it is asked again within one session.
+    """
+
+    uri: Uri
+    contacts: Annotated[tuple[ProvenContact, ...], Field(min_length=1)] = ("email",)
+    timeout: Annotated[Duration, Field(le=timedelta(seconds=3))] = timedelta(seconds=1)
+    remember: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=15)
 
 
 class Sso(Strict):
@@ -811,6 +836,7 @@ class Partner(Strict):
     oidc: PartnerOidc | None = None
     service: PartnerService | None = None
     login: PartnerLogin | None = None
+    members: MemberRegister | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     PRODUCT_DATA = "product_data"
     PROVEN = "proven"
     UPSTREAM_RELEASE_AGREED = "upstream_release_agreed"
+    PARTNERS_OWN = "partners_own"
     NOT_IN_AGREEMENT = "not_in_agreement"
     NOT_REQUESTED = "not_requested"
     NOT_AGREED = "not_agreed"
@@ -102,7 +103,8 @@ class LoginTerms:
     """
     A partner's own login: ``allowed`` by policy, ``scopes`` it asked for, ``agreed`` by the customer (None: implied).
 
-    ``may_stay``: whether the partner may get refresh tokens. ``claims``: what it asked for by name.
+    ``may_stay``: whether the partner may get refresh tokens. ``claims``: what it asked for by name. ``member_number``: hers in
+    the partner's own register, which therefore needs no consent to be told there.
     """
 
     partner: str
@@ -111,6 +113,7 @@ class LoginTerms:
     agreed: frozenset[str] | None
     may_stay: bool = False
     claims: ClaimsRequest = NOTHING
+    member_number: str | None = None
 
     @property
     def wants_offline(self) -> bool:
@@ -148,6 +151,11 @@ Terms = LoginTerms | HandoffTerms | GuestTerms
 #: The scope, and the item on the consent page, of access while the customer is away.
 OFFLINE = "offline_access"
 
+#: The claim that is the partner's own number for the customer.
+MEMBER_NUMBER = "member_number"
+
+_GIVEN = frozenset({Reason.SCOPE_AND_POLICY, Reason.CLAIM_AND_POLICY, Reason.PARTNERS_OWN})
+
 #: Scope that asks for each profile claim (OpenID Connect Core section 5.4).
 SCOPE_OF_CLAIM: Mapping[str, str] = {
     "name": "profile",
@@ -158,6 +166,7 @@ SCOPE_OF_CLAIM: Mapping[str, str] = {
     "email": "email",
     "phone_number": "phone",
     "personal_number": "personal_number",
+    "member_number": "membership",
 }
 
 
@@ -229,9 +238,9 @@ def _handoff_assurance(agreement: Agreement, session: Session) -> tuple[str, tup
 def _login_items(terms: LoginTerms, profile: Profile) -> tuple[Item, ...]:
     items: list[Item] = []
     for name, scope in SCOPE_OF_CLAIM.items():
-        value = getattr(profile, name)
+        value = terms.member_number if name == MEMBER_NUMBER else getattr(profile, name)
         reason = _login_reason(name, scope, value, terms)
-        given = reason in {Reason.SCOPE_AND_POLICY, Reason.CLAIM_AND_POLICY}
+        given = reason in _GIVEN
         places = (scope in terms.scopes or name in terms.claims.userinfo, name in terms.claims.id_token)
         items.append(Item(name, given, value if given else None, reason, *places))
         if given and name in {"email", "phone_number"}:
@@ -253,6 +262,8 @@ def _login_reason(name: str, scope: str, value: Any, terms: LoginTerms) -> Reaso
         return Reason.NOT_IN_AGREEMENT
     if value is None:
         return Reason.NOT_KNOWN
+    if name == MEMBER_NUMBER:
+        return Reason.PARTNERS_OWN
     if terms.agreed is not None and name not in terms.agreed:
         return Reason.NOT_AGREED
     return Reason.SCOPE_AND_POLICY if scope in terms.scopes else Reason.CLAIM_AND_POLICY

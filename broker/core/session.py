@@ -42,6 +42,18 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Recognition:
+    """
+    What a partner's register of customers said. ``number``: the customer's there, None when nobody was found.
+
+    ``until``: it is asked again afterwards (aware UTC).
+    """
+
+    number: str | None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """
     One login in one browser.
@@ -52,7 +64,7 @@ class Session:
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
     ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was
     heading to when she proved who she is; empty for our own pages. ``device``: where. ``upstream_sid``: the provider's own
-    session, by the name it gave it.
+    session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her.
     """
 
     customer: str
@@ -72,6 +84,7 @@ class Session:
     opened_for: str = ""
     device: Device = _UNKNOWN
     upstream_sid: str | None = None
+    recognitions: Mapping[str, Recognition] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +208,8 @@ def with_consent(session: Session, withdrawn: Consent | None, found: Consent | N
 def with_sid(session: Session, partner: str, sid: str) -> Session:
     """*session* remembering the session id told to *partner*."""
     return replace(session, sids={**session.sids, partner: sid})
+
+
+def with_recognition(session: Session, partner: str, recognition: Recognition) -> Session:
+    """*session* remembering what *partner*'s register of customers said."""
+    return replace(session, recognitions={**session.recognitions, partner: recognition})

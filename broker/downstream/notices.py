@@ -35,7 +35,7 @@ class Notices:
     The courier; one per process.
 
     Args:
-        fetcher: the way out, this courier's own; closed by `stop`.
+        fetcher: the way out to partners; closed by `stop`.
         listens: called once in the courier's own task, so that whoever counts events hears its.
     """
 

@@ -24,6 +24,7 @@ from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
+from broker.flows.members import Members
 from broker.flows.values import Grant, PushedRequest, Target, TokenKind
 from broker.observe.telemetry import about
 from broker.stores.ports import Get, Op, PutNew, Take
@@ -54,9 +55,10 @@ class Redeemed:
 class TokenFlow:
     """The flow; one per process."""
 
-    def __init__(self, context: Context, handoffs: Handoffs) -> None:
+    def __init__(self, context: Context, handoffs: Handoffs, members: Members) -> None:
         self._c = context
         self._handoffs = handoffs
+        self._members = members
 
     async def issue(self, ask: Ask, turn: Turn, consent: Consent | None) -> str:
         """
@@ -67,7 +69,11 @@ class TokenFlow:
         if turn.session is None:
             raise Spent("no session to answer with")
         session, changed = await self._known_to(turn.session.value, ask.partner)
-        now, policy = self._c.now(), self._c.policy()
+        policy = self._c.policy()
+        if turn.handoff is None:
+            session = await self._members.recognise(ask, session, _agreed(ask, consent, policy))
+            changed = changed or session is not turn.session.value
+        now = self._c.now()
         grant = self._grant(ask, session, turn.handoff.value if turn.handoff else None, consent, policy, now)
         grant_id = self._c.tokens.id()
         times = policy.broker.lifetimes

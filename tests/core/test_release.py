@@ -45,8 +45,10 @@ def logged_in(
     allowed: tuple[str, ...] = ("name", "email"),
     agreed: Any = None,
     claims: ClaimsRequest = NOTHING,
+    number: str | None = None,
 ) -> LoginTerms:
-    return LoginTerms("garage", allowed, frozenset({"openid", *scopes}), agreed, claims=claims)
+    scoped = frozenset({"openid", *scopes})
+    return LoginTerms("garage", allowed, scoped, agreed, claims=claims, member_number=number)
 
 
 def by_name(release: Release) -> dict[str, Item]:
@@ -193,6 +195,7 @@ def test_every_reason_is_used_and_no_other() -> None:
         of(GuestTerms(rule(), FIELDS, PAYLOAD)),
         of(logged_in(claims=ClaimsRequest(userinfo=("name",))), full),
         of(logged_in("profile", "phone", allowed=("name", "phone_number"), agreed=frozenset({"name"})), session()),
+        of(logged_in("membership", allowed=("member_number",), number="M-1"), full),
     ]
     met = {item.reason for release in releases for item in release.items}
     met |= {release.assurance_reason for release in releases}
