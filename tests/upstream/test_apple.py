@@ -42,6 +42,7 @@ from broker.wire.signed_secret import SignedSecret, parse_es256_key
 from tests.demo.sites import chromium, press
 from tests.downstream.test_round_trips import CountingState
 from tests.stage import ISSUER, SHOP_CALLBACK, Answer, Browser, Stage, open_stage
+from tests.upstream.cases import Case, Play, Said, Sent, patience
 from tests.upstream.test_oidc import ASK, PLAIN, START, Clock, code_of, fetching, on_loopback
 
 CALLBACK = "http://localhost:8700/up/apple/callback"
@@ -130,6 +131,56 @@ async def apple(clock: Clock) -> AsyncIterator[Apple]:
     async with on_loopback(app_for) as origin, fetching() as fetcher:
         yield Apple(origin, apps[0].state.simulator, fetcher, clock)
         apps[0].state.simulator.switch()
+
+
+# What every connector must do
+
+
+class ApplePlay(Play):
+    """The simulated Apple in a whole broker."""
+
+    simulator: AppleSimulator
+
+    async def answered(self, browser: Browser, gone: Answer, said: Said = Said.YES) -> Sent | None:
+        if said is Said.REFUSED:
+            self.simulator.switch({Fault.AUTHORIZE_REFUSED})
+        action, members = await visited(gone.location, **(NOBODY if said is Said.NO else {"account": "maja"}))
+        return Sent("POST", action, members, is_foreign=True)
+
+    def lie(self, lie: str) -> None:
+        self.simulator.switch({Fault(lie)})
+
+    def fail(self) -> None:
+        self.simulator.switch({Fault.DISCOVERY_ERROR, Fault.KEYS_ERROR, Fault.TOKEN_ERROR})
+
+    def stall(self) -> None:
+        self.simulator.switch({Fault.TOKEN_SLOW})
+
+    def heal(self) -> None:
+        self.simulator.switch()
+
+    def asked(self) -> int:
+        return self.simulator.calls["token"]
+
+
+@asynccontextmanager
+async def play_apple(folder: Path) -> AsyncIterator[Play]:
+    async with fetching(**patience()) as fetcher, open_world(folder, fetcher=fetcher) as world:
+        play = ApplePlay(world.stage, "apple", world.stage.connectors["apple"])
+        play.simulator = world.simulator
+        yield play
+        world.simulator.switch()
+
+
+LIES = (
+    Fault.WRONG_NONCE, Fault.MISSING_NONCE, Fault.WRONG_AUDIENCE, Fault.WRONG_ISSUER, Fault.WRONG_AT_HASH, Fault.EXPIRED,
+    Fault.FROM_THE_FUTURE, Fault.ALG_NONE, Fault.UNKNOWN_KEY, Fault.BROKEN_SIGNATURE, Fault.NO_ID_TOKEN,
+)  # fmt: skip
+
+
+def cases() -> list[Case]:
+    """For the contract suite."""
+    return [Case("apple", play_apple, LIES)]
 
 
 # The connector
@@ -307,20 +358,6 @@ async def test_every_lie_and_failure_is_refused(apple: Apple, fault: Fault, kind
     with pytest.raises(kind) as error:
         await apple.login()
     assert code_of(error) == code
-
-
-async def test_a_slow_token_endpoint_is_down(apple: Apple) -> None:
-    """The fetcher's deadline holds."""
-    async with fetching(timeout_s=0.05) as impatient:
-        state, url = await apple.begin()
-        _, members = await visited(url, account="maja")
-        apple.simulator.switch({Fault.TOKEN_SLOW})
-        apple.fetcher = impatient
-        apple.connector = apple.connect()
-        await apple.connector.begin(replace(ASK, callback_url=CALLBACK, now=apple.clock.now))
-        with pytest.raises(UpstreamDown):
-            await apple.resume(state, members)
-        apple.simulator.switch()
 
 
 async def test_a_rotated_key_is_found(apple: Apple) -> None:
@@ -551,7 +588,12 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    folder: Path, *, issuer: str = ISSUER, shop_callback: str = SHOP_CALLBACK, state: MemoryState | None = None
+    folder: Path,
+    *,
+    issuer: str = ISSUER,
+    shop_callback: str = SHOP_CALLBACK,
+    state: MemoryState | None = None,
+    fetcher: Fetcher | None = None,
 ) -> AsyncIterator[World]:
     """A whole broker, and the provider on a port of its own; they share the time."""
     write_key(folder)
@@ -562,12 +604,12 @@ async def open_world(
         apps.append(simulated(origin, clock, f"{issuer}/up/apple/callback"))
         return apps[0]
 
-    async with on_loopback(app_for) as origin, fetching() as fetcher:
+    async with on_loopback(app_for) as origin, fetching() as usual:
         simulator: AppleSimulator = apps[0].state.simulator
 
         def cast(clock: Any) -> dict[str, Any]:
             simulator.clock = clock
-            return {"apple": AppleConnector("apple", config(origin), key=PEM, fetcher=fetcher)}
+            return {"apple": AppleConnector("apple", config(origin), key=PEM, fetcher=fetcher or usual)}
 
         edit = {
             OLD: BLOCK.format(origin=origin),
@@ -627,29 +669,6 @@ async def test_the_post_sets_no_cookie_and_tells_no_address_anything(world: Worl
     for spoken in (members["code"], "Maja", "Lindqvist", "posten"):
         assert spoken not in answer.text
     assert (await browser.get(answer.location)).query["code"]
-
-
-async def test_cancelled_at_apple_she_may_choose_again(world: World) -> None:
-    """Nothing was shared; the other ways in are still there."""
-    browser = world.stage.browser()
-    _, members = await visited(await world.gone(browser), **NOBODY)
-    page = await browser.follow(await world.post(members))
-    assert {"method-apple", "method-google"} <= page.ids
-    assert (await world.log_in(browser)).query["code"]
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault.TOKEN_ERROR, Fault.WRONG_NONCE, Fault.SECRET_REFUSED, Fault.BROKEN_SIGNATURE, Fault.AUTHORIZE_ERROR]
-)
-async def test_a_failing_provider_loses_nothing(world: World, fault: Fault) -> None:
-    """She reads that it did not work, is not logged in, and may choose again."""
-    browser = world.stage.browser()
-    world.simulator.switch({fault})
-    page = await world.log_in(browser)
-    assert "method-google" in page.ids
-    assert "__Host-stafett-session" not in browser.cookies
-    world.simulator.switch()
-    assert (await world.log_in(browser)).query["code"]
 
 
 async def test_reload_after_the_post(world: World) -> None:

@@ -4,11 +4,14 @@ import base64
 import json
 import logging
 import os
+import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +24,7 @@ from broker.core.identity import Evidence
 from broker.demo.providers.bankid import AppRefusal, BankIdSimulator, Script
 from broker.demo.providers.bankid.control import Fault, answer, fault, too_many_requests
 from broker.errors import ConfigError, Stopped, UpstreamDown, UpstreamRefused
+from broker.observe.telemetry import Call
 from broker.upstream.bankid import (
     BankIdConnect,
     BankIdConnector,
@@ -33,6 +37,8 @@ from broker.upstream.bankid import (
 from broker.upstream.port import Done, Poll, Reply, ReplyKind, UpstreamAsk, WaitingConnector
 from broker.wire.bankid_api import BankIdApi, client_tls, is_public_test_certificate
 from tests.demo.bankid_server import BankIdServer, HandClock, bankid_server
+from tests.stage import Answer, Browser, open_stage
+from tests.upstream.cases import Case, Play, Said, Sent
 
 BROWSER_IP = "192.0.2.10"
 DESKTOP = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"
@@ -166,6 +172,111 @@ class Customer:
 @pytest.fixture
 def customer(connector: BankIdConnector, simulator: BankIdSimulator, clock: HandClock) -> Customer:
     return Customer(connector, simulator, clock)
+
+
+class BankIdPlay(Play):
+    """
+    The simulated BankID in a whole broker: on the same device, whose app leads back to our page.
+
+    What proves is BankID's own answer to us; the nonce in the app's way back proves that this device is the one.
+    """
+
+    proof = "n"
+    bound = None
+    late_s = 200.0
+    server: BankIdServer
+    calls: list[str]
+
+    async def answered(self, browser: Browser, gone: Answer, said: Said = Said.YES) -> Sent | None:
+        page = await browser.follow(await browser.press("device-same"))
+        if self.offers(page):
+            return None
+        token = parse_qs(urlsplit(launch_url(page.text)).query)["autostarttoken"][0]
+        orders = self.server.simulator.orders
+        order = orders.open_by_autostart(token, app_ip="127.0.0.1")
+        if said is Said.NO:
+            orders.decline(order.handle)
+        else:
+            failure = "certificateErr" if said is Said.REFUSED else None
+            orders.choose(order.handle, "anders", Script(failure=failure) if failure else None)
+            orders.approve(order.handle)
+        url, _, query = str(order.request.return_url).partition("?")
+        return Sent("GET", url, {name: values[0] for name, values in parse_qs(query).items()})
+
+    async def send(self, browser: Browser, sent: Sent) -> Answer:
+        """The app leads back; then her page asks how it goes until it is over."""
+        answer = await super().send(browser, sent)
+        for _ in range(8):
+            if "wait" not in answer.ids:
+                return answer
+            if "retry" in answer.ids and 'data-phase="failed"' in answer.text:
+                return await browser.follow(await browser.press("cancel"))
+            self.forward(2)
+            answer = await browser.follow(await browser.get(answer.url))
+        return answer
+
+    def misdirected(self, sent: Sent) -> Sent:
+        """The way back to another journey."""
+        journey = sent.url.split("/")[-2]
+        return replace(sent, url=sent.url.replace(journey, journey[::-1]))
+
+    def forward(self, seconds: float) -> None:
+        super().forward(seconds)
+        self.server.clock.advance(seconds)
+
+    def lie(self, lie: str) -> None:
+        changes = {"person": {"user": {}}, "signature": {"signature": ""}, "ocsp": {"ocspResponse": None}}
+        if lie in changes:
+            self.server.simulator.control.script("anders", Script(changes=changes[lie]))
+        else:
+            other = {"orderRef": "11111111-2222-3333-4444-555555555555", "status": "complete"}
+            self.server.simulator.control.fail_next("collect", *(answer(other) for _ in range(8)))
+
+    def fail(self) -> None:
+        trouble = fault(503, "maintenance")
+        for endpoint in ("auth", "collect", "cancel"):
+            self.server.simulator.control.fail_next(endpoint, *(trouble for _ in range(20)))
+
+    def stall(self) -> None:
+        self.server.simulator.control.fail_next("collect", *(Fault(silent=True) for _ in range(8)))
+
+    def heal(self) -> None:
+        self.server.simulator.control.reset()
+
+    def asked(self) -> int:
+        return len(self.calls)
+
+
+def launch_url(html: str) -> str:
+    """Where the waiting page's link opens the app."""
+    found = re.search(r'id="launch"[^>]* href="([^"]+)"', html)
+    assert found, html
+    return unescape(found[1])
+
+
+@asynccontextmanager
+async def play_bankid(folder: Path) -> AsyncIterator[Play]:
+    with bankid_server(folder / "bankid") as server:
+        files = server.certificates
+        tls = client_tls(certificate=files.rp_cert, key=files.rp_key, ca=files.ca_cert)
+        calls: list[str] = []
+
+        def watch(operation: str, parts: Sequence[str] = ()) -> Call:
+            calls.append(operation)
+            return Call()
+
+        api = BankIdApi(server.url, tls, timeout_s=0.5, watch=watch)
+        connector = BankIdConnector("bankid", block(server), api)
+        async with open_stage(folder, cast=lambda clock: {"bankid": connector}) as stage:
+            play = BankIdPlay(stage, "bankid", connector, spare="google")
+            play.server, play.calls = server, calls
+            yield play
+        await connector.close()
+
+
+def cases() -> list[Case]:
+    """For the contract suite."""
+    return [Case("bankid", play_bankid, ("person", "signature", "ocsp", "order"))]
 
 
 class TestChoosing:

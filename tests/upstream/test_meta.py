@@ -9,6 +9,7 @@ import hmac
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,8 @@ from broker.upstream.meta import MetaConfig, MetaConnector, appsecret_proof, ver
 from broker.upstream.port import Connector, Done, Redirect, RemovalListener, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Blocked, Fetcher
 from tests.downstream.receiver import Receiver, Village, open_village
+from tests.stage import Answer, Browser, open_stage
+from tests.upstream.cases import Case, Play, Said, Sent, offering, patience
 from tests.upstream.test_oidc import PLAIN, Clock, code_of, fetching, on_loopback
 
 APP, OTHER_APP = "1234567890123456", "6543210987654321"
@@ -128,6 +131,75 @@ async def meta(clock: Clock) -> AsyncIterator[Meta]:
     async with on_loopback(lambda origin: app) as origin, fetching() as fetcher:
         yield Meta(origin, app.state.simulator, fetcher, clock)
         app.state.simulator.switch()
+
+
+# What every connector must do
+
+
+BLOCK = """    kind: meta
+    titles: {en: Meta}
+    ceiling: self-asserted
+    may_bootstrap_other_methods: true
+    connect: {app_id: "1234567890123456", app_secret: file:secrets/google}
+"""
+
+
+class MetaPlay(Play):
+    """The simulated Meta in a whole broker."""
+
+    simulator: MetaSimulator
+
+    async def answered(self, browser: Browser, gone: Answer, said: Said = Said.YES) -> Sent | None:
+        if said is Said.REFUSED:
+            self.simulator.switch(Fault.REFUSED)
+        target = urlsplit(await visit(gone.location, **({"do": "cancel"} if said is Said.NO else {})))
+        members = {name: values[0] for name, values in parse_qs(target.query).items()}
+        return Sent("GET", target._replace(query="", fragment="").geturl(), members)
+
+    def lie(self, lie: str) -> None:
+        self.simulator.switch(Fault(lie))
+
+    def fail(self) -> None:
+        self.simulator.switch(Fault.TOKEN_ERROR)
+
+    def stall(self) -> None:
+        self.simulator.switch(Fault.TOKEN_SLOW)
+
+    def heal(self) -> None:
+        self.simulator.switch()
+
+    def asked(self) -> int:
+        return self.simulator.calls["token"]
+
+
+@asynccontextmanager
+async def play_meta(folder: Path) -> AsyncIterator[Play]:
+    app = create_app(apps=apps(), clock=Clock())
+    simulator: MetaSimulator = app.state.simulator
+
+    async with on_loopback(lambda origin: app) as origin, fetching(**patience()) as fetcher:
+        connector = MetaConnector("meta", config(origin), secret=SECRET, fetcher=fetcher)
+
+        def cast(clock: Any) -> dict[str, Any]:
+            simulator.clock = clock
+            return {"meta": connector}
+
+        async with open_stage(folder, edit=offering("meta", BLOCK), cast=cast) as stage:
+            play = MetaPlay(stage, "meta", connector)
+            play.simulator = simulator
+            yield play
+        simulator.switch()
+
+
+LIES = (
+    Fault.TOKEN_OF_ANOTHER_APP, Fault.DEBUG_OTHER_APP, Fault.DEBUG_PAGE, Fault.DEBUG_INVALID, Fault.DEBUG_EXPIRED,
+    Fault.DEBUG_EMPTY, Fault.PROFILE_FALSE, Fault.PROFILE_OF_ANOTHER, Fault.EXPIRED,
+)  # fmt: skip
+
+
+def cases() -> list[Case]:
+    """For the contract suite."""
+    return [Case("meta", play_meta, LIES)]
 
 
 # Good
@@ -460,16 +532,6 @@ async def test_a_profile_that_is_false(meta: Meta) -> None:
     meta.simulator.switch(Fault.PROFILE_FALSE)
     with pytest.raises(UpstreamDown):
         await meta.login()
-
-
-async def test_a_slow_provider_is_given_up(meta: Meta) -> None:
-    """The deadline of the way out holds for Meta, too."""
-    meta.simulator.switch(Fault.TOKEN_SLOW)
-    async with fetching(timeout_s=0.05) as impatient:
-        meta.connector = MetaConnector("meta", config(meta.origin), secret=SECRET, fetcher=impatient)
-        with pytest.raises(UpstreamDown, match="no complete answer"):
-            await meta.login()
-    meta.simulator.switch()
 
 
 async def test_a_provider_that_is_away() -> None:

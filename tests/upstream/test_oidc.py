@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -37,6 +38,8 @@ from broker.upstream.claims import claim, evidence_from, merged, reaches
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector, Done, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Blocked, Fetcher
+from tests.stage import Answer, Browser, open_stage
+from tests.upstream.cases import Case, Play, Said, Sent, patience
 
 CALLBACK = "http://localhost:8700/up/google/callback"
 SECRET = "a secret/with +odd% characters"
@@ -107,6 +110,17 @@ def code_of(error: pytest.ExceptionInfo[Any]) -> str:
 # The simulated Google
 
 
+async def chosen(url: str, account: str = "maja") -> str:
+    """Choose *account* (or `deny`) on Google's page at *url*; gives the address the browser is sent back to."""
+    async with httpx2.AsyncClient(verify=PLAIN, trust_env=False) as browser:
+        page = await browser.get(url)
+        if page.status_code == 200:
+            form = {"request": re.search(r'name="request" value="([^"]+)"', page.text)[1]}
+            form |= {"deny": "1"} if account == "deny" else {"account": account}
+            page = await browser.post(urlsplit(url)._replace(path="/signin/choose", query="").geturl(), data=form)
+    return str(page.headers["location"])
+
+
 class Google:
     """A connector for the simulated Google, and a browser that goes there."""
 
@@ -128,17 +142,11 @@ class Google:
         return OidcConfig.model_validate(settings | changes)
 
     def connect(self, **changes: Any) -> OidcConnector:
-        return OidcConnector("google", self.config(**changes), credential=SECRET, fetcher=self.fetcher)
+        return OidcConnector.of("google", self.config(**changes), credential=SECRET, fetcher=self.fetcher)
 
     async def visit(self, url: str, account: str = "maja") -> dict[str, str]:
         """Choose *account* (or `deny`) on the provider's page; gives the parameters of the callback."""
-        async with httpx2.AsyncClient(verify=PLAIN, trust_env=False) as browser:
-            page = await browser.get(url)
-            if page.status_code == 200:
-                form = {"request": re.search(r'name="request" value="([^"]+)"', page.text)[1]}
-                form |= {"deny": "1"} if account == "deny" else {"account": account}
-                page = await browser.post(f"{self.origin}/signin/choose", data=form)
-        target = urlsplit(page.headers["location"])
+        target = urlsplit(await chosen(url, account))
         assert target._replace(query="").geturl() == CALLBACK
         return {name: values[0] for name, values in parse_qs(target.query).items()}
 
@@ -177,6 +185,73 @@ async def google(clock: Clock) -> AsyncIterator[Google]:
         google.simulator.switch(())
 
 
+# What every connector must do
+
+
+class OidcPlay(Play):
+    """The simulated Google in a whole broker."""
+
+    simulator: GoogleSimulator
+
+    async def answered(self, browser: Browser, gone: Answer, said: Said = Said.YES) -> Sent | None:
+        if said is Said.REFUSED:
+            self.simulator.switch({Fault.AUTHORIZE_REFUSED})
+        target = urlsplit(await chosen(gone.location, "deny" if said is Said.NO else "maja"))
+        members = {name: values[0] for name, values in parse_qs(target.query).items()}
+        return Sent("GET", target._replace(query="").geturl(), members)
+
+    def lie(self, lie: str) -> None:
+        self.simulator.switch({Fault(lie)})
+
+    def fail(self) -> None:
+        self.simulator.switch({Fault.DISCOVERY_ERROR, Fault.KEYS_ERROR, Fault.TOKEN_ERROR})
+
+    def stall(self) -> None:
+        self.simulator.switch({Fault.TOKEN_SLOW})
+
+    def heal(self) -> None:
+        self.simulator.switch(())
+
+    def asked(self) -> int:
+        return self.simulator.calls["token"]
+
+
+@asynccontextmanager
+async def play_oidc(folder: Path) -> AsyncIterator[Play]:
+    apps: list[Starlette] = []
+    client = GoogleClient("Stafett", SECRET, frozenset({CALLBACK}))
+
+    def app_for(origin: str) -> Starlette:
+        apps.append(create_app(issuer=origin, clients={"stafett-demo": client}, clock=Clock(), keys=KEYS))
+        return apps[0]
+
+    async with on_loopback(app_for) as origin, fetching(**patience()) as fetcher:
+        simulator: GoogleSimulator = apps[0].state.simulator
+        connector = Google(origin, simulator, fetcher, Clock()).connector
+
+        def cast(clock: Any) -> dict[str, Any]:
+            simulator.clock = clock
+            return {"google": connector}
+
+        async with open_stage(folder, cast=cast) as stage:
+            play = OidcPlay(stage, "google", connector)
+            play.simulator = simulator
+            yield play
+        simulator.switch(())
+
+
+LIES = (
+    Fault.WRONG_NONCE, Fault.MISSING_NONCE, Fault.WRONG_AUDIENCE, Fault.WRONG_AZP, Fault.WRONG_ISSUER,
+    Fault.WRONG_AT_HASH, Fault.EXPIRED, Fault.FROM_THE_FUTURE, Fault.ALG_NONE, Fault.ALG_HS256, Fault.UNKNOWN_KEY,
+    Fault.BROKEN_SIGNATURE, Fault.NO_ID_TOKEN, Fault.WRONG_RESPONSE_ISSUER,
+)  # fmt: skip
+
+
+def cases() -> list[Case]:
+    """For the contract suite."""
+    return [Case("oidc", play_oidc, LIES, name="google")]
+
+
 async def test_a_login_gives_evidence_and_makes_one_call(google):
     """Subject under the issuer, names, language, contact; after discovery and keys only the token endpoint is asked."""
     evidence = await google.login()
@@ -201,7 +276,7 @@ async def test_a_login_gives_evidence_and_makes_one_call(google):
 
 def test_the_connector_follows_the_port():
     """The hub knows it only as a Connector."""
-    connector: Connector = OidcConnector("x", config_for("https://id.example"), credential="s", fetcher=Fetcher())
+    connector: Connector = OidcConnector.of("x", config_for("https://id.example"), credential="s", fetcher=Fetcher())
     assert (connector.id, connector.reaches) == ("x", Assurance.SELF_ASSERTED)
 
 
@@ -321,23 +396,11 @@ async def test_every_lie_and_failure_of_the_provider_is_refused(google, fault, k
     assert (type(error.value).__mro__.count(kind), code_of(error)) == (1, code)
 
 
-async def test_a_slow_token_endpoint_is_down(google):
-    """The deadline of the fetcher holds; nobody waits for the provider's twenty seconds."""
-    state, url = await google.begin()
-    callback = await google.visit(url)
-    google.simulator.switch({Fault.TOKEN_SLOW})
-    async with fetching(timeout_s=0.05) as impatient:
-        google.fetcher = impatient
-        google.connector = google.connect()
-        with pytest.raises(UpstreamDown, match="no complete answer"):
-            await google.resume(state, callback)
-
-
 async def test_wrong_secret_is_the_operators_trouble(google):
     """invalid_client: the provider refuses us, not the customer."""
     state, url = await google.begin()
     callback = await google.visit(url)
-    google.connector = OidcConnector("google", google.config(), credential="wrong", fetcher=google.fetcher)
+    google.connector = OidcConnector.of("google", google.config(), credential="wrong", fetcher=google.fetcher)
     with pytest.raises(UpstreamDown) as error:
         await google.resume(state, callback)
     assert code_of(error) == "token.invalid_client"
@@ -660,7 +723,7 @@ class Lied:
 
     def connect(self, credential: str = "secret", **changes: Any) -> OidcConnector:
         config = config_for(self.liar.origin, **changes)
-        return OidcConnector("liar", config, credential=credential, fetcher=self.fetcher)
+        return OidcConnector.of("liar", config, credential=credential, fetcher=self.fetcher)
 
     async def login(
         self, connector: OidcConnector | None = None, callback: dict[str, str] | None = None, **ask: Any
@@ -939,7 +1002,7 @@ def test_an_unusable_private_key_is_found_at_start(pem):
     """No text, public half, other curve."""
     config = config_for("https://id.example", client_auth="private_key_jwt", client_key="file:k", client_secret=None)
     with pytest.raises(ValueError, match="PEM private key"):
-        OidcConnector("x", config, credential=pem, fetcher=Fetcher())
+        OidcConnector.of("x", config, credential=pem, fetcher=Fetcher())
 
 
 async def test_basic_sends_the_secret_form_encoded_and_nowhere_else(lied):

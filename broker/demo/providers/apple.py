@@ -77,6 +77,7 @@ class Fault(StrEnum):
     NO_ID_TOKEN = "no_id_token"
     WRONG_STATE = "wrong_state"
     AUTHORIZE_ERROR = "authorize_error"
+    AUTHORIZE_REFUSED = "authorize_refused"
     UNREADABLE_USER = "unreadable_user"
     SECRET_REFUSED = "secret_refused"
     TOKEN_SLOW = "token_slow"
@@ -235,6 +236,8 @@ class AppleSimulator:
         """
         if Fault.AUTHORIZE_ERROR in self.faults:
             return self.refusal(asked, "server_error")
+        if Fault.AUTHORIZE_REFUSED in self.faults:
+            return self.refusal(asked, "account_not_eligible")
         is_first = not self.knows(asked, account)
         if is_first:
             self._consents[asked.client_id, account.key] = form.get("email") == "hide"

@@ -144,6 +144,7 @@ class Fault(StrEnum):
     WRONG_STATE = "wrong_state"
     USERINFO_OTHER_SUBJECT = "userinfo_other_subject"
     AUTHORIZE_ERROR = "authorize_error"
+    AUTHORIZE_REFUSED = "authorize_refused"
     TOKEN_SLOW = "token_slow"
     TOKEN_ERROR = "token_error"
     USERINFO_ERROR = "userinfo_error"
@@ -169,6 +170,7 @@ _FAULT_TEXTS: Final[Mapping[Fault, str]] = {
     Fault.WRONG_STATE: "callback with another state",
     Fault.USERINFO_OTHER_SUBJECT: "userinfo of another person",
     Fault.AUTHORIZE_ERROR: "callback with server_error",
+    Fault.AUTHORIZE_REFUSED: "callback with interaction_required",
     Fault.TOKEN_SLOW: "token answer that takes twenty seconds",
     Fault.TOKEN_ERROR: "token endpoint answers 503",
     Fault.USERINFO_ERROR: "userinfo answers 503",
@@ -359,6 +361,8 @@ class GoogleSimulator:
             raise ValueError("no account was chosen")
         if Fault.AUTHORIZE_ERROR in self.faults:
             return self.error_callback(asked, "server_error")
+        if Fault.AUTHORIZE_REFUSED in self.faults:
+            return self.error_callback(asked, "interaction_required")
         self._granted |= {(asked.client_id, account.key, scope) for scope in asked.scopes}
         code = _remember(self._codes, replace(asked, expires_at=self.clock() + _CODE_LIFETIME), prefix="4/0A")
         extra = {"hd": account.hd} if account.hd else {}

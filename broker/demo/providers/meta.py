@@ -79,6 +79,7 @@ class Fault(StrEnum):
 
     WRONG_STATE = "wrong_state"
     BARE_ERROR_CODE = "bare_error_code"
+    REFUSED = "refused"
     TOKEN_SLOW = "token_slow"
     TOKEN_ERROR = "token_error"
     TOKEN_OF_ANOTHER_APP = "token_of_another_app"
@@ -214,6 +215,8 @@ class MetaSimulator:
         person = self.people.get(form.get("person", ""))
         if form.get("do") != "continue" or person is None:
             return self._back(asked, self._denial())
+        if Fault.REFUSED in self.faults:
+            return self._back(asked, {"error_code": "1349187", "error_message": "Feature unavailable"})
         permissions = tuple(each for each in asked.permissions if each != form.get("decline"))
         code = "AQ" + secrets.token_urlsafe(96)
         self._codes[code] = replace(
