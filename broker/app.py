@@ -28,6 +28,7 @@ from broker.downstream.handoff.artifact import ArtifactApi
 from broker.downstream.handoff.offer import OfferApi
 from broker.downstream.handoff.redeem import RedeemApi
 from broker.downstream.members import MemberRegisters
+from broker.downstream.newsletter import NewsletterApi
 from broker.downstream.notices import Notices
 from broker.downstream.oidc.access_tokens import AccessTokens
 from broker.downstream.oidc.authorize import Authorize
@@ -49,6 +50,7 @@ from broker.flows.keys import KeyCare, KeyWatch
 from broker.flows.login import Logins
 from broker.flows.logout import Logouts
 from broker.flows.members import Members
+from broker.flows.newsletter import Newsletters
 from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
 from broker.flows.tokens import TokenFlow
@@ -281,6 +283,7 @@ def build(
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)
+    newsletters = Newsletters(context)
     policy = context.policy
 
     pages = _pages(loaded.policy)
@@ -313,6 +316,7 @@ def build(
         *OfferApi(policy, clients, handoffs, clock).routes(),
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),
         *RedeemApi(clients, tokens, handoffs).routes(),
+        *NewsletterApi(policy, clients, newsletters).routes(),
         *JourneyPages(policy, logins, consents, handoffs, upstreams, exits, hub, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),

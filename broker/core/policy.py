@@ -818,6 +818,17 @@ class PartnerLogin(Strict):
     sso: Sso = Sso()
 
 
+class Newsletter(Strict):
+    """
+    Newsletters the partner sends, whose links recognise readers softly (docs/newsletters.md).
+
+    ``landing_uris``: the pages links may lead to, compared exactly. ``lifetime``: how long a link recognises anybody.
+    """
+
+    landing_uris: Annotated[tuple[Uri, ...], Field(min_length=1)]
+    lifetime: Annotated[Duration, Field(le=timedelta(days=30))] = timedelta(days=14)
+
+
 class Partner(Strict):
     """
     A website or service customers are sent to, or come from.
@@ -837,6 +848,7 @@ class Partner(Strict):
     service: PartnerService | None = None
     login: PartnerLogin | None = None
     members: MemberRegister | None = None
+    newsletter: Newsletter | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -1,5 +1,6 @@
 """
-The broker's two cookies. Both hold an opaque random id and nothing else.
+The broker's cookies. They hold an opaque random id and nothing else; but for the soft one, which holds what a newsletter's
+link held (docs/newsletters.md), encrypted with a key of ours and good for nothing but a hint on our own page.
 
 ``__Host-`` (RFC 6265bis section 4.1.3.2): Secure, Path=/, no Domain, so that no other host can set or read them.
 SameSite=Lax: sent when a partner or provider sends the customer here by a link or redirect.
@@ -11,9 +12,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 BROWSER = "__Host-stafett-browser"
+SOFT = "__Host-stafett-soft"
 SESSION = "__Host-stafett-session"
 
 _MAX_VALUE = 64
+_MAX_SOFT = 2048
 _BROWSER_LIFE = timedelta(days=1)
 
 
@@ -33,6 +36,24 @@ def set_browser(response: Response, value: str) -> None:
 def set_session(response: Response, value: str, life: timedelta) -> None:
     """Log this browser in."""
     _set(response, SESSION, value, life)
+
+
+def read_soft(connection: HTTPConnection) -> str | None:
+    """Who the browser softly is, encrypted; None when absent or not of the shape we give out."""
+    value = connection.cookies.get(SOFT)
+    if value is None or not 20 <= len(value) <= _MAX_SOFT or not value.replace("-", "").replace("_", "").isalnum():
+        return None
+    return value
+
+
+def set_soft(response: Response, value: str, life: timedelta) -> None:
+    """Remember who probably followed a newsletter's link."""
+    _set(response, SOFT, value, life)
+
+
+def clear_soft(response: Response) -> None:
+    """Forget it."""
+    _set(response, SOFT, "", timedelta(0))
 
 
 def clear_session(response: Response) -> None:
