@@ -2,7 +2,7 @@
 Gateways for text messages that behave like 46elks and Twilio, and one that takes JSON or a form as many others do; and the phone
 that gets the messages, as a page. For tests and the demo.
 
-What they copy: addresses, basic authentication, form fields and their rules, answers and errors as the real ones word them, costs,
+What they copy: addresses, basic authentication, form fields and their rules, answers and errors in the real ones' words, costs,
 reports of delivery, signed as Twilio does (46elks.com/docs/send-sms, twilio.com/docs/messaging/api/message-resource). What they
 add: a field they do not know is an error, and switches that make them refuse, fail, fall silent or report twice.
 """
