@@ -6,15 +6,9 @@ BIN := $(VENV)/bin
 PREPARE := sh setup/setup.sh
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH
 
-# Which option of `stafett demo` each variable below becomes, when it is set.
-demo_options = \
-  $(if $(BROKER_PORT),--broker-port $(BROKER_PORT)) \
-  $(if $(SHOP_PORT),--shop-port $(SHOP_PORT)) \
-  $(if $(GARAGE_PORT),--garage-port $(GARAGE_PORT)) \
-  $(if $(GOOGLE_PORT),--google-port $(GOOGLE_PORT)) \
-  $(if $(BANKID_PORT),--bankid-port $(BANKID_PORT)) \
-  $(if $(PHONE_PORT),--phone-port $(PHONE_PORT)) \
-  $(if $(HOTEL_PORT),--hotel-port $(HOTEL_PORT))
+# The demo's ports that can be chosen: BROKER_PORT=9700 becomes --broker-port 9700 of `stafett demo`.
+DEMO_PORTS := BROKER SHOP GARAGE GOOGLE BANKID PHONE HOTEL
+demo_options = $(foreach who,$(DEMO_PORTS),$(if $($(who)_PORT),--$(shell echo $(who) | tr A-Z a-z)-port $($(who)_PORT)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-check check test interop bench golden fmt lock clean \
@@ -25,8 +19,8 @@ help: ## list these commands
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "Variables: PYTHON=python3.12 chooses the Python; BROKER_PORT, SHOP_PORT, GARAGE_PORT, GOOGLE_PORT,"
-	@echo "BANKID_PORT, PHONE_PORT and HOTEL_PORT choose the demo's ports; STAFETT_CHROMIUM=/path chooses the browser."
+	@echo "Variables: PYTHON=python3.12 chooses the Python; STAFETT_CHROMIUM=/path chooses the browser;"
+	@echo "$(DEMO_PORTS:%=%_PORT) choose the demo's ports."
 
 setup: ready-test ## set up everything `make test` needs
 

@@ -5,12 +5,16 @@ Exit codes: 0 done, 1 the config or the work has problems, 2 wrong usage, 3 some
 """
 
 import sys
+from collections.abc import Callable
+from dataclasses import fields
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from broker import __version__
+from broker.config.render import Ports
 from broker.errors import ConfigError, StafettError, StoreDown
 
 app = typer.Typer(
@@ -156,18 +160,11 @@ def logouts_retry(
     retry(config, partner=partner, notice=notice)
 
 
-@app.command()
 def demo(
-    broker_port: Annotated[int, typer.Option(help="The broker, on localhost.")] = 8700,
-    shop_port: Annotated[int, typer.Option(help="The tyre shop, on 127.0.0.1 as all others.")] = 8701,
-    garage_port: Annotated[int, typer.Option(help="The garage.")] = 8702,
-    google_port: Annotated[int, typer.Option(help="The simulated Google.")] = 8703,
-    bankid_port: Annotated[int, typer.Option(help="The simulated BankID API.")] = 8704,
-    phone_port: Annotated[int, typer.Option(help="The simulated BankID app.")] = 8705,
-    hotel_port: Annotated[int, typer.Option(help="The tyre hotel.")] = 8706,
     check: Annotated[bool, typer.Option("--check", help="Play the whole story without a person, then stop.")] = False,
     screenshots: Annotated[Path | None, typer.Option(help="With --check: where to save pictures.")] = None,
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its config and data.")] = Path("build/demo"),
+    **ports: int,
 ) -> None:
     """Run the whole story on this machine.
 
@@ -181,10 +178,29 @@ def demo(
             file=sys.stderr,
         )
         raise typer.Exit(2) from None
-    from broker.config.render import Ports
+    raise typer.Exit(run(Ports(**ports), folder, check=check, screenshots=screenshots))
 
-    ports = Ports(broker_port, shop_port, garage_port, google_port, bankid_port, phone_port, hotel_port)
-    raise typer.Exit(run(ports, folder, check=check, screenshots=screenshots))
+
+def _with_ports(command: Callable[..., None]) -> Callable[..., None]:
+    """*command* with an option for each of the demo's ports, in place of its ``**ports``."""
+    others = [each for each in signature(command).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    chosen = [
+        Parameter(
+            each.name,
+            Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=Annotated[int, typer.Option(each.metadata["option"], help=each.metadata["who"])],
+        )
+        for each in fields(Ports)
+    ]
+    kept = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in others]
+    # typer reads both.
+    command.__signature__ = Signature([*chosen, *kept])  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in (*chosen, *kept)}
+    return command
+
+
+app.command()(_with_ports(demo))
 
 
 def main() -> None:

@@ -18,25 +18,12 @@ from broker.app import build
 from broker.cli.opening import open_records, open_state
 from broker.cli.serve import bind, server
 from broker.config.load import load
-from broker.config.render import Ports, write_example
+from broker.config.render import OPTIONS, Ports, write_example
 from broker.config.settings import read_settings
-from broker.demo.providers.bankid import PEOPLE
-from broker.demo.providers.google import ACCOUNTS
 from broker.demo.run import Addresses, Cast, Server, make_cast, running, server_of
 from broker.demo.story import Report, play_all
 from broker.errors import ConfigError
 from broker.observe.logging import configure, log
-
-OPTIONS = {
-    "broker": "--broker-port",
-    "shop": "--shop-port",
-    "garage": "--garage-port",
-    "google": "--google-port",
-    "bankid_api": "--bankid-port",
-    "bankid_app": "--phone-port",
-    "hotel": "--hotel-port",
-}
-"""Which option chooses which of the `Ports`."""
 
 LOG = "broker.log"
 
@@ -170,7 +157,7 @@ async def staged(
                 async with running(servers) as ended:
                     log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
                     say("  Running: the broker, " + ", ".join(party.name for party in cast.parties))
-                    yield Stage(Addresses.of(ports), cast, ended)
+                    yield Stage(Addresses(ports), cast, ended)
         finally:
             await state.close()
             stop_state()
@@ -198,16 +185,18 @@ def _stop_signal() -> asyncio.Event:
 
 def welcome(stage: Stage, folder: Path) -> str:
     """What a person reads when everything runs: where to click, what to try, who to be."""
-    at = stage.at
-    people = ", ".join(person.name for person in PEOPLE.values())
-    accounts = ", ".join(account.name for account in ACCOUNTS)
+    at, parties = stage.at, stage.cast.parties
+    people = "\n".join(f"    {who}: {', '.join(names)}" for who, names in stage.cast.people.items())
+    shown = [(f"{at.broker}/", "Stafett, the broker; your pages are at /shared")]
+    shown += [(f"{at.of(party.port)}{party.path}", party.about) for party in parties if party.about]
+    listed = "\n".join(f"    {address:<33} {about}" for address, about in shown)
     return f"""
   Begin here:  {at.shop}/      Nordhjul, the tyre shop
 
   What to try
     1. Look up a car (ABC 12D, KLM 481, RST 70E or UXN 93B) and buy tyres for it.
     2. Log in on the way with BankID. "Another device" shows a moving code: take a screenshot of it and paste it
-       into the phone at {at.phone}/ . "This device" opens the phone by itself.
+       into the phone at {at.bankid_app}/ . "This device" opens the phone by itself.
     3. On the receipt, book the fitting. Stafett asks what may be shared; tick "do not ask again" and share.
     4. Buy again: this time the garage knows you at once, and nobody asks anything.
     5. Look at {at.broker}/shared and withdraw. The garage gets nothing more, and you are asked again.
@@ -215,16 +204,10 @@ def welcome(stage: Stage, folder: Path) -> str:
     7. Log out, and be somebody else with Google; or share nothing and go on as a guest.
 
   Who you can be
-    BankID: {people}
-    Google: {accounts}
+{people}
 
   The parties
-    {at.broker}/       Stafett, the broker; your pages are at /shared
-    {at.shop}/       Nordhjul, the tyre shop
-    {at.garage}/       Verkstan i Hammarby, the garage
-    {at.hotel}/       Hjulvila, the tyre hotel, which has no login of its own
-    {at.phone}/       the simulated BankID app
-    {at.google}/simulator  switches of the simulated Google
+{listed}
 
   The broker's log: {short(folder / LOG)}
   Ctrl-C stops everything."""

@@ -6,24 +6,33 @@ Only exact text is replaced, so that the rendered file keeps every comment and t
 
 import re
 import shutil
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 
 EXAMPLE = "stafett.example.yaml"
 
 
+def _port(default: int, option: str, who: str) -> int:
+    """A field of `Ports`: whose port it is, in words, and what chooses another: ``--OPTION-port``, and in make OPTION_PORT."""
+    return field(default=default, metadata={"option": f"--{option}-port", "who": who})
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The demo's ports; the defaults are those in the example."""
 
-    broker: int = 8700
-    shop: int = 8701
-    garage: int = 8702
-    google: int = 8703
-    bankid_api: int = 8704
-    bankid_app: int = 8705
-    hotel: int = 8706
+    broker: int = _port(8700, "broker", "The broker, on localhost.")
+    shop: int = _port(8701, "shop", "The tyre shop, on 127.0.0.1 as all others.")
+    garage: int = _port(8702, "garage", "The garage.")
+    google: int = _port(8703, "google", "The simulated Google.")
+    bankid_api: int = _port(8704, "bankid", "The simulated BankID API.")
+    bankid_app: int = _port(8705, "phone", "The simulated BankID app.")
+    hotel: int = _port(8706, "hotel", "The tyre hotel.")
+
+
+OPTIONS = {each.name: str(each.metadata["option"]) for each in fields(Ports)}
+"""Which option of ``stafett demo`` chooses which of the `Ports`."""
 
 
 def example_folder() -> Path:

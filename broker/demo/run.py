@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from joserfc.jwk import ECKey
 from starlette.types import ASGIApp
 
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
 from broker.demo.hotel import create_app as create_hotel
-from broker.demo.providers.bankid import BankIdSimulator, make_certificates, tls_options
-from broker.demo.providers.google import GoogleClient, GoogleSimulator
-from broker.demo.providers.google import create_app as create_google
+from broker.demo.providers import google
+from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
 from broker.demo.shop import create_app as create_shop
 
 QR_MAX_AGE_S = 25
@@ -33,63 +33,138 @@ QR_MAX_AGE_S = 25
 _STOPPING_S = 5
 
 
-@dataclass(frozen=True, slots=True)
 class Addresses:
-    """The origins of the story, none with a slash at the end."""
+    """The origins of the story by the names of `Ports`, none with a slash at the end: ``at.shop``, ``at.google``."""
 
-    broker: str
-    shop: str
-    garage: str
-    google: str
-    phone: str
-    hotel: str
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
-    @classmethod
-    def of(cls, ports: Ports) -> "Addresses":
+    def of(self, party: str) -> str:
         """The broker on localhost, everybody else on 127.0.0.1: to a browser these are different sites."""
-        return cls(
-            broker=f"http://localhost:{ports.broker}",
-            shop=f"http://127.0.0.1:{ports.shop}",
-            garage=f"http://127.0.0.1:{ports.garage}",
-            google=f"http://127.0.0.1:{ports.google}",
-            phone=f"http://127.0.0.1:{ports.bankid_app}",
-            hotel=f"http://127.0.0.1:{ports.hotel}",
-        )
+        host = "localhost" if party == "broker" else "127.0.0.1"
+        return f"http://{host}:{getattr(self._ports, party)}"
+
+    def __getattr__(self, party: str) -> str:
+        return self.of(party)
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The client secrets that the rendered config refers to."""
+    """What the rendered config refers to as ``file:secrets/NAME``, made when first asked for and kept in ``folder``."""
 
-    tyre_shop: str = field(repr=False)
-    garage: str = field(repr=False)
-    google: str = field(repr=False)
-    tyre_hotel: str = field(repr=False)
+    folder: Path
 
-    @classmethod
-    def kept_in(cls, folder: Path) -> "Secrets":
-        """Read them from *folder*, making what is missing, so that a restart keeps its sessions."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(*(_kept(folder / name) for name in ("tyre-shop", "garage", "google", "tyre-hotel")))
+    def text(self, name: str) -> str:
+        """A random secret."""
+        return self._kept(name, lambda: secrets.token_urlsafe(32))
+
+    def key(self, name: str) -> str:
+        """A private key for ES256, as PEM."""
+        return self._kept(name, lambda: ECKey.generate_key("P-256").as_pem(private=True).decode())
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self.folder / name
+        with contextlib.suppress(FileExistsError):
+            made = make()
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(made)
+        return file.read_text("utf-8").strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Somebody who listens. ``port``: a field of `Ports`. ``tls``: more keyword arguments for ``uvicorn.Config``."""
+    """
+    Somebody who listens. ``port``: a field of `Ports`. ``tls``: more keyword arguments for ``uvicorn.Config``.
+
+    ``about``: what a person finds at ``path`` there; empty for those that are for machines only.
+    """
 
     port: str
     name: str
     app: ASGIApp
+    about: str = ""
+    path: str = "/"
     tls: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """The parties beside the broker, and the simulators' own controls."""
+    """The parties beside the broker. ``people``: who one can be there, by provider."""
 
     parties: tuple[Party, ...]
-    bankid: BankIdSimulator
-    google: GoogleSimulator
+    people: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a party is built with. ``folder``: where the config is, with secrets and certificates beside it."""
+
+    at: Addresses
+    known: Secrets
+    folder: Path
+
+    def callback(self, upstream: str) -> frozenset[str]:
+        """Where the provider of that id in the config may send browsers back to."""
+        return frozenset({f"{self.at.broker}/up/{upstream}/callback"})
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A simulated provider. ``title``: how people call it; ``people``: who one can be there."""
+
+    title: str
+    people: Sequence[str]
+    parties: Callable[[Scene], tuple[Party, ...]]
+
+
+def _bankid(scene: Scene) -> tuple[Party, ...]:
+    certificates = make_certificates(scene.folder / "bankid", now=now())
+    simulator = BankIdSimulator(certificates, qr_max_age_s=QR_MAX_AGE_S)
+    return (
+        Party("bankid_api", "the simulated BankID API", simulator.rp_api, tls=tls_options(certificates)),
+        Party("bankid_app", "the simulated BankID app", simulator.app_page, "the simulated BankID app"),
+    )
+
+
+def _google(scene: Scene) -> tuple[Party, ...]:
+    client = google.GoogleClient("Stafett", scene.known.text("google"), scene.callback("google"))
+    app = google.create_app(issuer=scene.at.google, clients={"stafett": client}, clock=now)
+    return (Party("google", "the simulated Google", app, "switches of the simulated Google", "/simulator"),)
+
+
+PROVIDERS = (
+    Provider("BankID", [person.name for person in PEOPLE.values()], _bankid),
+    Provider("Google", [account.name for account in google.ACCOUNTS], _google),
+)
+"""All of them. One more is an entry here, a port in `Ports`, its block in the example, and a way in for `broker.demo.ways`."""
+
+
+def now() -> datetime:
+    """The time, aware UTC."""
+    return datetime.now(UTC)
+
+
+def _sites(scene: Scene) -> tuple[Party, ...]:
+    at, known = scene.at, scene.known
+    shop = create_shop(
+        issuer=at.broker, base_url=at.shop, client_id="nordhjul-web", client_secret=known.text("tyre-shop")
+    )
+    garage = create_garage(
+        issuer=at.broker,
+        base_url=at.garage,
+        client_id="verkstan-web",
+        client_secret=known.text("garage"),
+        sharing_url=f"{at.broker}/shared",
+    )
+    hotel = create_hotel(
+        issuer=at.broker, base_url=at.hotel, client_id="hjulvila", client_secret=known.text("tyre-hotel")
+    )
+    return (
+        Party("shop", "the tyre shop", shop, "Nordhjul, the tyre shop"),
+        Party("garage", "the garage", garage, "Verkstan i Hammarby, the garage"),
+        Party("hotel", "the tyre hotel", hotel, "Hjulvila, the tyre hotel, which has no login of its own"),
+    )
 
 
 def make_cast(ports: Ports, folder: Path) -> Cast:
@@ -98,29 +173,9 @@ def make_cast(ports: Ports, folder: Path) -> Cast:
 
     What was made by an earlier run is kept.
     """
-    at, known = Addresses.of(ports), Secrets.kept_in(folder / "secrets")
-    certificates = make_certificates(folder / "bankid", now=datetime.now(UTC))
-    bankid = BankIdSimulator(certificates, qr_max_age_s=QR_MAX_AGE_S)
-    stafett = GoogleClient("Stafett", known.google, frozenset({f"{at.broker}/up/google/callback"}))
-    google = create_google(issuer=at.google, clients={"stafett": stafett}, clock=lambda: datetime.now(UTC))
-    shop = create_shop(issuer=at.broker, base_url=at.shop, client_id="nordhjul-web", client_secret=known.tyre_shop)
-    garage = create_garage(
-        issuer=at.broker,
-        base_url=at.garage,
-        client_id="verkstan-web",
-        client_secret=known.garage,
-        sharing_url=f"{at.broker}/shared",
-    )
-    hotel = create_hotel(issuer=at.broker, base_url=at.hotel, client_id="hjulvila", client_secret=known.tyre_hotel)
-    parties = (
-        Party("google", "the simulated Google", google),
-        Party("bankid_api", "the simulated BankID API", bankid.rp_api, tls_options(certificates)),
-        Party("bankid_app", "the simulated BankID app", bankid.app_page),
-        Party("shop", "the tyre shop", shop),
-        Party("garage", "the garage", garage),
-        Party("hotel", "the tyre hotel", hotel),
-    )
-    return Cast(parties, bankid, google.state.simulator)
+    scene = Scene(Addresses(ports), Secrets(folder / "secrets"), folder)
+    parties = [*_sites(scene), *(party for provider in PROVIDERS for party in provider.parties(scene))]
+    return Cast(tuple(parties), {provider.title: provider.people for provider in PROVIDERS})
 
 
 class Server(uvicorn.Server):
@@ -189,11 +244,3 @@ async def _stop(servers: Sequence[Server], tasks: Sequence["asyncio.Task[None]"]
     for task in late:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _kept(file: Path) -> str:
-    with contextlib.suppress(FileExistsError):
-        made = secrets.token_urlsafe(32)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(made)
-    return file.read_text("utf-8").strip()

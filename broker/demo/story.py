@@ -506,7 +506,7 @@ class Story:
     async def _approve_on_phone(self, code: str) -> None:
         phone = await self._player.other_device()
         try:
-            await phone.open(f"{self._at.phone}/")
+            await phone.open(f"{self._at.bankid_app}/")
             await phone.picture("app-scan")
             await phone.fill("qr-text", code)
             await phone.click("scan-submit")

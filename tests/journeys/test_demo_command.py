@@ -2,18 +2,19 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from broker.cli.demo import OPTIONS, listen, run, staged
-from broker.config.render import Ports
+from broker.cli.demo import listen, run, staged
+from broker.config.render import OPTIONS, Ports
 from broker.demo.player import Stuck
 from broker.demo.run import Addresses, Secrets, make_cast
 from broker.demo.story import Report, StoryEnded, play_all
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def ports() -> Ports:
-    """Six ports that were free a moment ago."""
+    """Ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields(Ports)]
         return Ports(*(each.getsockname()[1] for each in sockets))
@@ -66,7 +67,7 @@ async def test_the_story_plays_over_http(ports: Ports, tmp_path: Path) -> None:
 async def test_a_failing_step_is_named(ports: Ports) -> None:
     """With nobody there the first step fails, is named with its reason, and nothing more is played."""
     said: list[str] = []
-    assert not await play_all(Addresses.of(ports), Report(said.append), pictures=None)
+    assert not await play_all(Addresses(ports), Report(said.append), pictures=None)
     text = "\n".join(said)
     assert "FAILED  the tyre shop shows its tyres" in text
     assert str(ports.shop) in text
@@ -96,10 +97,19 @@ def test_the_next_start_finds_secrets_and_certificates(ports: Ports, tmp_path: P
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:
-    """A secret is not printed with the object that holds it."""
-    known = Secrets.kept_in(tmp_path)
-    assert len({*astuple(known)}) == 4
-    assert not any(secret in repr(known) for secret in astuple(known))
+    """Each name has a secret of its own, kept, and none is printed with the object that knows them."""
+    known = Secrets(tmp_path)
+    made = [known.text("shop"), known.text("garage"), known.key("apple.p8")]
+    assert made == [known.text("shop"), known.text("garage"), known.key("apple.p8")]
+    assert len({*made}) == 3
+    assert not any(secret in repr(known) for secret in made)
+
+
+def test_make_knows_every_port() -> None:
+    """What the program lets one choose, the Makefile passes on."""
+    named = re.search(r"^DEMO_PORTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert named is not None
+    assert [f"--{each.lower()}-port" for each in named[1].split()] == list(OPTIONS.values())
 
 
 @pytest.mark.parametrize("name", OPTIONS)
