@@ -2,6 +2,7 @@
 A journey: one login attempt or one handoff, in one browser, from its beginning to the way out.
 
     (authorize) --> Login --> [upstream] --> AskConsent --> Answer            a partner's own login
+                                  \\-> AskLink                                 ... that may be another way in of hers
     (link)  --> Welcome --> Login --> [upstream] --> AskConsent --> Deliver   a handoff
                                                         (arrive) --> Arrive   ... to a partner without a login of ours
                                   \\-> WrongCustomer        \\-> guest, cancel
@@ -22,6 +23,7 @@ from broker.core.assurance import Assurance
 from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
+from broker.core.linking import Question, Rule, may_bootstrap
 from broker.core.policy import Agreement, Policy, is_loopback
 from broker.core.redirects import is_private_use
 from broker.core.release import MEMBER_NUMBER, HandoffTerms, LoginTerms, Release, decide_release
@@ -105,7 +107,8 @@ class Journey:
     customer is heading, empty for the broker's own pages; then neither ``ask`` (a partner's login, asked at
     ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``notice``: a message key to show on the next page
     (why the last attempt failed). ``challenge``: what the recipient's server bound this browser by when the customer arrived
-    there; None before, and for recipients with a login of ours.
+    there; None before, and for recipients with a login of ours. ``link``: a login that was proven meanwhile and waits for her
+    answer whether it is hers as well. ``is_adding``: she wants to add a way to log in.
     """
 
     id: str
@@ -122,6 +125,8 @@ class Journey:
     notice: str | None = None
     ended: Ending | None = None
     challenge: str | None = None
+    link: Question | None = None
+    is_adding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,13 @@ class Wait:
 
     upstream: str
     attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class AskLink:
+    """A login was proven that is not the running session's customer's, or that somebody may know her by: ask."""
+
+    question: Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +244,7 @@ Step = (
     | Welcome
     | Login
     | Wait
+    | AskLink
     | WrongCustomer
     | AskConsent
     | Answer
@@ -269,9 +282,28 @@ def next_step(
         return Ended(journey.ended)
     if now >= journey.expires_at:
         return Late()
+    if (question := open_question(journey, session, now)) is not None:
+        return _link_step(journey, question, policy, available)
     if journey.handoff is not None:
         return _handoff_step(journey, session, handoff, consents, policy, available, now)
     return _login_step(journey, session, handoff, consents, policy, available, now)
+
+
+def open_question(journey: Journey, session: Session | None, now: datetime) -> Question | None:
+    """The question the journey waits for, while it is for who is logged in, and its proof is kept."""
+    question = journey.link
+    if question is None or now >= question.until:
+        return None
+    if session is None:
+        return question if question.rule is Rule.CONTACT_SEEN else None
+    return question if session.customer == question.customer else None
+
+
+def _link_step(journey: Journey, question: Question, policy: Policy, available: frozenset[str]) -> Step:
+    if not question.is_confirmed:
+        return AskLink(question)
+    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=question.renew)
+    return _login_or_wait(journey, policy, need, available, "renew_anew" if question.fresh else "renew")
 
 
 def _handoff_step(
@@ -388,7 +420,20 @@ def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handof
 def _own_step(journey: Journey, session: Session | None, policy: Policy, available: frozenset[str]) -> Step:
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=tuple(policy.config.upstreams))
     lacking = shortfall(session, need)
+    if lacking is None and session is not None and journey.is_adding and may_add(session, policy):
+        # A passkey is made here and not proven elsewhere: it is added in its own way.
+        ways = tuple(
+            name
+            for name, each in policy.config.upstreams.items()
+            if may_bootstrap(name, policy) and each.kind != "passkey"
+        )
+        return _login_or_wait(journey, policy, replace(need, upstreams=ways), available, "adding")
     return OwnPage() if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
+
+
+def may_add(session: Session, policy: Policy) -> bool:
+    """Whether the session's customer may add a way to log in."""
+    return policy.broker.linking.enabled and session.may_bootstrap and may_bootstrap(session.upstream, policy)
 
 
 def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: datetime) -> Need:
@@ -499,6 +544,8 @@ def describe(step: Step) -> dict[str, Any]:
     match step:
         case Login():
             facts |= {"reason": step.reason, "may": [choice.upstream for choice in step.choices.may]}
+        case AskLink():
+            facts["reason"] = step.question.rule.value
         case HandoffOver():
             facts["reason"] = step.why
         case Refuse():

@@ -31,6 +31,9 @@ class Why(StrEnum):
     REPLACED = "replaced"
     """Another customer logged in on this browser."""
     UPSTREAM = "upstream"
+    LINKED = "linked"
+    """Another way in was added: whoever was in before has to come in anew."""
+    WAY_REMOVED = "way_removed"
 
 
 @dataclass(frozen=True, slots=True)

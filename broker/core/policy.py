@@ -310,6 +310,21 @@ class Retention(Strict):
     proof: Duration = timedelta(days=90)
 
 
+class Linking(Strict):
+    """
+    Several ways in for one customer (docs/linking.md).
+
+    ``proof_age``: how long ago each side may have been proven. ``contact_age``: how long a proven contact may be matched.
+    ``answer``: how long she may take to answer. ``undo``: how long a way that she removed can be brought back.
+    """
+
+    enabled: bool = True
+    proof_age: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=10)
+    contact_age: Annotated[Duration, Field(le=timedelta(days=365))] = timedelta(days=180)
+    answer: Annotated[Duration, Field(le=timedelta(minutes=15))] = timedelta(minutes=5)
+    undo: Annotated[Duration, Field(le=timedelta(days=90))] = timedelta(days=30)
+
+
 class Traces(Strict):
     """
     Traces, sent to a collector; off without an address.
@@ -546,6 +561,7 @@ class BrokerSettings(Strict):
     keys: Keys = Keys()
     lifetimes: Lifetimes = Lifetimes()
     retention: Retention = Retention()
+    linking: Linking = Linking()
     telemetry: TelemetrySettings = TelemetrySettings()
     mail: MailSettings | None = None
     sms: SmsSettings | None = None

@@ -64,7 +64,8 @@ class Session:
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
     ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was
     heading to when she proved who she is; empty for our own pages. ``device``: where. ``upstream_sid``: the provider's own
-    session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her.
+    session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her. ``way``: which of
+    her ways in it was opened by (`broker.core.linking.WayIn.name`).
     """
 
     customer: str
@@ -85,6 +86,7 @@ class Session:
     device: Device = _UNKNOWN
     upstream_sid: str | None = None
     recognitions: Mapping[str, Recognition] = field(default_factory=dict)
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)

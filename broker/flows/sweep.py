@@ -19,6 +19,7 @@ async def sweep(context: Context) -> Swept:
             total.proofs + done.proofs,
             total.consents + done.consents,
             total.notices + done.notices,
+            total.ways + done.ways,
         )
-        if max(done.payloads, done.proofs, done.consents, done.notices) < _BATCH:
+        if max(done.payloads, done.proofs, done.consents, done.notices, done.ways) < _BATCH:
             return total

@@ -9,7 +9,7 @@ transfers and the audit trail.
 A miss is a value (None, False); an error is `StoreDown`. The two are never confused.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -185,6 +185,39 @@ class LinkedIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class ContactRecord:
+    """
+    That an identity has proven a contact.
+
+    ``digest``: keyed HMAC of kind and address in one form (hex). ``identity``: its lookup. ``kind``: a
+    `broker.core.identity.ContactKind` word. ``sealed``: the address itself, encrypted.
+    """
+
+    digest: str
+    identity: str
+    kind: str
+    sealed: bytes
+    verified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FoundContact:
+    """Who has proven a contact that was looked for: ``customer``, by an identity at ``upstream``, when last."""
+
+    customer: str
+    upstream: str
+    verified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedIdentity:
+    """A way in that its customer took out. ``identity``: as it was."""
+
+    identity: LinkedIdentity
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ConsentRecord:
     """
     What a customer agreed to for one recipient and purpose.
@@ -294,12 +327,15 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many rows `Records.sweep` cleaned: payloads removed, proofs, expired consents and ended notices deleted."""
+    """
+    How many rows `Records.sweep` cleaned: payloads removed, proofs, expired consents, ended notices and removed ways deleted.
+    """
 
     payloads: int
     proofs: int
     consents: int
     notices: int = 0
+    ways: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,7 +445,51 @@ class Outbox(Protocol):
         ...
 
 
-class Records(Outbox, Passkeys, Protocol):
+class Ways(Protocol):
+    """
+    The ways in of customers. A change is one transaction: it happened, or it did not.
+
+    Every method raises StoreDown when the database is not reachable, too slow or full.
+    """
+
+    async def link_identity(self, identity: LinkedIdentity, contacts_: Sequence[ContactRecord]) -> str:
+        """
+        Give *identity* to its customer, with its proven contacts, unless somebody has it.
+
+        Returns: whose it is then. Race-safe: of many at once the first has it, and the others are told who.
+        """
+        ...
+
+    async def remove_identity(self, lookup: str, customer: str, able: Collection[str], at: datetime) -> bool:
+        """
+        Take an identity from *customer*; it is nobody's then, and kept as removed.
+
+        Only if she keeps another one at one of *able* (upstreams that can log in alone). Returns: whether it was done.
+        """
+        ...
+
+    async def restore_identity(self, lookup: str, customer: str, since: datetime) -> bool:
+        """Give back what was removed after *since*, if it is still nobody's. Returns: whether it was done."""
+        ...
+
+    async def removed_of(self, customer: str, since: datetime) -> Sequence[RemovedIdentity]:
+        """What *customer* removed after *since*, newest first."""
+        ...
+
+    async def save_contacts(self, lookup: str, contacts_: Sequence[ContactRecord]) -> None:
+        """Replace what an identity has proven; nothing happens where there is no such identity."""
+        ...
+
+    async def contacts_of(self, customer: str) -> Sequence[ContactRecord]:
+        """What all identities of *customer* have proven, newest first."""
+        ...
+
+    async def find_contacts(self, digests: Collection[str]) -> Sequence[FoundContact]:
+        """Who has proven any of these contacts, newest first."""
+        ...
+
+
+class Records(Outbox, Passkeys, Ways, Protocol):
     """
     Durable records. One implementation in SQL (SQLite, PostgreSQL).
 
@@ -495,8 +575,8 @@ class Records(Outbox, Passkeys, Protocol):
     async def sweep(self, now: datetime, payload_days: int, batch: int) -> Swept:
         """
         Remove what is past its time, the exact moment included: payloads *payload_days* after pick-up (or
-        after creation, when never picked up), proofs at ``delete_after``, consents 365 days and notices 30 days
-        after they ended. At most *batch* rows of each kind a call.
+        after creation, when never picked up), proofs at ``delete_after``, consents 365 days, notices 30 days and removed
+        ways 90 days after they ended. At most *batch* rows of each kind a call.
         """
         ...
 

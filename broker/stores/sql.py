@@ -28,12 +28,16 @@ from broker.stores.ports import (
     Swept,
     Transfer,
 )
+from broker.stores.ways import SqlWays
+
+WAYS_KEPT = timedelta(days=90)
+"""How long a removed way stays at most: longer than anybody may bring one back."""
 
 CONSENTS_KEPT = timedelta(days=365)
 """How long an ended consent stays as evidence."""
 
 
-class SqlRecords(SqlOutbox, SqlPasskeys):
+class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
     """`Records` in SQL. Arguments as `Database` describes them."""
 
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
@@ -202,6 +206,9 @@ class SqlRecords(SqlOutbox, SqlPasskeys):
         )
         notices = tables.outbox
         settled = notices.c.ended_at <= now - NOTICES_KEPT
+        ways = tables.removed_identities
+        left = ways.c.removed_at <= now - WAYS_KEPT
+        some = ways.c.lookup.in_(select(ways.c.lookup).where(left).limit(batch))
         async with self._database.connection() as connection:
             return Swept(
                 payloads=await _changed(
@@ -212,6 +219,7 @@ class SqlRecords(SqlOutbox, SqlPasskeys):
                 ),
                 consents=await _changed(connection, delete(consents).where(_first(consents, ended, batch))),
                 notices=await _changed(connection, delete(notices).where(_first(notices, settled, batch))),
+                ways=await _changed(connection, delete(ways).where(some, left)),
             )
 
     async def schema_version(self) -> str | None:

@@ -110,6 +110,33 @@ passkeys = Table(
     Column("is_backed_up", Boolean, nullable=False),
 )
 
+# What proven contacts are found by: a keyed digest, so that the table alone tells nobody's address.
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("identity", Text, ForeignKey("identities.lookup", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("verified_at", Moment, nullable=False),
+    Index(None, "identity"),
+)
+
+# Ways in that customers took out, as long as they may bring them back.
+removed_identities = Table(
+    "removed_identities",
+    metadata,
+    Column("lookup", Text, primary_key=True),
+    Column("customer", Text, ForeignKey("customers.id"), primary_key=True),
+    Column("upstream", Text, nullable=False),
+    Column("sealed_subject", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("last_used_at", Moment, nullable=False),
+    Column("removed_at", Moment, nullable=False),
+    Index(None, "customer"),
+    Index(None, "removed_at"),
+)
+
 subjects = Table(
     "subjects",
     metadata,

@@ -1,5 +1,6 @@
 """Where a journey stands: the step that is due, for every situation a customer can be in."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -10,6 +11,7 @@ from broker.core.handoff import Handoff, State
 from broker.core.journey import (
     Answer,
     AskConsent,
+    AskLink,
     Attempt,
     Deliver,
     Ended,
@@ -26,6 +28,7 @@ from broker.core.journey import (
     next_step,
     redeemable,
 )
+from broker.core.linking import Question, Rule
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.errors import Denied
@@ -84,6 +87,8 @@ def told(step: Step) -> str:
             return f"Deliver {step.consent.id if step.consent else '-'}"
         case Refuse():
             return f"Refuse {step.error}"
+        case AskLink():
+            return f"AskLink {step.question.rule}"
         case AskConsent():
             return f"AskConsent {step.agreement.id if step.agreement else 'login'}"
         case _:
@@ -220,7 +225,45 @@ OWN: list[tuple[str, Journey, Session | None, Handoff | None, tuple[Consent, ...
     ("own pages, known", journey(partner=""), session(), None, (), "OwnPage"),
 ]
 
-CASES = HANDOFFS + LOGINS + OWN
+ASKED = Question("q1", Rule.BOTH_PROVEN, "maja", "eid", later(minutes=5))
+OF_ANOTHER = replace(ASKED, rule=Rule.BELONGS_TO_ANOTHER)
+SEEN = replace(ASKED, rule=Rule.CONTACT_SEEN, renew=("google",))
+SAID_YES = replace(ASKED, rule=Rule.STALE_PROOF, renew=("google",), is_confirmed=True)
+ANEW = replace(SAID_YES, fresh=True)
+TOO_LATE = replace(ASKED, until=NOW)
+
+
+def linking(question: Question, **changed: Any) -> Journey:
+    return replace(asked("shop"), link=question, **changed)
+
+
+def adding(**changed: Any) -> Journey:
+    return journey(partner="", is_adding=True, **changed)
+
+
+LINKS: list[tuple[str, Journey, Session | None, Handoff | None, tuple[Consent, ...], str]] = [
+    ("also hers?", linking(ASKED), session(), None, (), "AskLink both_proven"),
+    ("somebody else's", linking(OF_ANOTHER), session(), None, (), "AskLink belongs_to_another"),
+    ("also hers, on a handoff", by_link(link=ASKED), session(), handoff(), (), "AskLink both_proven"),
+    ("was she here before?", linking(SEEN), None, None, (), "AskLink contact_seen"),
+    ("yes, she was, and proves it", linking(replace(SEEN, is_confirmed=True)), None, None, (), "Login renew: google"),
+    ("yes, after a new proof", linking(SAID_YES), session(), None, (), "Login renew: google"),
+    ("yes, after a new proof made anew", linking(ANEW), session(), None, (), "Login renew_anew: google"),
+    ("while she proves it", linking(SAID_YES, attempt=WAITING), session(), None, (), "Wait bankid"),
+    ("answered too late", linking(TOO_LATE), session(), None, (), "Answer -"),
+    ("logged out meanwhile", linking(ASKED), None, None, (), "Login no_session: google bankid eid"),
+    ("somebody else logged in meanwhile", linking(ASKED), KARL, None, (), "Answer -"),
+    ("somebody else, while she was to prove it", linking(SAID_YES), KARL, None, (), "Answer -"),
+    ("left before", linking(ASKED, ended=Ending.CANCELLED), session(), None, (), "Ended cancelled"),
+    ("out of time", linking(ASKED, expires_at=NOW), session(), None, (), "Late"),
+    ("adds a way", adding(), session(), None, (), "Login adding: google eid"),
+    ("adds a way, waits", adding(attempt=WAITING), session(), None, (), "Wait bankid"),
+    ("adds a way, asked", adding(link=ASKED), session(), None, (), "AskLink both_proven"),
+    ("adds a way, nobody here", adding(), None, None, (), "Login no_session: google bankid eid"),
+    ("adds a way to a login that may not vouch", adding(), session("bankid"), None, (), "OwnPage"),
+]  # fmt: skip
+
+CASES = HANDOFFS + LOGINS + OWN + LINKS
 
 
 @pytest.mark.parametrize(
