@@ -68,7 +68,7 @@ class Failover:
         """Those that are well; when none is, the one whose rest ends first, so that she does not wait for all of them."""
         resting = self.resting()
         awake = [name for name in self._gateways if name not in resting]
-        return awake or [min(resting, key=lambda name: self._health[name].rests_until or self._clock())]
+        return awake or [min(self._gateways, key=lambda name: self._health[name].rests_until or self._clock())]
 
     def _learn(self, name: str, sent: Sent) -> None:
         if not isinstance(sent, Unknown) and not (isinstance(sent, Rejected) and sent.reason in _ITS_FAULT):

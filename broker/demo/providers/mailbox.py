@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from email import message_from_bytes, policy
+from email import message_from_string, policy
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -284,7 +284,11 @@ def _hang_up(server: SMTP) -> None:
 def _parsed(content: bytes, to: str) -> EmailMessage:
     if b"\r" in content.replace(b"\r\n", b"") or b"\n" in content.replace(b"\r\n", b""):
         raise ValueError("a line does not end in CRLF")
-    message = message_from_bytes(content, policy=policy.default)
+    try:
+        # Header lines may be UTF-8 (RFC 6532), which the parser of bytes does not take for text.
+        message = message_from_string(content.decode(), policy=policy.default)
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
     if not isinstance(message, EmailMessage) or message.defects:
         raise ValueError("not a well-formed message")
     for name in _ONCE:
