@@ -42,8 +42,9 @@ from broker.core.identity import Evidence
 from broker.core.policy import Duration, SecretRef, Strict, Uri
 from broker.errors import ConfigError, Stopped, UpstreamDown, UpstreamRefused
 from broker.observe.telemetry import Watch, unwatched
+from broker.upstream.bankid_phone import CallState, open_call
 from broker.upstream.personal_number import parse_personal_number
-from broker.upstream.port import Begun, Device, Done, Pending, Poll, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Call, Device, Done, Pending, Poll, Reply, ReplyKind, Ringing, UpstreamAsk
 from broker.wire.bankid_api import BankIdApi, Completion, RpError, RpErrorCode, client_tls
 
 _log = logging.getLogger(__name__)
@@ -316,6 +317,58 @@ class BankIdConnector:
     async def close(self) -> None:
         """Close the connections to BankID."""
         await self._api.close()
+
+    # --- somebody on the phone ---
+
+    async def begin_call(self, call: Call) -> bytes:
+        """Ask her in her app, which names us and asks whether she is talking to us."""
+        try:
+            return msgspec.json.encode(await open_call(self._api, call))
+        except RpError as error:
+            if error.code is RpErrorCode.ALREADY_IN_PROGRESS:
+                # Perhaps somebody else has her start a login right now: never tried again by itself.
+                raise UpstreamRefused(
+                    "an order for this person is running",
+                    code="bankid.already_in_progress",
+                    message_key=Message.ALREADY_RUNNING,
+                ) from error
+            raise _refusal(error) from error
+
+    async def look_at_call(self, state: bytes, now: datetime) -> Done | Ringing:
+        """At most every two seconds BankID is asked; a final answer is given once."""
+        held = msgspec.json.decode(state, type=CallState)
+        if now < held.ask_at:
+            return Ringing(state, _call_text(held.hint))
+        try:
+            collected = await self._api.collect(held.order_ref)
+        except (RpError, UpstreamDown) as error:
+            down = _refusal(error) if isinstance(error, RpError) else error
+            if isinstance(down, UpstreamRefused) or held.failures + 1 >= _COLLECT_TRIES:
+                raise down from error
+            again = msgspec.structs.replace(held, failures=held.failures + 1, ask_at=now + COLLECT_EVERY)
+            return Ringing(msgspec.json.encode(again), _call_text(held.hint))
+        if collected.complete is not None:
+            return Done(
+                evidence_from(
+                    collected.complete,
+                    upstream=self.id,
+                    completed_at=now,
+                    shown=held.shown,
+                    signals=("bankid.phone",),
+                    moderate_risk=self._connect.moderate_risk,
+                )
+            )
+        if collected.failed is not None:
+            raise _call_failed(collected.failed)
+        on = msgspec.structs.replace(held, hint=collected.pending or "", failures=0, ask_at=now + COLLECT_EVERY)
+        return Ringing(msgspec.json.encode(on), _call_text(on.hint))
+
+    async def hang_up(self, state: bytes) -> None:
+        """Withdraw the order; never raises: one left alone ends by itself."""
+        try:
+            await self._api.cancel(msgspec.json.decode(state, type=CallState).order_ref)
+        except (RpError, UpstreamDown) as error:
+            _log.info("bankid.cancel_failed", extra={"reason": type(error).__name__})
 
     # --- what came back ---
 
@@ -728,6 +781,20 @@ def _refusal(error: RpError) -> UpstreamDown | UpstreamRefused:
 
 def _stopped(detail: str, code: str) -> Stopped:
     return Stopped(detail, code=code, message_key=Message.YOU_CANCELLED)
+
+
+def _call_text(hint: str) -> Message:
+    """How a call's order goes, for the agent."""
+    return Message.OPEN_APP if hint in _UNOPENED else _PENDING_TEXT.get(hint, Message.WORKING)
+
+
+def _call_failed(hint: str) -> Stopped | UpstreamRefused:
+    if hint == "userCancel":
+        return _stopped("she cancelled in the app", "bankid.user_cancel")
+    code, message = _REFUSED.get(hint, ("bankid.order_failed", _FAILED_TEXT.get(hint, Message.UNEXPECTED)))
+    if hint == "startFailed":
+        message = Message.NO_CONTACT
+    return UpstreamRefused(f"order failed: {hint if hint.isalnum() else 'unprintable'}", code=code, message_key=message)
 
 
 def _running_text(step: _Running, *, mobile: bool) -> Message:

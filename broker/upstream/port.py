@@ -37,6 +37,7 @@ class UpstreamAsk:
     ``end_user_ip``, ``user_agent``: as the trusted edge saw them. ``device_id``: stable hash per browser, or None.
     ``mobile``: the browser looks like a phone or tablet. ``minimum``: what the partner needs.
     ``identifier``: what the customer typed into our field, as she typed it, for connectors that take it.
+    ``journey``: its id, for links back to it. ``partner``: where she is heading, empty for our own pages.
     """
 
     callback_url: str
@@ -55,6 +56,8 @@ class UpstreamAsk:
     login_hint: str | None = None
     device_id: str | None = None
     identifier: str | None = field(default=None, repr=False)
+    journey: str = ""
+    partner: str = ""
 
 
 class ReplyKind(StrEnum):
@@ -98,21 +101,28 @@ Prompt = Redirect | Waiting
 __all__ = [
     "AskPasskey",
     "Begun",
+    "Call",
+    "CallConnector",
     "Connector",
     "Device",
     "Done",
     "EnterCode",
     "FormConnector",
     "IdentifierConnector",
+    "KeyPublisher",
     "LoggedOut",
     "LogoutListener",
+    "Offer",
+    "OfferingConnector",
     "Pending",
     "Poll",
     "Prompt",
+    "Published",
     "Redirect",
     "RemovalListener",
     "Reply",
     "ReplyKind",
+    "Ringing",
     "UpstreamAsk",
     "Waiting",
     "WaitingConnector",
@@ -217,6 +227,74 @@ class RemovalListener(Connector, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Something of ours that a provider fetches: its bytes, and their media type."""
+
+    content: bytes
+    media_type: str
+
+
+@runtime_checkable
+class KeyPublisher(Connector, Protocol):
+    """A connector whose provider needs our public keys: to verify what we sign, to encrypt what we read."""
+
+    def published(self, document: str, *, address: str, now: datetime) -> Published | None:
+        """
+        The document of that name below *address*, `{issuer}/up/{upstream_id}`; None when there is no such one.
+
+        ``jwks.json``: our JWK Set. ``jwks.jwt``: the same under a signature. ``.well-known/openid-federation``: our entity
+        statement, signed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """
+    Somebody on the phone is to be asked who she is.
+
+    ``identifier``: what she told the agent: a personal number (12 digits), an address, a number. ``party``: who talks to her,
+    as she knows it. ``incoming``: she called, not we. ``binding``: ties the proof to the agent's case, and says nothing.
+    """
+
+    identifier: str = field(repr=False)
+    party: str
+    language: str
+    incoming: bool
+    binding: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """She has not answered. ``state``: to be given next time; ``message_key``: how it goes, for the agent."""
+
+    state: bytes
+    message_key: str
+
+
+@runtime_checkable
+class CallConnector(Connector, Protocol):
+    """
+    A connector that can ask somebody who is on the phone with customer service.
+
+    What she proves is the agent's case and no login: no browser of hers is part of it.
+    """
+
+    async def begin_call(self, call: Call) -> bytes:
+        """Ask her. Returns: the state. Raises: as `Connector.begin`; BadAsk for an identifier that cannot be one."""
+        ...
+
+    async def look_at_call(self, state: bytes, now: datetime) -> Done | Ringing:
+        """How it goes; asked again and again, once at a time. Raises: Stopped, UpstreamRefused, UpstreamDown."""
+        ...
+
+    async def hang_up(self, state: bytes) -> None:
+        """Withdraw it; never raises for what is already over."""
+        ...
+
+
 @runtime_checkable
 class FormConnector(Connector, Protocol):
     """A connector whose provider answers by a form from its own site (``response_mode=form_post``): `ReplyKind.POSTED`."""
@@ -229,6 +307,21 @@ class IdentifierConnector(Connector, Protocol):
     """A connector that begins with something the customer types: an e-mail address, or a phone number."""
 
     takes: ContactKind
+
+    def complaint(self, typed: str) -> str | None:
+        """Why what she *typed* cannot be used, as a key of the catalogue; None when it can. Looks at the text only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """
+    What the page that offers the ways in may ask of the browser at once. ``options``: as of `AskPasskey`. ``mark``: comes back
+    with the answer.
+    """
+
+    options: str
+    mark: str
 
 
 @runtime_checkable
@@ -245,4 +338,34 @@ class WaitingConnector(Connector, Protocol):
 
     async def cancel(self, state: bytes) -> None:
         """Withdraw the running order at the provider; never raises for an order that is already over."""
+        ...
+
+
+@runtime_checkable
+class OfferingConnector(WaitingConnector, Protocol):
+    """A connector that the browser may answer where the ways in are offered, before the customer chooses one."""
+
+    def offer(self, secret: str, now: datetime) -> Offer:
+        """What to ask. Nothing is stored: *secret*, the journey's own, and the mark bring it back. Pure, cheap."""
+        ...
+
+    def taken_up(self, secret: str, mark: str, now: datetime) -> bytes:
+        """
+        The state that `begin` would have given for this offer, for its answer to be resumed with.
+
+        Raises: UpstreamRefused: no offer was marked so.
+        """
+        ...
+
+
+@runtime_checkable
+class LinkConnector(WaitingConnector, Protocol):
+    """A connector that sends a link with a secret of its own: followed by the action ``link`` with the field ``secret``."""
+
+    def opens(self, state: bytes, secret: str, now: datetime) -> bool:
+        """Whether the link may finish the login at *now*. Looks only."""
+        ...
+
+    def knows(self, state: bytes, secret: str) -> bool:
+        """Whether the link belongs to the login, be it over or not. Looks only."""
         ...

@@ -2,8 +2,9 @@
 The customer's side: the app as a phone-shaped page.
 
 ``GET /?autostarttoken=..&redirect=..`` is a launch on the same device. ``GET /`` is the app opened by hand:
-it reads a QR code from pasted text (``#qr-text``) or a screenshot (``#qr-image``). ``/orders/{handle}`` shows
-an opened order, also after a reload: choose a person (``#person-<key>``), then ``#approve`` or ``#decline``.
+it reads a QR code from pasted text (``#qr-text``) or a screenshot (``#qr-image``), and shows whom somebody asks
+about on the phone (``#call-<key>``, then ``#call-yes`` or ``#call-no``). ``/orders/{handle}`` shows an opened
+order, also after a reload: choose a person (``#person-<key>``), then ``#approve`` or ``#decline``.
 """
 
 import base64
@@ -46,7 +47,9 @@ def make_app_page(orders: OrderBook, *, rp_name: str) -> Starlette:
         routes=[
             Route("/", page.home),
             Route("/scan", page.scan, methods=["POST"]),
+            Route("/calls", page.call, methods=["POST"]),
             Route("/orders/{handle}", page.order),
+            Route("/orders/{handle}/call", page.answer_call, methods=["POST"]),
             Route("/orders/{handle}/person", page.choose, methods=["POST"]),
             Route("/orders/{handle}/approve", page.approve, methods=["POST"]),
             Route("/orders/{handle}/decline", page.decline, methods=["POST"]),
@@ -68,7 +71,7 @@ class _AppPage:
     async def home(self, request: Request) -> Response:
         token = request.query_params.get("autostarttoken")
         if token is None:
-            return self._page("scan.html", problem=None)
+            return self._page("scan.html", problem=None, calls=self._orders.calls())
         redirect = _web_address(request.query_params.get("redirect"))
         order = self._orders.open_by_autostart(token, redirect=redirect, app_ip=_address(request))
         return _see(order)
@@ -83,14 +86,14 @@ class _AppPage:
                     raise AppRefusal("Paste the text of a code, or a picture of it.")
                 return _see(self._orders.open_by_qr(text, app_ip=_address(request)))
             except AppRefusal as refusal:
-                return self._page("scan.html", status=400, problem=refusal.words)
+                return self._page("scan.html", status=400, problem=refusal.words, calls=self._orders.calls())
 
     async def order(self, request: Request) -> Response:
         order = self._orders.by_handle(request.path_params["handle"])
         if not order.wanted_by_customer():
             return self._page("over.html", order=order, good=order.status is not Status.FAILED, back=_way_back(order))
         return self._page(
-            "approve.html" if order.person else "choose.html",
+            "call.html" if order.hint == "userCallConfirm" else "approve.html" if order.person else "choose.html",
             order=order,
             message=_message(order),
             scanned=order.started_by is Start.QR,
@@ -99,6 +102,16 @@ class _AppPage:
             people=PEOPLE.values(),
             scripts=SCRIPTS,
         )
+
+    async def call(self, request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=4) as form:
+            return _see(self._orders.open_by_call(str(form.get("order", ""))))
+
+    async def answer_call(self, request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=4) as form:
+            is_theirs = form.get("answer") == "yes"
+        handle = request.path_params["handle"]
+        return _see(self._orders.confirm_call(handle) if is_theirs else self._orders.decline_call(handle))
 
     async def choose(self, request: Request) -> Response:
         async with request.form(max_files=0, max_fields=4) as form:

@@ -20,7 +20,7 @@ from typing import Any
 
 from broker.demo.providers.bankid.control import Control, Fault, Script
 from broker.demo.providers.bankid.people import PEOPLE, Person
-from broker.demo.providers.bankid.requests import AuthRequest
+from broker.demo.providers.bankid.requests import AuthRequest, PhoneAuthRequest
 from broker.demo.providers.bankid.signature import Signer
 
 START_WINDOW = timedelta(seconds=30)
@@ -43,6 +43,8 @@ class Start(StrEnum):
 
     AUTOSTART = "autostart"
     QR = "qr"
+    CALL = "call"
+    """It was there when the app was opened: somebody at the other end of a call asked for it."""
 
 
 class ApiRefusal(Exception):
@@ -76,7 +78,7 @@ class Order:
     """One order. ``handle`` names it in the app's addresses once opened; ``redirect`` is the launch URL's."""
 
     purpose: str
-    request: AuthRequest
+    request: AuthRequest | PhoneAuthRequest
     created_at: datetime
     order_ref: str = field(default_factory=lambda: str(uuid.uuid4()))
     auto_start_token: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -107,6 +109,11 @@ class Order:
         """End in failure; a later end does not replace an earlier one."""
         if self.status is Status.PENDING:
             self.status, self.hint, self.finished_at = Status.FAILED, hint, now
+
+    @property
+    def by_call(self) -> bool:
+        """Whether it was opened for somebody on the phone."""
+        return isinstance(self.request, PhoneAuthRequest)
 
     def wanted_by_customer(self) -> bool:
         """True while the app may still act on it."""
@@ -140,7 +147,7 @@ class OrderBook:
 
     # --- the relying party's side ---
 
-    def create(self, purpose: str, request: AuthRequest) -> Order:
+    def create(self, purpose: str, request: AuthRequest | PhoneAuthRequest) -> Order:
         """
         Open an order; *purpose* is ``Identification`` or ``Signing``.
 
@@ -210,6 +217,41 @@ class OrderBook:
             raise AppRefusal("This code is too old. Codes change every second: take a fresh one.")
         return self._open(order, Start.QR, None, app_ip)
 
+    def calls(self) -> list[tuple[Person, Order]]:
+        """Orders that come by a call and wait to be opened, and on whose phone they show."""
+        self._tidy()
+        waiting = [order for order in self._orders.values() if order.by_call and order.wanted_by_customer()]
+        return [(person, order) for order in waiting if (person := _holder(order)) is not None]
+
+    def open_by_call(self, order_ref: str) -> Order:
+        """
+        The app shows an order of a call to whom it is bound to, and asks first whether such a call is going on.
+
+        Raises: AppRefusal.
+        """
+        order = self._open(self._by(lambda each: each.order_ref == order_ref and each.by_call), Start.CALL, None, None)
+        order.hint = "userCallConfirm"
+        return order
+
+    def confirm_call(self, handle: str) -> Order:
+        """Yes, I am talking to them. Raises AppRefusal."""
+        order = self._running(handle)
+        if order.hint != "userCallConfirm":
+            raise AppRefusal("This login is not about a call.")
+        if (person := _holder(order)) is None:
+            raise AppRefusal("There is no such test person.")
+        order.person = person
+        order.script = self._control.script_for(person.personal_number)
+        order.hint = order.script.waiting
+        return order
+
+    def decline_call(self, handle: str) -> Order:
+        """No, I am not: somebody else tries to pass for them. Raises AppRefusal."""
+        now = self._tidy()
+        order = self._running(handle)
+        order.fail("userDeclinedCall", now)
+        return order
+
     def by_handle(self, handle: str) -> Order:
         """An order the app has opened. Raises AppRefusal when it is gone."""
         self._tidy()
@@ -222,6 +264,8 @@ class OrderBook:
         """The app's user is *person_key*; *script* replaces what the control says. Raises AppRefusal."""
         now = self._tidy()
         order = self._running(handle)
+        if order.by_call:
+            raise AppRefusal("Say first whether you are on the phone with them.")
         person = PEOPLE.get(person_key)
         if person is None:
             raise AppRefusal("There is no such test person.")
@@ -316,6 +360,7 @@ class OrderBook:
             purpose=order.purpose,
             now=now,
         )
+        address = self._phone_address(order)
         data: dict[str, Any] = {
             "user": {
                 "personalNumber": person.personal_number,
@@ -323,7 +368,7 @@ class OrderBook:
                 "givenName": person.given_name,
                 "surname": person.surname,
             },
-            "device": {"ipAddress": self._phone_address(order), "uhi": _hardware_id(person)},
+            "device": ({"ipAddress": address} if address else {}) | {"uhi": _hardware_id(person)},
             "bankIdIssueDate": "2025-03-17Z",
             "stepUp": None,
             "signature": signature,
@@ -365,6 +410,11 @@ def _is_forgotten(order: Order, now: datetime) -> bool:
 def _changed(data: dict[str, Any], script: Script) -> dict[str, Any]:
     merged = data | dict(script.changes)
     return {name: value for name, value in merged.items() if value is not None or name not in script.changes}
+
+
+def _holder(order: Order) -> Person | None:
+    """On whose phone an order shows by itself."""
+    return next((person for person in PEOPLE.values() if person.personal_number == order.request.bound_to()), None)
 
 
 def _hardware_id(person: Person) -> str:

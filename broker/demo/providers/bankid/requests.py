@@ -111,6 +111,48 @@ class SignRequest(AuthRequest):
     ) = None
 
 
+class PhoneRequirement(_Strict):
+    """What may be required of somebody on the phone."""
+
+    pin_code: bool | None = None
+    certificate_policies: list[Annotated[str, AfterValidator(_is_policy)]] | None = None
+
+
+class PhoneAuthRequest(_Strict):
+    """
+    Body of ``phone/auth``: about somebody who is on the phone right now, so bound to a person, and without any address.
+    """
+
+    personal_number: Annotated[str, Field(pattern=r"^[0-9]{12}$")]
+    call_initiator: Literal["user", "RP"]
+    user_visible_data: Annotated[str, Field(min_length=1, max_length=1_500), AfterValidator(_is_base64_text)] | None = (
+        None
+    )
+    user_visible_data_format: Literal["simpleMarkdownV1", "plaintext"] | None = None
+    user_non_visible_data: Annotated[str, Field(min_length=1, max_length=1_500), AfterValidator(_is_base64)] | None = (
+        None
+    )
+    requirement: PhoneRequirement | None = None
+
+    @property
+    def return_url(self) -> None:
+        """There is no browser to go back to."""
+
+    @property
+    def return_risk(self) -> bool:
+        """The risk is told for logins with an address only."""
+        return False
+
+    @property
+    def end_user_ip(self) -> str:
+        """Nobody knows where somebody on the phone is."""
+        return ""
+
+    def bound_to(self) -> str:
+        """The personal number of whoever is on the phone."""
+        return self.personal_number
+
+
 class OrderReference(_Strict):
     """Body of ``collect`` and ``cancel``."""
 

@@ -1,5 +1,5 @@
 """
-The relying party's side: ``POST /rp/v6.0/{auth,sign,collect,cancel}``, as strict as the real one.
+The relying party's side: ``POST /rp/v6.0/{auth,sign,phone/auth,collect,cancel}``, as strict as the real one.
 
 TLS with a client certificate is the server's part (`tls_options`); everything above it is here.
 """
@@ -14,12 +14,13 @@ from starlette.routing import Route
 
 from broker.demo.providers.bankid.control import Control, Fault
 from broker.demo.providers.bankid.orders import ApiRefusal, OrderBook, ScriptedRefusal
-from broker.demo.providers.bankid.requests import AuthRequest, OrderReference, SignRequest
+from broker.demo.providers.bankid.requests import AuthRequest, OrderReference, PhoneAuthRequest, SignRequest
 
 PREFIX = "/rp/v6.0/"
 _BODIES: dict[str, type[BaseModel]] = {
     "auth": AuthRequest,
     "sign": SignRequest,
+    "phone/auth": PhoneAuthRequest,
     "collect": OrderReference,
     "cancel": OrderReference,
 }
@@ -76,6 +77,8 @@ def _act(orders: OrderBook, endpoint: str, body: BaseModel) -> dict[str, Any]:
             return dict(orders.create("Identification", body).tokens())
         case "sign", SignRequest():
             return dict(orders.create("Signing", body).tokens())
+        case "phone/auth", PhoneAuthRequest():
+            return {"orderRef": orders.create("Identification", body).order_ref}
         case "collect", OrderReference():
             return orders.collect(body.order_ref)
         case "cancel", OrderReference():
