@@ -73,7 +73,7 @@ from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
-from broker.upstream.routes import UpstreamEdge, UpstreamLogouts, UpstreamRoutes
+from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamLogouts, UpstreamRoutes
 from broker.upstream.supplies import Supplies
 from broker.web.cors import Cors
 from broker.web.hub import Exit, FormPost, Hub
@@ -313,6 +313,7 @@ def build(
         *Userinfo(policy, tokens, access_tokens, keyring).routes(),
         *UpstreamRoutes(policy, upstreams, hub).routes(),
         *UpstreamLogouts(logouts, connectors, clock).routes(),
+        *UpstreamKeys(policy, connectors, clock).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),
         *RedeemApi(clients, tokens, handoffs).routes(),

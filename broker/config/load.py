@@ -415,9 +415,14 @@ class _Load:
 
     def _references_lead_somewhere(self, block: Mapping[str, Any], path: KeyPath) -> bool:
         """Whatever in a ``connect`` block is written as a reference must be one that works."""
+        listed = [
+            (place, value)
+            for key, given in block.items()
+            for place, value in (_items((*path, key), given) if isinstance(given, list) else [((*path, key), given)])
+        ]
         resolved = [
-            self._secret(value, (*path, key))
-            for key, value in block.items()
+            self._secret(value, place)
+            for place, value in listed
             if isinstance(value, str) and value.startswith(("env:", "file:"))
         ]
         return None not in resolved
@@ -454,6 +459,10 @@ class _Load:
         if (rest := len(ordered) - len(shown)) > 0:
             shown.append(Problem(str(self.path), None, "", f"{rest} more problems are not shown; mend these first"))
         return Refused(tuple(shown))
+
+
+def _items(path: KeyPath, given: list[Any]) -> list[tuple[KeyPath, Any]]:
+    return [((*path, index), value) for index, value in enumerate(given)]
 
 
 _STATE_SCHEMES = ("redis://", "rediss://", "unix://")

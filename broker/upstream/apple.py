@@ -20,7 +20,7 @@ from broker.core.client_rules import ClientAuth
 from broker.core.policy import SecretRef, Strict, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import TrustedContacts, is_true
-from broker.upstream.oidc import OidcConfig, OidcConnector, checked_issuer
+from broker.upstream.oidc import OidcConfig, OidcConnector, PlainWays, checked_issuer, new_token
 from broker.upstream.port import Begun, Done, Pending, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Fetcher
 from broker.wire.signed_secret import SignedSecret, parse_es256_key
@@ -84,7 +84,7 @@ class AppleConnector:
         id: the upstream's id in the YAML.
         key: what ``connect.key`` refers to, as PEM.
         fetcher: the way out.
-        token: makes 256-bit random texts, where not the usual ones.
+        token: makes 256-bit random texts.
     Raises:
         ValueError: the key is unusable.
     """
@@ -92,7 +92,7 @@ class AppleConnector:
     takes_forms: Literal[True] = True
 
     def __init__(
-        self, id: str, connect: AppleConnect, *, key: str, fetcher: Fetcher, token: Callable[[], str] | None = None
+        self, id: str, connect: AppleConnect, *, key: str, fetcher: Fetcher, token: Callable[[], str] = new_token
     ) -> None:
         self.id = id
         self._connect = connect
@@ -106,12 +106,14 @@ class AppleConnector:
         self._oidc = OidcConnector(
             id,
             connect.oidc,
-            credential="",
             fetcher=fetcher,
-            authenticate=self._secret.authenticate,
             # With a scope Apple answers by form only; `openid` is not among those it asks for.
-            parameters={"response_mode": "form_post", "scope": " ".join(connect.scopes)},
-            **({"token": token} if token else {}),
+            ways=PlainWays(
+                fetcher,
+                self._secret.authenticate,
+                {"response_mode": "form_post", "scope": " ".join(connect.scopes)},
+            ),
+            token=token,
         )
         self.reaches = self._oidc.reaches
 

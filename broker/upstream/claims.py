@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.core.policy import Strict
 from broker.errors import UpstreamRefused
-from broker.upstream.personal_number import parse_personal_number
+from broker.upstream.national_number import Country, parse_national_number
 from broker.wire.id_token import seconds
 
 _MAX_TEXT: Final = 500
@@ -74,6 +74,8 @@ class ClaimRules(Strict):
     ``claims``: provider's claim (dotted for nested ones) -> our attribute. ``required_claims``: no login without.
     ``ignored_claims``: known and of no interest. ``required_values``: claim -> the values it may have, e.g. ``hd``.
     ``acr_levels``: the provider's ``acr`` -> our level; with it every login must come back with one that suffices.
+    ``level_claim``: the claim of the ID token that says it, where that is not ``acr``. ``personal_number_country``: whose
+    personal numbers the provider tells; others are left out.
     """
 
     claims: Mapping[str, Attribute] = Field(default_factory=_standard_claims)
@@ -82,6 +84,8 @@ class ClaimRules(Strict):
     required_values: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
     trusted_contacts: TrustedContacts = TrustedContacts()
     acr_levels: Mapping[str, Assurance] = Field(default_factory=dict)
+    level_claim: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "acr"
+    personal_number_country: Country = "SE"
 
 
 def reaches(rules: ClaimRules) -> Assurance:
@@ -99,13 +103,14 @@ def sufficient_acrs(rules: ClaimRules, minimum: Assurance) -> list[str]:
     return [acr for _, acr in sorted(sufficient, key=lambda pair: pair[0])]
 
 
-def merged(signed: Mapping[str, Any], userinfo: Mapping[str, Any]) -> Mapping[str, Any]:
+def merged(signed: Mapping[str, Any], userinfo: Mapping[str, Any], level_claim: str = "acr") -> Mapping[str, Any]:
     """
-    Claims of both, the ID token first; userinfo says nothing about the login itself.
+    Claims of both, the ID token first; userinfo says nothing about the login itself, nor how strong it was.
 
     security: a flag such as `email_verified` speaks of the value beside it, never of the other source's value.
     """
-    said = {name: value for name, value in userinfo.items() if name not in _LOGIN_CLAIMS}
+    of_the_login = _LOGIN_CLAIMS | {level_claim, level_claim.split(".")[0]}
+    said = {name: value for name, value in userinfo.items() if name not in of_the_login}
     added = {
         name: value
         for name, value in said.items()
@@ -235,7 +240,7 @@ class _Reader:
         if value is None:
             return None
         try:
-            return parse_personal_number(value, today=self.now.date()).digits
+            return parse_national_number(self.rules.personal_number_country, value, today=self.now.date())
         except ValueError:
             self._note(path)
             return None
@@ -266,7 +271,7 @@ def claim(claims: Mapping[str, Any], path: str) -> Any:
 def _acr_level(claims: Mapping[str, Any], rules: ClaimRules, minimum: Assurance) -> Assurance | None:
     if not rules.acr_levels:
         return None
-    acr = claims.get("acr")
+    acr = claim(claims, rules.level_claim)
     level = rules.acr_levels.get(acr) if isinstance(acr, str) else None
     if level is None:
         raise UpstreamRefused("acr is missing or unknown", code="upstream.acr")
@@ -323,7 +328,13 @@ def _amr(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _unlisted(claims: Mapping[str, Any], rules: ClaimRules) -> Iterator[str]:
     """Names (never values) of claims the config does not speak of; odd names are only counted."""
-    spoken_of = {*rules.claims, *rules.required_claims, *rules.ignored_claims, *rules.required_values}
+    spoken_of = {
+        *rules.claims,
+        *rules.required_claims,
+        *rules.ignored_claims,
+        *rules.required_values,
+        rules.level_claim,
+    }
     flags = {f"{path}_verified" for path, mapped in rules.claims.items() if mapped in {"email", "phone_number"}}
     known = _PROTOCOL_CLAIMS | flags | spoken_of | {path.split(".")[0] for path in spoken_of}
     if rules.trusted_contacts.email == "authoritative":

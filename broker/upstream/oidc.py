@@ -8,8 +8,9 @@ Calls per login: the token endpoint, and userinfo only when the config says so; 
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Protocol, Self
 
 import msgspec
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -49,6 +50,11 @@ _RESERVED: Final = frozenset({
 })  # fmt: skip
 
 
+def new_token() -> str:
+    """A 256-bit random text."""
+    return secrets.token_urlsafe(32)
+
+
 def checked_issuer(value: str) -> str:
     """*value*, an issuer from the config. Raises ValueError."""
     if "?" in value:
@@ -56,9 +62,9 @@ def checked_issuer(value: str) -> str:
     return value
 
 
-class OidcConfig(ClaimRules):
+class ProviderConfig(ClaimRules):
     """
-    The ``connect`` block of an upstream of kind ``oidc``, with the rules of `ClaimRules`.
+    What every OpenID provider's ``connect`` block says, with the rules of `ClaimRules`.
 
     ``accepted_issuers``: other spellings of the issuer in ID tokens. ``trusted_audiences``: others that may stand
     beside us in ``aud``. ``reauthenticates``: the provider obeys ``prompt=login`` and ``max_age`` and proves it by
@@ -71,7 +77,6 @@ class OidcConfig(ClaimRules):
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
     client_auth: ServerAuth = ClientAuth.SECRET_BASIC
     client_secret: SecretRef | None = None
-    client_key: SecretRef | None = None
     scopes: tuple[Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")], ...] = ("openid",)
     id_token_algs: Annotated[
         tuple[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"], ...],
@@ -85,21 +90,127 @@ class OidcConfig(ClaimRules):
     extra_authorize_params: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        by_key = self.client_auth is ClientAuth.PRIVATE_KEY_JWT
-        needed, unused = ("client_key", "client_secret") if by_key else ("client_secret", "client_key")
-        if getattr(self, needed) is None or getattr(self, unused) is not None:
-            raise ValueError(f"client_auth {self.client_auth.value} needs {needed} and not {unused}")
+    def _sound(self) -> Self:
         if "openid" not in self.scopes:
             raise ValueError("scopes must hold openid")
         if reserved := _RESERVED & set(self.extra_authorize_params):
             raise ValueError(f"extra_authorize_params must not hold {', '.join(sorted(reserved))}")
         return self
 
+
+class OidcConfig(ProviderConfig):
+    """
+    The ``connect`` block of an upstream of kind ``oidc``, with the rules of `ProviderConfig`.
+    """
+
+    client_key: SecretRef | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        by_key = self.client_auth is ClientAuth.PRIVATE_KEY_JWT
+        needed, unused = ("client_key", "client_secret") if by_key else ("client_secret", "client_key")
+        if getattr(self, needed) is None or getattr(self, unused) is not None:
+            raise ValueError(f"client_auth {self.client_auth.value} needs {needed} and not {unused}")
+        return self
+
     @property
     def credential(self) -> str:
         """Reference to the secret or private key that ``client_auth`` needs."""
         return self.client_secret or self.client_key or ""
+
+
+class Ways(Protocol):
+    """
+    How one provider wants to be spoken to, where OpenID Connect leaves a choice.
+
+    ``headers``: sent along with every call of a login.
+    """
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def parameters(self, ask: UpstreamAsk) -> Mapping[str, str]:
+        """Of the authorization request, over the usual ones."""
+        ...
+
+    async def address(self, metadata: ProviderMetadata, parameters: Mapping[str, str], now: datetime) -> str:
+        """Where the browser goes with *parameters*. Raises: UpstreamDown, UpstreamRefused."""
+        ...
+
+    def authenticate(self, metadata: ProviderMetadata, now: datetime) -> Authentication:
+        """How the client proves itself."""
+        ...
+
+    def opened(self, unverified_id_token: str) -> str:
+        """The signed ID token in what the token endpoint gave. Raises: UpstreamRefused."""
+        ...
+
+    async def userinfo(
+        self, metadata: ProviderMetadata, access_token: str, expected: Expected, now: datetime
+    ) -> Mapping[str, Any]:
+        """What the userinfo endpoint says; whom it speaks of is not looked at yet. Raises: as `address`."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainWays:
+    """
+    As most do it: parameters in the address, an ID token that is signed only, userinfo as JSON.
+
+    ``prove``: how the client proves itself. ``also``: parameters of the request, over the usual ones.
+    """
+
+    fetcher: Fetcher
+    prove: Callable[[datetime], Authentication]
+    also: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def parameters(self, ask: UpstreamAsk) -> Mapping[str, str]:
+        """The same for every login."""
+        return self.also
+
+    async def address(self, metadata: ProviderMetadata, parameters: Mapping[str, str], now: datetime) -> str:
+        """All of them in the query (RFC 6749 section 4.1.1)."""
+        return authorization_url(metadata.authorization_endpoint, parameters)
+
+    def authenticate(self, metadata: ProviderMetadata, now: datetime) -> Authentication:
+        """As ``prove`` says."""
+        return self.prove(now)
+
+    def opened(self, unverified_id_token: str) -> str:
+        """It is that already."""
+        return unverified_id_token
+
+    async def userinfo(
+        self, metadata: ProviderMetadata, access_token: str, expected: Expected, now: datetime
+    ) -> Mapping[str, Any]:
+        """JSON, believed because of where it was fetched (OpenID Connect Core section 5.3.2)."""
+        return await fetched_userinfo(self.fetcher, metadata, access_token, self.headers)
+
+
+async def fetched_userinfo(
+    fetcher: Fetcher, metadata: ProviderMetadata, access_token: str, headers: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """The userinfo endpoint's JSON. Raises: UpstreamDown, UpstreamRefused."""
+    url, sent = userinfo_call(metadata, access_token, headers)
+    fetched = await fetcher.get_json(url, headers=sent, operation="userinfo")
+    check_userinfo_status(fetched.status)
+    return fetched.json
+
+
+def userinfo_call(
+    metadata: ProviderMetadata, access_token: str, headers: Mapping[str, str]
+) -> tuple[str, Mapping[str, str]]:
+    """Address and headers (RFC 6750 section 2.1). Raises: UpstreamDown: there is no such endpoint."""
+    if metadata.userinfo_endpoint is None:
+        raise UpstreamDown("the provider has no userinfo endpoint", code="userinfo.missing")
+    return metadata.userinfo_endpoint, {**headers, "Authorization": f"Bearer {access_token}"}
+
+
+def check_userinfo_status(status: int) -> None:
+    """Raises: UpstreamRefused for anything but 200."""
+    if status != 200:
+        raise UpstreamRefused(f"userinfo answers {status}", code="userinfo.status")
 
 
 class _Attempt(msgspec.Struct, frozen=True):
@@ -121,34 +232,44 @@ class OidcConnector:
     Args:
         id: the upstream's id in the YAML.
         config: its ``connect`` block.
-        credential: what ``config.credential`` refers to: client secret, or private key as PEM.
         fetcher: the way out.
+        ways: how the provider wants to be spoken to.
+        provider: its metadata and keys, where they are not simply those of the issuer.
         token: makes 256-bit random texts.
-        authenticate: how the client proves itself, in place of *credential*.
-        parameters: of the authorization request, over those of the config.
-    Raises:
-        ValueError: the private key is unusable.
     """
 
     def __init__(
         self,
         id: str,
-        config: OidcConfig,
+        config: ProviderConfig,
         *,
-        credential: str,
         fetcher: Fetcher,
-        token: Callable[[], str] = lambda: secrets.token_urlsafe(32),
-        authenticate: Callable[[datetime], Authentication] | None = None,
-        parameters: Mapping[str, str] | None = None,
+        ways: Ways,
+        provider: Provider | None = None,
+        token: Callable[[], str] = new_token,
     ) -> None:
         self.id = id
         self.reaches = reaches(config)
         self._config = config
         self._fetcher = fetcher
-        self._provider = Provider(config.issuer, fetcher)
+        self._provider = provider or Provider(config.issuer, fetcher)
         self._token = token
-        self._authenticate = authenticate or _authenticator(config, credential, token)
-        self._also = parameters or {}
+        self._ways = ways
+
+    @classmethod
+    def of(
+        cls, id: str, config: OidcConfig, *, credential: str, fetcher: Fetcher, token: Callable[[], str] = new_token
+    ) -> Self:
+        """
+        The connector of an upstream of kind ``oidc``.
+
+        Args:
+            credential: what ``config.credential`` refers to: client secret, or private key as PEM.
+        Raises:
+            ValueError: the private key is unusable.
+        """
+        ways = PlainWays(fetcher, _authenticator(config, credential, token))
+        return cls(id, config, fetcher=fetcher, ways=ways, token=token)
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         """
@@ -173,7 +294,7 @@ class OidcConnector:
             opened_at=ask.now,
             wants_age_s=wants_age_s,
         )
-        url = authorization_url(metadata.authorization_endpoint, self._parameters(ask, attempt))
+        url = await self._ways.address(metadata, self._parameters(ask, attempt), ask.now)
         return Begun(Redirect(url), msgspec.json.encode(attempt))
 
     async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
@@ -211,9 +332,14 @@ class OidcConnector:
             sends_issuer=metadata.sends_issuer,
         )
         answer = await self._redeem(metadata, attempt, code, reply.now)
-        claims = await self._verified_claims(answer, attempt, reply.now)
+        expected = self._expected(answer, attempt)
+        claims = await self._verified_claims(answer, expected, reply.now)
         if self._config.userinfo:
-            claims = merged(claims, await self._userinfo(metadata, answer, claims["sub"]))
+            told = await self._ways.userinfo(metadata, answer.access_token, expected, reply.now)
+            if told.get("sub") != claims["sub"]:
+                # security: token substitution (Core section 16.11).
+                raise UpstreamRefused("userinfo speaks of somebody else", code="userinfo.sub")
+            claims = merged(claims, told, self._config.level_claim)
         return evidence_from(
             read(claims),
             self._config,
@@ -269,11 +395,11 @@ class OidcConnector:
             "code_challenge_method": "S256",
             "ui_locales": ask.language,
             **{name: value for name, value in optional.items() if value is not None},
-            **self._also,
+            **self._ways.parameters(ask),
         }
 
     async def _redeem(self, metadata: ProviderMetadata, attempt: _Attempt, code: str, now: datetime) -> TokenAnswer:
-        proof = self._authenticate(now)
+        proof = self._ways.authenticate(metadata, now)
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -281,12 +407,14 @@ class OidcConnector:
             "code_verifier": attempt.verifier,
             **proof.form,
         }
-        fetched = await self._fetcher.post_form(metadata.token_endpoint, form, basic=proof.basic, operation="token")
+        fetched = await self._fetcher.post_form(
+            metadata.token_endpoint, form, basic=proof.basic, headers=self._ways.headers, operation="token"
+        )
         return read_token_answer(fetched.status, fetched.json)
 
-    async def _verified_claims(self, answer: TokenAnswer, attempt: _Attempt, now: datetime) -> Mapping[str, Any]:
+    def _expected(self, answer: TokenAnswer, attempt: _Attempt) -> Expected:
         config = self._config
-        expected = Expected(
+        return Expected(
             issuers=frozenset({config.issuer, *config.accepted_issuers}),
             client_id=config.client_id,
             nonce=attempt.nonce,
@@ -296,25 +424,15 @@ class OidcConnector:
             max_age_s=attempt.wants_age_s,
             fresh_since=attempt.opened_at if attempt.wants_age_s == 0 else None,
         )
+
+    async def _verified_claims(self, answer: TokenAnswer, expected: Expected, now: datetime) -> Mapping[str, Any]:
+        id_token = self._ways.opened(answer.unverified_id_token)
         keys = await self._provider.keys(now)
         try:
-            return verify_id_token(answer.unverified_id_token, keys=keys, expected=expected, now=now)
+            return verify_id_token(id_token, keys=keys, expected=expected, now=now)
         except UnknownKey:
             keys = await self._provider.keys_after_rotation(now, unknown_in=keys)
-            return verify_id_token(answer.unverified_id_token, keys=keys, expected=expected, now=now)
-
-    async def _userinfo(self, metadata: ProviderMetadata, answer: TokenAnswer, subject: str) -> Mapping[str, Any]:
-        """More claims about the same person (OpenID Connect Core section 5.3.2)."""
-        if metadata.userinfo_endpoint is None:
-            raise UpstreamDown("the provider has no userinfo endpoint", code="userinfo.missing")
-        bearer = {"Authorization": f"Bearer {answer.access_token}"}
-        fetched = await self._fetcher.get_json(metadata.userinfo_endpoint, headers=bearer, operation="userinfo")
-        if fetched.status != 200:
-            raise UpstreamRefused(f"userinfo answers {fetched.status}", code="userinfo.status")
-        if fetched.json.get("sub") != subject:
-            # security: token substitution (Core section 16.11).
-            raise UpstreamRefused("userinfo speaks of somebody else", code="userinfo.sub")
-        return fetched.json
+            return verify_id_token(id_token, keys=keys, expected=expected, now=now)
 
 
 def _authenticator(

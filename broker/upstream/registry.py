@@ -17,6 +17,15 @@ from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
 from broker.upstream.meta import MetaConfig, MetaConnector
+from broker.upstream.national_oidc import (
+    NationalOidcConnect,
+    NationalOidcConnector,
+    OwnKeys,
+    Settled,
+    UnusableKey,
+    settled,
+    trusted_keys,
+)
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector
 from broker.upstream.supplies import References, Supplies
@@ -38,19 +47,25 @@ def _unconcerned(_connect: Any, _references: References) -> Iterator[Concern]:
     return iter(())
 
 
+def _unsettled(_connect: Any) -> Iterator[Settled]:
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
     One kind of upstream.
 
     ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance logins with such a block can prove.
-    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see.
+    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``settled``: what
+    a preset named in the block came to.
     """
 
     config: type[BaseModel]
     reaches: Callable[[Any], Assurance]
     build: Callable[[str, Any, Supplies], Connector]
     concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
+    settled: Callable[[Any], Iterator[Settled]] = _unsettled
 
 
 def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
@@ -86,7 +101,7 @@ def _oidc_concerns(connect: OidcConfig, references: References) -> Iterator[Conc
 
 
 def _build_oidc(id: str, connect: OidcConfig, supplies: Supplies) -> Connector:
-    return OidcConnector(
+    return OidcConnector.of(
         id, connect, credential=supplies.references.secret(connect.credential), fetcher=supplies.fetcher
     )
 
@@ -106,9 +121,35 @@ def _build_apple(id: str, connect: AppleConnect, supplies: Supplies) -> Connecto
     return AppleConnector(id, connect, key=supplies.references.secret(connect.key), fetcher=supplies.fetcher)
 
 
+def _national_concerns(connect: NationalOidcConnect, references: References) -> Iterator[Concern]:
+    try:
+        OwnKeys.of(connect, references.secret)
+    except UnusableKey as error:
+        yield Concern(error.key, "must be private keys in PEM form: RSA of 2048 to 4096 bits, or EC P-256")
+    if connect.signed_jwks is not None:
+        try:
+            trusted_keys(references.path(connect.signed_jwks.trusted_file))
+        except (OSError, ValueError):
+            advice = "trusted_file must be the JWK Set with the provider's public keys that it gave you"
+            yield Concern("signed_jwks", f"cannot be used: {advice}")
+
+
+def _build_national(id: str, connect: NationalOidcConnect, supplies: Supplies) -> Connector:
+    refer, signed = supplies.references, connect.signed_jwks
+    return NationalOidcConnector(
+        id,
+        connect,
+        keys=OwnKeys.of(connect, refer.secret),
+        secret=refer.secret(connect.client_secret) if connect.client_secret else None,
+        fetcher=supplies.fetcher,
+        trusted=trusted_keys(refer.path(signed.trusted_file)) if signed else None,
+    )
+
+
 KINDS: Mapping[str, Kind] = {
     "apple": Kind(AppleConnect, lambda connect: reaches(connect.oidc), _build_apple, _apple_concerns),
     "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
     "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
+    "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
 }

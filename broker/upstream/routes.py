@@ -28,6 +28,7 @@ from broker.upstream.port import (
     Connector,
     Done,
     FormConnector,
+    KeyPublisher,
     LoggedOut,
     LogoutListener,
     Pending,
@@ -339,6 +340,36 @@ class UpstreamLogouts:
             Route("/up/{upstream}/backchannel-logout", self.told, methods=["POST"]),
             Route("/up/{upstream}/deauthorize", self.removed, methods=["POST"]),
         ]
+
+
+class UpstreamKeys:
+    """Where providers fetch our public keys."""
+
+    def __init__(self, policy: Callable[[], Policy], connectors: Mapping[str, Connector], clock: Clock) -> None:
+        self._policy = policy
+        self._connectors = connectors
+        self._clock = clock
+
+    async def document(self, request: Request) -> Response:
+        """``/up/{upstream}/jwks.json`` and its signed kin; 404 where nothing is published. Kept for an hour at most."""
+        upstream = request.path_params["upstream"]
+        connector = self._connectors.get(upstream)
+        address = f"{self._policy().broker.issuer}/up/{upstream}"
+        name = request.url.path.removeprefix(f"/up/{upstream}/")
+        found = (
+            connector.published(name, address=address, now=self._clock())
+            if isinstance(connector, KeyPublisher)
+            else None
+        )
+        if found is None:
+            return _plain(404, "not_found")
+        headers = {"Cache-Control": "public, max-age=3600"}
+        return Response(found.content, 200, headers=headers, media_type=found.media_type)
+
+    def routes(self) -> list[Route]:
+        """GET only."""
+        names = ("jwks.json", "jwks.jwt", ".well-known/openid-federation")
+        return [Route(f"/up/{{upstream}}/{name}", self.document, methods=["GET"]) for name in names]
 
 
 def _plain(status: int, error: str | None) -> Response:

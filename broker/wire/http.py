@@ -61,6 +61,8 @@ _CARRIES_V4: Final = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 _USER_AGENT: Final = "stafett"
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _JSON_TYPES: Final = ("application/json", "application/jwk-set+json")
+#: Signed or encrypted userinfo (OpenID Connect Core section 5.3.2), signed key sets (OpenID Federation 1.0 section 5.2.1).
+_JWT_TYPES: Final = ("application/jwt", "application/jwk-set+jwt")
 
 
 class Blocked(UpstreamDown):
@@ -80,6 +82,15 @@ class Fetched:
     status: int
     headers: Mapping[str, str]
     json: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedJwt:
+    """An answer that is one token in compact form. ``unverified_token``: empty for a 4xx answer. Else as `Fetched`."""
+
+    status: int
+    headers: Mapping[str, str]
+    unverified_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +173,21 @@ class Fetcher:
             UpstreamDown: unreachable, too slow, too big, 5xx, 429, or not a JSON object.
         """
         return await self._watched(operation, "GET", url, headers=headers)
+
+    async def get_jwt(
+        self, url: str, *, headers: Mapping[str, str] | None = None, operation: str = "get"
+    ) -> FetchedJwt:
+        """
+        GET a token in compact form, by its content type.
+
+        Raises: as `get_json`, with text in place of JSON.
+        """
+        accepting = {"Accept": ", ".join(_JWT_TYPES), **(headers or {})}
+        with self.watch(operation) as call:
+            sent = {**accepting, **call.headers}
+            fetched = await self._bounded("GET", url, headers=sent, data=None, use=self._fetched_jwt)
+            call.answered(fetched.status)
+            return fetched
 
     async def post_form(
         self,
@@ -264,6 +290,18 @@ class Fetcher:
         content = _json_object(name, response, body)
         lowered = {key.lower(): value for key, value in response.headers.items()}
         return Fetched(status=response.status, headers=lowered, json=content)
+
+    async def _fetched_jwt(self, name: str, response: aiohttp.ClientResponse) -> FetchedJwt:
+        _check_status(name, response.status)
+        body = await self._read(name, response)
+        lowered = {key.lower(): value for key, value in response.headers.items()}
+        if response.status >= 400:
+            return FetchedJwt(response.status, lowered, "")
+        if response.content_type not in _JWT_TYPES:
+            raise UpstreamDown(f"{name}: content type is not that of a token")
+        if not body.isascii():
+            raise UpstreamDown(f"{name}: not a token")
+        return FetchedJwt(response.status, lowered, body.decode().strip())
 
     async def _any_answer(self, name: str, response: aiohttp.ClientResponse) -> Fetched:
         if 300 <= response.status < 400:

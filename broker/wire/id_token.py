@@ -142,6 +142,55 @@ def verify_id_token(token: str, *, keys: KeySet, expected: Expected, now: dateti
     return claims
 
 
+def verify_userinfo(token: str, *, keys: KeySet, expected: Expected, now: datetime) -> Mapping[str, Any]:
+    """
+    Check a userinfo answer that is a signed JWT. That it speaks of the same subject is the caller's to see.
+
+    ``nonce`` and ``access_token`` of *expected* have no meaning here. ``iss``, ``aud`` and times are recommended only
+    (OpenID Connect Core section 5.3.2); what is there must be right.
+
+    Raises: as `verify_id_token`.
+    """
+    header = checked_header(token, expected.algs)
+    claims = signed_claims(token, keys.find(header.get("kid"), header["alg"]), header["alg"])
+    if "iss" in claims:
+        check_issuer(claims, expected)
+    if "aud" in claims:
+        check_audience(claims, expected)
+    expires, valid = seconds(claims, "exp"), seconds(claims, "nbf")
+    if expires is not None and expires <= now.timestamp() - SKEW_S:
+        raise BadIdToken("expired", code="id_token.exp")
+    if valid is not None and valid > now.timestamp() + SKEW_S:
+        raise BadIdToken("not valid yet", code="id_token.nbf")
+    if "nonce" in claims:
+        # security: an ID token passed off as userinfo says how somebody logged in, and maybe somebody else.
+        raise BadIdToken("an ID token in place of userinfo", code="id_token.typ")
+    return claims
+
+
+def verify_key_set(token: str, *, keys: KeySet, issuers: frozenset[str], now: datetime) -> KeySet:
+    """
+    The provider's keys from a signed JWK Set, by *keys* that the operator was given beforehand.
+
+    Raises:
+        UnknownKey: signed with none of *keys*. BadIdToken: any other failed check.
+    Spec: OpenID Federation 1.0 section 5.2.1 (``signed_jwks_uri``); RFC 8725 section 3.11 for ``typ``.
+    """
+    header = checked_header(token, frozenset(ALGORITHMS), frozenset({"JWK-SET+JWT", "JWT"}))
+    claims = signed_claims(token, keys.find(header.get("kid"), header["alg"]), header["alg"])
+    expires, issued = seconds(claims, "exp"), seconds(claims, "iat")
+    if claims.get("iss") not in issuers:
+        raise BadIdToken("key set of somebody else", code="key_set.iss")
+    if expires is not None and expires <= now.timestamp() - SKEW_S:
+        raise BadIdToken("key set has expired", code="key_set.exp")
+    if issued is not None and issued > now.timestamp() + SKEW_S:
+        raise BadIdToken("key set is from the future", code="key_set.iat")
+    try:
+        return parse_key_set(claims)
+    except ValueError as error:
+        raise BadIdToken(f"key set: {error}", code="key_set.keys") from error
+
+
 def seconds(claims: Mapping[str, Any], name: str) -> float | None:
     """
     A NumericDate claim (RFC 7519 section 2); None when absent.

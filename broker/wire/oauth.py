@@ -34,6 +34,8 @@ from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 
 _ASSERTION_LIFETIME_S: Final = 60
 _MAX_CODE_CHARS: Final = 4096
+_MAX_REQUEST_URI_CHARS: Final = 500
+_REQUEST_LIFETIME_S: Final = 300
 _MAX_ACCESS_TOKEN_CHARS: Final = 16 * 1024
 _CODE_WORD: Final = re.compile(r"[a-z][a-z_]{0,59}")
 
@@ -59,7 +61,8 @@ class ProviderMetadata:
     """
     What we use of a provider's discovery document (OpenID Connect Discovery section 3).
 
-    ``sends_issuer``: it announces the ``iss`` response parameter (RFC 9207 section 3).
+    ``sends_issuer``: it announces the ``iss`` response parameter (RFC 9207 section 3). ``par_endpoint``: where requests are
+    pushed (RFC 9126 section 5).
     """
 
     issuer: str
@@ -69,6 +72,7 @@ class ProviderMetadata:
     userinfo_endpoint: str | None
     id_token_algs: frozenset[str]
     sends_issuer: bool
+    par_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,16 @@ class Authentication:
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """Our private key for ``private_key_jwt``, parsed once."""
+    """Our private key for ``private_key_jwt`` and request objects, parsed once."""
 
     key: RSAKey | ECKey
     alg: str
     kid: str
+
+    def public(self) -> dict[str, Any]:
+        """The JWK to publish: no private part, ``use`` is ``sig``."""
+        members = {name: value for name, value in self.key.as_dict(private=False).items() if name != "kid"}
+        return {**members, "kid": self.kid, "use": "sig", "alg": self.alg}
 
 
 def discovery_url(issuer: str) -> str:
@@ -124,9 +133,8 @@ def parse_metadata(document: Mapping[str, Any], *, expected_issuer: str) -> Prov
         authorization_endpoint=authorization,
         token_endpoint=token,
         jwks_uri=keys,
-        userinfo_endpoint=_endpoint(document, "userinfo_endpoint", expected_issuer)
-        if "userinfo_endpoint" in document
-        else None,
+        userinfo_endpoint=_optional_endpoint(document, "userinfo_endpoint", expected_issuer),
+        par_endpoint=_optional_endpoint(document, "pushed_authorization_request_endpoint", expected_issuer),
         id_token_algs=frozenset(document["id_token_signing_alg_values_supported"]),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
     )
@@ -172,6 +180,23 @@ def read_callback(
     return code
 
 
+def read_pushed_answer(status: int, answer: Mapping[str, Any]) -> str:
+    """
+    The ``request_uri`` for a pushed request (RFC 9126 section 2.2).
+
+    Raises:
+        UpstreamDown: the provider refuses our client or our request; UpstreamRefused: the answer lacks what it must have.
+    """
+    if status not in {200, 201}:
+        raise error_from(answer.get("error"), where="pushed")
+    reference = answer.get("request_uri")
+    if not isinstance(reference, str) or not 1 <= len(reference) <= _MAX_REQUEST_URI_CHARS:
+        raise UpstreamRefused("the pushed request got no usable request_uri", code="pushed.request_uri")
+    if not reference.isascii() or not reference.isprintable():
+        raise UpstreamRefused("request_uri has characters it may not have", code="pushed.request_uri")
+    return reference
+
+
 def read_token_answer(status: int, answer: Mapping[str, Any]) -> TokenAnswer:
     """
     Read the token endpoint's JSON.
@@ -197,7 +222,7 @@ def read_token_answer(status: int, answer: Mapping[str, Any]) -> TokenAnswer:
 
 def error_from(unverified_error: Any, *, where: str) -> Stopped | UpstreamRefused | UpstreamDown:
     """
-    The broker's error for an OAuth error code; *where* it came up is ``callback`` or ``token``.
+    The broker's error for an OAuth error code; *where* it came up is ``callback``, ``token`` or ``pushed``.
 
     The code is named only when it is a plain word: it came from outside and ends in logs.
     """
@@ -247,7 +272,7 @@ def authenticate_with_key(key: ClientKey, *, client_id: str, audience: str, jti:
     Client authentication with a signed assertion that works once and for a minute.
 
     Args:
-        audience: the provider's issuer (draft-ietf-oauth-rfc7523bis: one value, never a list).
+        audience: the provider's issuer (draft-ietf-oauth-rfc7523bis: one value, never a list), or what else it wants.
         jti: random and new.
     Spec: RFC 7523 sections 2.2 and 3, OpenID Connect Core section 9.
     """
@@ -270,6 +295,35 @@ def authenticate_with_key(key: ClientKey, *, client_id: str, audience: str, jti:
     )
 
 
+def signed_request(
+    key: ClientKey, parameters: Mapping[str, Any], *, client_id: str, audience: str, typ: str, jti: str, now: datetime
+) -> str:
+    """
+    A request object: the *parameters* of an authorization request under our signature, good once and for minutes.
+
+    Args:
+        audience: the provider's issuer.
+        typ: ``oauth-authz-req+jwt`` (RFC 9101 section 10.8), or ``JWT`` for providers that knew OpenID Connect first.
+    Spec: RFC 9101 sections 4 and 10.8, OpenID Connect Core section 6.1.
+    """
+    issued = int(now.timestamp())
+    claims = {
+        **parameters,
+        "iss": client_id,
+        "aud": audience,
+        "jti": jti,
+        "iat": issued,
+        "nbf": issued,
+        "exp": issued + _REQUEST_LIFETIME_S,
+    }
+    return jwt.encode({"alg": key.alg, "kid": key.kid, "typ": typ}, claims, key.key, algorithms=[key.alg])
+
+
+def signed_document(key: ClientKey, claims: Mapping[str, Any], *, typ: str) -> str:
+    """*claims* under our signature, for whoever knows *key*: a signed key set, an entity statement."""
+    return jwt.encode({"alg": key.alg, "kid": key.kid, "typ": typ}, dict(claims), key.key, algorithms=[key.alg])
+
+
 def _check_members(document: Mapping[str, Any]) -> None:
     """authlib's rules for the members we use; its https rule is left to `Fetcher`, which knows listed networks."""
     metadata = OpenIDProviderMetadata(document)
@@ -286,6 +340,10 @@ def _check_members(document: Mapping[str, Any]) -> None:
             raise ValueError("id_token_signing_alg_values_supported is missing")
     except (ValueError, TypeError) as error:
         raise UpstreamDown(f"discovery: {error}", code="provider.metadata") from error
+
+
+def _optional_endpoint(document: Mapping[str, Any], name: str, issuer: str) -> str | None:
+    return _endpoint(document, name, issuer) if name in document else None
 
 
 def _endpoint(document: Mapping[str, Any], name: str, issuer: str) -> str:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from broker.errors import UpstreamDown
 from broker.wire.http import Fetched, Fetcher
-from broker.wire.id_token import KeySet, UnknownKey, parse_key_set
+from broker.wire.id_token import BadIdToken, KeySet, UnknownKey, parse_key_set, verify_key_set
 from broker.wire.oauth import ProviderMetadata, discovery_url, parse_metadata
 
 _DEFAULT: Final = timedelta(hours=1)
@@ -47,11 +48,10 @@ class _Kept(Generic[T]):
 
 
 class _Cached(Generic[T]):
-    """One fetched and parsed document; ``load`` fetches it, ``parse`` checks it."""
+    """One document; ``load`` fetches and checks it, and says how long it may be kept."""
 
-    def __init__(self, load: Callable[[datetime], Awaitable[Fetched]], parse: Callable[[Fetched], T]) -> None:
+    def __init__(self, load: Callable[[datetime], Awaitable[tuple[T, timedelta]]]) -> None:
         self._load = load
-        self._parse = parse
         self._kept: _Kept[T] | None = None
         self._failed_at: datetime | None = None
         self._lock = asyncio.Lock()
@@ -89,34 +89,55 @@ class _Cached(Generic[T]):
 
     async def _fetch(self, now: datetime) -> T:
         try:
-            fetched = await self._load(now)
-            value = self._parse(fetched)
+            value, kept_for = await self._load(now)
         except UpstreamDown:
             self._failed_at = now
             raise
         self._failed_at = None
-        self._kept = _Kept(value, now + lifetime(fetched.headers))
+        self._kept = _Kept(value, now + kept_for)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class SignedKeySet:
+    """
+    Where a provider publishes its keys under a signature, and whose signature counts.
+
+    ``trusted``: keys the operator got from it beforehand. ``issuers``: who may have signed (``iss``).
+    """
+
+    url: str
+    trusted: KeySet
+    issuers: frozenset[str]
 
 
 class Provider:
     """
     Metadata and keys of the provider with this *issuer*; one object per issuer and process.
 
-    Times are passed in, aware UTC.
+    ``given``: metadata that is not discovered. ``signed_keys``: where keys come from in place of ``jwks_uri``. Times are
+    passed in, aware UTC.
     """
 
-    def __init__(self, issuer: str, fetcher: Fetcher) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        fetcher: Fetcher,
+        *,
+        given: ProviderMetadata | None = None,
+        signed_keys: SignedKeySet | None = None,
+    ) -> None:
         self._issuer = issuer
         self._fetcher = fetcher
-        self._metadata = _Cached(self._load_metadata, self._parse_metadata)
-        self._keys = _Cached(self._load_keys, _parse_keys)
+        self._given = given
+        self._metadata = _Cached(self._load_metadata)
+        self._keys = _Cached(self._load_keys if signed_keys is None else partial(self._load_signed_keys, signed_keys))
         self._refetched_at: datetime | None = None
         self._rotation = asyncio.Lock()
 
     async def metadata(self, now: datetime) -> ProviderMetadata:
         """The checked discovery document. Raises: UpstreamDown."""
-        return await self._metadata.get(now)
+        return self._given or await self._metadata.get(now)
 
     async def keys(self, now: datetime) -> KeySet:
         """The provider's signing keys. Raises: UpstreamDown."""
@@ -139,15 +160,26 @@ class Provider:
             self._refetched_at = now
             return await self._keys.renewed(now)
 
-    async def _load_metadata(self, now: datetime) -> Fetched:
-        return _expect_ok(await self._fetcher.get_json(discovery_url(self._issuer), operation="discovery"), "discovery")
+    async def _load_metadata(self, now: datetime) -> tuple[ProviderMetadata, timedelta]:
+        fetched = await self._fetcher.get_json(discovery_url(self._issuer), operation="discovery")
+        _expect_ok(fetched.status, "discovery")
+        return parse_metadata(fetched.json, expected_issuer=self._issuer), lifetime(fetched.headers)
 
-    def _parse_metadata(self, fetched: Fetched) -> ProviderMetadata:
-        return parse_metadata(fetched.json, expected_issuer=self._issuer)
-
-    async def _load_keys(self, now: datetime) -> Fetched:
+    async def _load_keys(self, now: datetime) -> tuple[KeySet, timedelta]:
         metadata = await self.metadata(now)
-        return _expect_ok(await self._fetcher.get_json(metadata.jwks_uri, operation="keys"), "key set")
+        fetched = await self._fetcher.get_json(metadata.jwks_uri, operation="keys")
+        _expect_ok(fetched.status, "key set")
+        return _parse_keys(fetched), lifetime(fetched.headers)
+
+    async def _load_signed_keys(self, signed: SignedKeySet, now: datetime) -> tuple[KeySet, timedelta]:
+        """security: keys under the provider's own signature hold even where its web server is somebody else's."""
+        fetched = await self._fetcher.get_jwt(signed.url, operation="keys")
+        _expect_ok(fetched.status, "key set")
+        try:
+            keys = verify_key_set(fetched.unverified_token, keys=signed.trusted, issuers=signed.issuers, now=now)
+        except BadIdToken as error:
+            raise UpstreamDown(f"signed key set: {error.detail}", code=error.code) from error
+        return keys, lifetime(fetched.headers)
 
 
 def _parse_keys(fetched: Fetched) -> KeySet:
@@ -157,7 +189,6 @@ def _parse_keys(fetched: Fetched) -> KeySet:
         raise UpstreamDown(f"key set: {error}", code="provider.keys") from error
 
 
-def _expect_ok(fetched: Fetched, name: str) -> Fetched:
-    if fetched.status != 200:
-        raise UpstreamDown(f"{name}: status {fetched.status}", status=fetched.status)
-    return fetched
+def _expect_ok(status: int, name: str) -> None:
+    if status != 200:
+        raise UpstreamDown(f"{name}: status {status}", status=status)
