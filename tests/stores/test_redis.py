@@ -155,16 +155,75 @@ async def calls_of(server: RedisServer, command: str) -> int:
     return int(lines[0].split("calls=")[1].split(",")[0]) if lines else 0
 
 
-async def test_more_callers_than_connections_wait_only_as_long_as_allowed(server: RedisServer) -> None:
-    """Waiting for a free connection counts towards the time of a run."""
-    store = RedisState(server.url, max_connections=1, timeout_s=0.2)
+async def test_each_of_many_callers_waits_only_as_long_as_allowed(server: RedisServer, store: RedisState) -> None:
+    """Who came later on the shared connection has her own full time, and no more."""
     assert all(await asyncio.gather(*(store.run(Put(f"k:{n}", b"x", 60)) for n in range(50))))
     server.pause()
-    took = await asyncio.gather(*(seconds_until_down(store, Get("k:1")) for _ in range(10)))
+    took = await asyncio.gather(*(seconds_until_down(store, Get("k:1")) for _ in range(10)), later(store))
     server.resume()
     assert max(took) < 1
+    assert took[-1] >= 0.2
     assert list(await store.run(Get("k:1"))) == [b"x"]
-    await store.close()
+
+
+async def later(store: RedisState) -> float:
+    await asyncio.sleep(0.1)
+    return await seconds_until_down(store, Get("k:1"))
+
+
+async def test_what_was_given_up_before_it_was_sent_is_never_sent(server: RedisServer, store: RedisState) -> None:
+    """A caller who hangs up while the connection is being made must not spend what nobody hears of."""
+    server.ask("SET stafett:k:1 code")
+    taking = asyncio.create_task(store.run(Take("k:1")))
+    await asyncio.sleep(0)
+    taking.cancel()
+    assert list(await store.run(Get("k:1"))) == [b"code"]
+    assert taking.cancelled()
+
+
+async def test_callers_at_once_share_one_round_trip(server: RedisServer, store: RedisState) -> None:
+    """Twenty requests that need the store at the same moment cost one write and one read."""
+    await store.run(Get("k:1"))
+    before = await total_reads(server)
+    await asyncio.gather(*(store.run(Put(f"k:{n}", b"x", 60), Get(f"k:{n}")) for n in range(20)))
+    together = await total_reads(server) - before
+    before = await total_reads(server)
+    assert together - (await total_reads(server) - before) <= 2
+
+
+async def test_an_answer_nobody_asked_for_ends_the_connection() -> None:
+    """Whatever follows it would be handed to the wrong caller."""
+    said = iter([b"+one\r\n+two\r\n", b"$1\r\nx\r\n"])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(next(said))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        store = RedisState(f"redis://127.0.0.1:{port}")
+        assert list(await store.run(Get("k:1"))) == [b"one"]
+        assert list(await store.run(Get("k:1"))) == [b"x"]
+        await store.close()
+
+
+@pytest.mark.parametrize("words", [b"?\r\n", b"HTTP/1.1 400 Bad Request\r\n"], ids=["noise", "http"])
+async def test_a_server_that_speaks_something_else_is_down(words: bytes) -> None:
+    """A wrong port is told as that, at once."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(words)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        store = RedisState(f"redis://127.0.0.1:{port}")
+        assert await seconds_until_down(store, Get("k:1")) < 1
+        await store.close()
 
 
 async def test_a_read_only_server_is_down_for_writes(server: RedisServer, store: RedisState) -> None:
