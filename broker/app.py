@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -76,6 +75,7 @@ from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamLogouts, UpstreamRoutes
 from broker.upstream.supplies import Supplies
 from broker.web.cors import Cors
+from broker.web.dispatch import Dispatch
 from broker.web.hub import Exit, FormPost, Hub
 from broker.web.middleware import QUIET, RequestMiddleware
 from broker.wire.http import Fetcher
@@ -330,9 +330,6 @@ def build(
         *logos.routes(),
     ]
 
-    async def fault(request: Request, error: Exception) -> Response:
-        return await faults.unexpected(request, error)
-
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         context.audit.later(receipts.write_all)
@@ -356,10 +353,11 @@ def build(
     starlette = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={StafettError: faults.expected, HTTPException: faults.http, Exception: fault},
+        exception_handlers={StafettError: faults.expected, HTTPException: faults.http, Exception: faults.unexpected},
     )
     starlette.router.redirect_slashes = False
-    shared = Cors(starlette, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
+    short = Dispatch(starlette, routes, expected=faults.expected, http=faults.http, unexpected=faults.unexpected)
+    shared = Cors(short, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
     app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
     metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed))
     return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics, senders.messages)

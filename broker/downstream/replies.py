@@ -27,10 +27,12 @@ from broker.errors import (
     WrongCustomer,
 )
 from broker.observe.logging import current_reference, log
+from broker.web.answers import ReadyResponse
 
 Endpoint = Callable[..., Awaitable[Response]]
 
 _UNKEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_JSON = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"), (b"content-type", b"application/json"))
 
 
 def oauth_error(error: StafettError) -> tuple[str, str]:
@@ -169,4 +171,4 @@ def jwt_reply(token: str) -> Response:
 def json_reply(content: Mapping[str, Any], status: int = 200) -> Response:
     """A JSON answer that nobody may keep."""
     body = msgspec.json.encode(content)
-    return Response(body, status_code=status, headers=dict(_UNKEPT), media_type="application/json")
+    return ReadyResponse(status, [*_JSON, (b"content-length", b"%d" % len(body))], body)

@@ -219,9 +219,11 @@ class _Line(asyncio.Protocol):
             await connection.disconnect(nowait=True)
             self._end(type(error).__name__, error)
             return
-        self._writer, connection._reader, connection._writer = connection._writer, None, None
-        assert self._writer is not None
-        self._transport = self._writer.transport
+        writer, connection._reader, connection._writer = connection._writer, None, None
+        if writer is None:
+            self._end("ConnectionError")
+            return
+        self._writer, self._transport = writer, writer.transport
         self._transport.set_protocol(self)
         # Whoever gave up meanwhile is not served any more.
         self._runs = deque(run for run in self._runs if not run.future.done())

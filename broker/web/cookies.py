@@ -6,6 +6,7 @@ link held (docs/newsletters.md), encrypted with a key of ours and good for nothi
 SameSite=Lax: sent when a partner or provider sends the customer here by a link or redirect.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from starlette.requests import HTTPConnection
@@ -20,9 +21,21 @@ _MAX_SOFT = 2048
 _BROWSER_LIFE = timedelta(days=1)
 
 
-def read(connection: HTTPConnection, name: str) -> str | None:
+def sent(connection: HTTPConnection) -> Mapping[str, str]:
+    """All cookies of a request, as they were written; of two that have one name the last."""
+    found: dict[str, str] = {}
+    for header, value in connection.scope["headers"]:
+        if header == b"cookie":
+            for pair in value.decode("latin-1").split(";"):
+                name, equals, content = pair.partition("=")
+                if equals:
+                    found[name.strip()] = content.strip()
+    return found
+
+
+def read(cookies: Mapping[str, str], name: str) -> str | None:
     """The cookie's value; None when absent or not of the shape we give out."""
-    value = connection.cookies.get(name)
+    value = cookies.get(name)
     if value is None or not 20 <= len(value) <= _MAX_VALUE or not value.replace("-", "").replace("_", "").isalnum():
         return None
     return value
@@ -62,6 +75,7 @@ def clear_session(response: Response) -> None:
 
 
 def _set(response: Response, name: str, value: str, life: timedelta) -> None:
-    response.set_cookie(
-        name, value, max_age=int(life.total_seconds()), path="/", secure=True, httponly=True, samesite="lax"
-    )
+    # What Starlette writes by way of http.cookies, at a tenth of the cost; nothing in the value needs quotes.
+    attributes = f"HttpOnly; Max-Age={int(life.total_seconds())}; Path=/; SameSite=lax; Secure"
+    shown = value or '""'
+    response.raw_headers.append((b"set-cookie", f"{name}={shown}; {attributes}".encode("ascii")))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from broker.core.identity import ContactKind
 from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
@@ -21,6 +21,7 @@ from broker.flows.login import Turn
 from broker.flows.logout import Parted
 from broker.flows.values import Visitor
 from broker.web import cookies
+from broker.web.answers import redirect
 from broker.web.params import with_query
 
 #: Pages of ours that more than one edge sends the browser to.
@@ -141,12 +142,12 @@ class Hub:
             # Another tab, or a double click, was faster: its page knows what is due now, unless we just came from there.
             if turn.held is None or request.url.path == here:
                 raise
-            response = RedirectResponse(here, status_code=303)
+            response = redirect(here)
         except StoreDown:
             # The login is proven and its session stored: she keeps it, and goes on from there when the store is back.
             if turn.token is None:
                 raise
-            response = RedirectResponse(here, status_code=303)
+            response = redirect(here)
         return with_cookies(response, turn, policy)
 
     async def _step(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
@@ -162,10 +163,10 @@ class Hub:
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)
             case OwnPage():
-                return RedirectResponse(SHARED_PATH, status_code=303)
+                return redirect(SHARED_PATH)
             case _:
                 await self._journeys.keep(turn, visitor)
-                return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
+                return redirect(f"/j/{turn.journey.id}")
 
     def _only_way(self, turn: Turn, step: Login) -> str | None:
         """The one provider a journey that just began can go to, where a page with one button would only cost a press."""
@@ -179,7 +180,7 @@ class Hub:
         gone = await self._upstreams.open(turn, known, step.choices.may[0].upstream)
         if isinstance(gone, str):
             return self.leave_for(request, visitor, gone)
-        return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
+        return redirect(f"/j/{turn.journey.id}")
 
     def leave_for(self, request: Request, visitor: Visitor, where: Exit) -> Response:
         """
@@ -190,7 +191,7 @@ class Hub:
         """
         if isinstance(where, FormPost) or request.method == "POST":
             return self._continue(where, visitor)
-        return RedirectResponse(where, status_code=303)
+        return redirect(where)
 
 
 def way_out(parted: Parted) -> str:

@@ -4,6 +4,7 @@ What happens to every request: a reference id, the caller's address, limits on s
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
@@ -57,14 +58,14 @@ class RequestMiddleware:
         state = scope.setdefault("state", {})
         state["reference"] = reference
         state["address"] = self._address(scope, headers)
-        answer = _Answer(send, reference)
+        answer = _Answer(receive, send, reference)
         started = time.perf_counter()
         refusal = self._refusal(scope, headers)
         try:
             if refusal is not None:
                 await refusal(scope, receive, answer)
             else:
-                await self._app(scope, _limited(receive), answer)
+                await self._app(scope, answer.receive, answer)
         except Exception:
             # security: answered and logged by now; the server would log it once more, with the error's own words.
             if not answer.status:
@@ -83,24 +84,41 @@ class RequestMiddleware:
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp | None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _MAX_URL:
             return PlainTextResponse("The address is too long.\n", status_code=414)
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > _MAX_BODY:
+        length = headers.get(b"content-length")
+        if length is None:
+            pass
+        elif not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > _MAX_BODY:
             return PlainTextResponse("The request is too large.\n", status_code=413)
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        if scope["path"] not in QUIET and host != urlsplit(self._issuer()).netloc.lower():
+        host = headers.get(b"host", b"").lower()
+        if scope["path"] not in QUIET and host != _host_of(self._issuer()):
             return PlainTextResponse("This server does not serve that host name.\n", status_code=421)
         return None
 
 
+@lru_cache(maxsize=8)
+def _host_of(issuer: str) -> bytes:
+    return urlsplit(issuer).netloc.lower().encode("latin-1")
+
+
 class _Answer:
-    """Sends on, and remembers the status; adds what every answer carries."""
+    """Sends on, and remembers the status; adds what every answer carries. Stops reading a body that is too large."""
 
-    __slots__ = ("_reference", "_send", "status")
+    __slots__ = ("_read", "_receive", "_reference", "_send", "status")
 
-    def __init__(self, send: Send, reference: str) -> None:
+    def __init__(self, receive: Receive, send: Send, reference: str) -> None:
+        self._receive = receive
+        self._read = 0
         self._send = send
         self._reference = reference
         self.status = 0
+
+    async def receive(self) -> Message:
+        """What the client sends, as long as it is not too much, whatever its Content-Length says."""
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > _MAX_BODY:
+            raise HTTPException(413)
+        return message
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -110,21 +128,6 @@ class _Answer:
             headers += [header for header in _ALWAYS if header[0] not in named]
             headers.append((b"x-reference", self._reference.encode()))
         await self._send(message)
-
-
-def _limited(receive: Receive) -> Receive:
-    """*receive* that stops reading a body that is too large, whatever its Content-Length says."""
-    total = 0
-
-    async def limited() -> Message:
-        nonlocal total
-        message = await receive()
-        total += len(message.get("body", b""))
-        if total > _MAX_BODY:
-            raise HTTPException(413)
-        return message
-
-    return limited
 
 
 def _route(scope: Scope) -> str:

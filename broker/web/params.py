@@ -6,10 +6,11 @@ security: Starlette silently takes the last of duplicates, other layers the firs
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
+from broker.core.query import decoded, encoded
 from broker.errors import BadAsk
 
 _MAX_PARAMS = 100
@@ -41,7 +42,15 @@ def single(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
 
 def query(request: Request) -> Mapping[str, str]:
     """The query parameters. Raises BadAsk."""
-    return single(request.query_params.multi_items())
+    return single(query_pairs(request))
+
+
+def query_pairs(connection: HTTPConnection) -> list[tuple[str, str]]:
+    """All parameters of the query in order, duplicates included; read once a request."""
+    pairs: list[tuple[str, str]] | None = connection.scope.get("stafett.query")
+    if pairs is None:
+        pairs = connection.scope["stafett.query"] = decoded(connection.scope["query_string"].decode("latin-1"))
+    return pairs
 
 
 async def form(request: Request) -> Mapping[str, str]:
@@ -50,7 +59,7 @@ async def form(request: Request) -> Mapping[str, str]:
 
     Raises: BadAsk.
     """
-    return single([(name, value) for name, value in await form_pairs(request)])
+    return single(await form_pairs(request))
 
 
 async def form_pairs(request: Request) -> list[tuple[str, str]]:
@@ -59,15 +68,18 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
         raise BadAsk("a form must be application/x-www-form-urlencoded", code="params.content_type")
     body = await request.body()
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMS)
+        text = body.decode()
+        if text.count("&") >= _MAX_PARAMS:
+            raise BadAsk("too many members", code="params.size")
+        pairs = decoded(text, errors="strict")
     except ValueError as error:
-        raise BadAsk("not a form, or too many members", code="params.size") from error
-    if request.scope["query_string"] and {name for name, _ in pairs} & set(request.query_params):
+        raise BadAsk("not a form", code="params.size") from error
+    if request.scope["query_string"] and {name for name, _ in pairs} & {name for name, _ in query_pairs(request)}:
         raise BadAsk("a parameter is given in both query and form", code="params.duplicate")
     return pairs
 
 
 def with_query(uri: str, members: Mapping[str, str]) -> str:
     """*uri* with *members* added to its query."""
-    joint = "&" if urlsplit(uri).query else "?"
-    return f"{uri}{joint}{urlencode(members)}"
+    joint = "&" if "?" in uri and urlsplit(uri).query else "?"
+    return f"{uri}{joint}{encoded(members)}"

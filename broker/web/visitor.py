@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from broker.core.policy import BrokerSettings
 from broker.flows.values import Visitor
-from broker.web import cookies
+from broker.web import cookies, params
 
 _MOBILE = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet", re.IGNORECASE)
 _MAX_USER_AGENT = 256
@@ -26,9 +26,10 @@ def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales
         ui_locales: the partner's, where they are not in the query: in a pushed request.
     """
     agent = connection.headers.get("user-agent", "")[:_MAX_USER_AGENT]
+    sent = cookies.sent(connection)
     return Visitor(
-        browser=cookies.read(connection, cookies.BROWSER),
-        session=cookies.read(connection, cookies.SESSION),
+        browser=cookies.read(sent, cookies.BROWSER),
+        session=cookies.read(sent, cookies.SESSION),
         language=_language(connection, ui_locales, broker.languages, broker.default_language),
         address=str(connection.scope.get("state", {}).get("address", "")),
         user_agent=agent,
@@ -57,6 +58,7 @@ def _is_in(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> boo
     return _is_address(address) and any(ip_address(address) in network for network in networks)
 
 
+@lru_cache(maxsize=1024)
 def _is_address(address: str) -> bool:
     try:
         ip_address(address)
@@ -66,10 +68,11 @@ def _is_address(address: str) -> bool:
 
 
 def _language(connection: HTTPConnection, ui_locales: str | None, languages: Sequence[str], default: str) -> str:
-    asked = connection.query_params.get("lang")
+    query = dict(params.query_pairs(connection))
+    asked = query.get("lang")
     if asked in languages:
         return asked or default
-    for wish in (ui_locales or connection.query_params.get("ui_locales", ""))[:_MAX_ACCEPT].split():
+    for wish in (ui_locales or query.get("ui_locales", ""))[:_MAX_ACCEPT].split():
         if (primary := wish.split("-")[0].lower()) in languages:
             return primary
     return _accepted(connection.headers.get("accept-language", "")[:_MAX_ACCEPT], languages) or default
@@ -77,6 +80,8 @@ def _language(connection: HTTPConnection, ui_locales: str | None, languages: Seq
 
 def _accepted(header: str, languages: Sequence[str]) -> str | None:
     """The best of *languages* for an ``Accept-Language`` header (RFC 9110 section 12.5.4)."""
+    if not header:
+        return None
     best: tuple[float, str] | None = None
     for part in header.split(","):
         tag, _, parameter = part.strip().partition(";")
