@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from broker.core.identity import ContactKind
 from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
@@ -142,12 +142,12 @@ class Hub:
             # Another tab, or a double click, was faster: its page knows what is due now, unless we just came from there.
             if turn.held is None or request.url.path == here:
                 raise
-            response = redirect(here)
+            response = RedirectResponse(here, status_code=303)
         except StoreDown:
             # The login is proven and its session stored: she keeps it, and goes on from there when the store is back.
             if turn.token is None:
                 raise
-            response = redirect(here)
+            response = RedirectResponse(here, status_code=303)
         return with_cookies(response, turn, policy)
 
     async def _step(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
@@ -163,10 +163,10 @@ class Hub:
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)
             case OwnPage():
-                return redirect(SHARED_PATH)
+                return RedirectResponse(SHARED_PATH, status_code=303)
             case _:
                 await self._journeys.keep(turn, visitor)
-                return redirect(f"/j/{turn.journey.id}")
+                return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     def _only_way(self, turn: Turn, step: Login) -> str | None:
         """The one provider a journey that just began can go to, where a page with one button would only cost a press."""
@@ -180,7 +180,7 @@ class Hub:
         gone = await self._upstreams.open(turn, known, step.choices.may[0].upstream)
         if isinstance(gone, str):
             return self.leave_for(request, visitor, gone)
-        return redirect(f"/j/{turn.journey.id}")
+        return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     def leave_for(self, request: Request, visitor: Visitor, where: Exit) -> Response:
         """
