@@ -129,6 +129,7 @@ def test_problems_are_told_by_file_line_key_and_message(tmp_path: Path) -> None:
             }
         ],
         "warnings": [],
+        "presets": [],
         "accepted_risks": [],
     }
 
