@@ -18,8 +18,10 @@ from starlette.types import ASGIApp
 
 from broker import __version__
 from broker.config.load import Loaded
+from broker.core.identity import ContactKind
 from broker.core.keys import KeyBook, KeyRecord, KeyTimes, said, standings
 from broker.core.policy import BrokerSettings, Mode, Policy
+from broker.core.trust import Available
 from broker.desk.health import Health
 from broker.desk.metrics import metrics_app
 from broker.downstream.clients import Clients
@@ -160,7 +162,7 @@ def build_context(
     *,
     state: StateStore,
     records: Records,
-    available: Callable[[], frozenset[str]],
+    available: Callable[[], Available],
     clock: Clock = utc_now,
 ) -> Context:
     """What the flows work with."""
@@ -258,14 +260,17 @@ def build(
         state = WatchedState(state, telemetry.store("state"))
         records = watched_records(records, telemetry.store("records"))
     breaker = Breaker(clock)
+    takes: dict[str, ContactKind] = {}
 
-    def available() -> frozenset[str]:
-        return breaker.without_resting(connectors or {})
+    def available() -> Available:
+        back_at = breaker.back_at()
+        return Available(frozenset(connectors or {}) - back_at.keys(), back_at, takes)
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
     senders = build_messages(loaded, fetcher, telemetry, clock) if messages is None else Senders(messages)
     if connectors is None:
         connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages)
+    takes |= {name: kind for name, each in connectors.items() if (kind := getattr(each, "takes", None)) is not None}
 
     def tell_key(action: str, key: KeyRecord) -> None:
         context.audit.note(action, kid=key.name, alg=key.alg, signs_from=said(key.signs_from))

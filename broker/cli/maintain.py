@@ -5,6 +5,7 @@ from pathlib import Path
 
 from broker.app import KeyMaterial, build_context
 from broker.cli.opening import open_records, read, records_url
+from broker.core.trust import Available
 from broker.flows import sweep as flow
 from broker.stores.memory import MemoryState
 from broker.stores.migrate import head_revision
@@ -27,7 +28,11 @@ async def _sweep(config: Path | None) -> None:
     loaded, _ = read(config)
     async with open_records(loaded) as records:
         context = build_context(
-            loaded, KeyMaterial.of(loaded), state=MemoryState(), records=records, available=frozenset
+            loaded,
+            KeyMaterial.of(loaded),
+            state=MemoryState(),
+            records=records,
+            available=lambda: Available(frozenset()),
         )
         swept = await flow.sweep(context)
     print(

@@ -1,12 +1,15 @@
 """
-Assurance: how sure we are who the customer is, and the vocabularies the edges translate by.
+Assurance: how sure we are who the customer is, and the vocabularies the edges translate by: ``acr`` of OpenID Connect,
+authentication context classes of SAML, levels of eIDAS. No other module knows a word of theirs (docs/assurance.md).
 
 The order is total: ``soft < self-asserted < contact < low < substantial < high``. The last three are the
 eIDAS levels (Regulation (EU) 910/2014 article 8); the first three are ours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 
 class Assurance(StrEnum):
@@ -47,13 +50,38 @@ def _rank_of(other: object) -> int:
     return other.rank
 
 
+STRONGEST_FIRST = tuple(reversed(Assurance))
+
+
+def still_proven(
+    level: Assurance, since: Mapping[Assurance, datetime], limits: Mapping[Assurance, timedelta], now: datetime
+) -> Assurance:
+    """
+    What a proof of *level* is worth at *now*: it goes down step by step to the strongest level that is not too old.
+
+    Args:
+        since: when each level was proven (aware UTC); one that is missing was not, although a stronger one was: an eID
+            proves no address. ``soft`` is always left.
+        limits: how long each level counts; one that is missing counts as long as the session does.
+    """
+    for step in STRONGEST_FIRST:
+        proven_at = since.get(step) if step <= level else None
+        limit = limits.get(step)
+        if proven_at is not None and (limit is None or now - proven_at < limit):
+            return step
+    return Assurance.SOFT
+
+
+_LOA = {
+    Assurance.LOW: "http://eidas.europa.eu/LoA/low",
+    Assurance.SUBSTANTIAL: "http://eidas.europa.eu/LoA/substantial",
+    Assurance.HIGH: "http://eidas.europa.eu/LoA/high",
+}
 _ACR = {
     Assurance.SOFT: "soft",
     Assurance.SELF_ASSERTED: "self-asserted",
     Assurance.CONTACT: "contact",
-    Assurance.LOW: "http://eidas.europa.eu/LoA/low",
-    Assurance.SUBSTANTIAL: "http://eidas.europa.eu/LoA/substantial",
-    Assurance.HIGH: "http://eidas.europa.eu/LoA/high",
+    **_LOA,
 }
 _FROM_ACR = {acr: level for level, acr in _ACR.items()} | {level.value: level for level in Assurance}
 
@@ -100,3 +128,57 @@ def lowest_requested(acr_values_requested: Iterable[str]) -> Assurance | None:
     """
     known = [level for value in acr_values_requested if (level := level_of_acr(value)) is not None]
     return min(known, key=lambda level: level.rank) if known else None
+
+
+def loa_of(level: Assurance) -> str | None:
+    """The eIDAS level of assurance (Implementing Regulation (EU) 2015/1502) as its URI; None below ``low``."""
+    return _LOA.get(level)
+
+
+_UNSPECIFIED = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
+_CONTEXT = {Assurance.SELF_ASSERTED: _UNSPECIFIED, Assurance.CONTACT: _UNSPECIFIED, **_LOA}
+_FROM_CONTEXT = {_UNSPECIFIED: Assurance.SELF_ASSERTED} | {uri: level for level, uri in _LOA.items()}
+
+
+class Comparison(StrEnum):
+    """How a SAML request compares authentication contexts (SAML Core 2.0 section 3.3.2.2.1); ``exact`` is its default."""
+
+    EXACT = "exact"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
+    BETTER = "better"
+
+
+def context_of(level: Assurance) -> str | None:
+    """The AuthnContextClassRef that says no more than *level*; None for ``soft``, of which nothing is asserted."""
+    return _CONTEXT.get(level)
+
+
+def meets_context(level: Assurance, wanted: Sequence[str], comparison: Comparison) -> bool:
+    """
+    Whether a login at *level* may answer a request for *wanted* classes (SAML Core 2.0 section 3.3.2.2.1).
+
+    ``exact``: its class is one of them. ``minimum``, ``maximum``: it is at least, at most as strong as one of them. ``better``:
+    it is stronger than every one, so an unknown one cannot be met. No class at all asks for nothing.
+    """
+    told = context_of(level)
+    if not wanted or told is None:
+        return told is not None
+    known = [asked for uri in wanted if (asked := _FROM_CONTEXT.get(uri)) is not None]
+    # What is told counts: a proven contact and a bare account have the same class.
+    worth = _FROM_CONTEXT[told]
+    match comparison:
+        case Comparison.EXACT:
+            return told in wanted
+        case Comparison.MINIMUM:
+            return any(worth >= asked for asked in known)
+        case Comparison.MAXIMUM:
+            return any(worth <= asked for asked in known)
+        case Comparison.BETTER:
+            return len(known) == len(wanted) and all(worth > asked for asked in known)
+    assert_never(comparison)
+
+
+def weakest_for_context(wanted: Sequence[str], comparison: Comparison) -> Assurance | None:
+    """The weakest level that `meets_context`, to ask no more of a customer than that; None when none does."""
+    return next((level for level in Assurance if meets_context(level, wanted, comparison)), None)

@@ -45,7 +45,8 @@ class Evidence:
     nothing, when it answered, and ``is_time_proven`` is False.
     ``personal_number``: 12 digits ``YYYYMMDDNNNC`` for Sweden. ``proof``: signed evidence to be kept encrypted.
     ``signals``: names of risk observations (never values), for the log. ``session``: the provider's own session id, where
-    it tells one (``sid``), so that it can end ours with its own.
+    it tells one (``sid``), so that it can end ours with its own. ``contact_proven_at``: when the contact was proven, where
+    that was not in this login: a passkey counts as the proof it was enrolled with.
     """
 
     upstream: str
@@ -65,6 +66,7 @@ class Evidence:
     signals: tuple[str, ...] = ()
     is_time_proven: bool = True
     session: str | None = None
+    contact_proven_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Identity:
     may_bootstrap: bool
     is_time_proven: bool = True
     session: str | None = None
+    contact_proven_at: datetime | None = None
 
     @property
     def contact_proven(self) -> bool:
@@ -131,6 +134,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         may_bootstrap=may_bootstrap,
         is_time_proven=evidence.is_time_proven,
         session=evidence.session,
+        contact_proven_at=evidence.contact_proven_at,
     )
 
 

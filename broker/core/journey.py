@@ -23,12 +23,14 @@ from broker.core.assurance import Assurance
 from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
+from broker.core.identity import ContactKind, contact_kind
 from broker.core.linking import Question, Rule, may_bootstrap
 from broker.core.policy import Agreement, Policy, is_loopback
 from broker.core.redirects import is_private_use
 from broker.core.release import MEMBER_NUMBER, HandoffTerms, LoginTerms, Release, decide_release
-from broker.core.session import Need, Session, shortfall
+from broker.core.session import Need, Session, shortfall, standing
 from broker.core.trust import (
+    Available,
     Choices,
     at_least,
     choices,
@@ -264,7 +266,7 @@ def next_step(
     handoff: Handoff | None,
     consents: Iterable[Consent],
     policy: Policy,
-    available: frozenset[str],
+    available: Available,
     now: datetime,
 ) -> Step:
     """
@@ -274,7 +276,7 @@ def next_step(
         session: the browser's live session, None when there is none.
         handoff: the journey's or ask's handoff as stored; None when it has none or the record is gone.
         consents: the session customer's live consents.
-        available: connectors that can be used right now.
+        available: connectors that can be used right now, and which were used in this browser.
     Raises:
         Denied: the trust config no longer allows it.
     """
@@ -299,7 +301,7 @@ def open_question(journey: Journey, session: Session | None, now: datetime) -> Q
     return question if session.customer == question.customer else None
 
 
-def _link_step(journey: Journey, question: Question, policy: Policy, available: frozenset[str]) -> Step:
+def _link_step(journey: Journey, question: Question, policy: Policy, available: Available) -> Step:
     if not question.is_confirmed:
         return AskLink(question)
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=question.renew)
@@ -312,7 +314,7 @@ def _handoff_step(
     handoff: Handoff | None,
     consents: Iterable[Consent],
     policy: Policy,
-    available: frozenset[str],
+    available: Available,
     now: datetime,
 ) -> Step:
     over = handoff_over(handoff, now)
@@ -322,7 +324,7 @@ def _handoff_step(
     if agreement is None or handoff.type not in policy.fields:
         return HandoffOver("unavailable", handoff)
     need = need_of_handoff(policy, agreement)
-    lacking = shortfall(session, need)
+    lacking = shortfall(session, need, policy.age_limits, now)
     if session is None or lacking is not None:
         if not journey.welcomed:
             return Welcome(handoff)
@@ -332,7 +334,7 @@ def _handoff_step(
     if over is not None:
         # security: that she said no is told to her alone; whoever made the offer has the link too, and is not to know
         return over
-    wish, release = handoff_wish(handoff, agreement, session, policy)
+    wish, release = handoff_wish(handoff, agreement, session, policy, now)
     if handoff.state in handoffs.UNDERWAY:
         if journey.challenge is not None and _has_no_login(handoff.recipient, policy):
             return Arrive(handoff, journey.challenge)
@@ -361,10 +363,13 @@ def handoff_over(handoff: Handoff | None, now: datetime) -> HandoffOver | None:
     return None
 
 
-def handoff_wish(handoff: Handoff, agreement: Agreement, session: Session, policy: Policy) -> tuple[Wish, Release]:
+def handoff_wish(
+    handoff: Handoff, agreement: Agreement, session: Session, policy: Policy, now: datetime
+) -> tuple[Wish, Release]:
     """What of *handoff* would be shared if the customer keeps everything: as names and with values."""
     terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload, None)
-    release = decide_release(terms, session, policy_version=policy.version)
+    proven = standing(session, policy.age_limits, now)
+    release = decide_release(terms, session, standing=proven, policy_version=policy.version)
     required = tuple(name for name in release.given if name in agreement.claims.required)
     optional = tuple(name for name in release.given if name not in agreement.claims.required)
     wish = Wish(handoff.source, handoff.recipient, handoff.purpose, handoff.type, required, optional)
@@ -377,22 +382,22 @@ def _login_step(
     handoff: Handoff | None,
     consents: Iterable[Consent],
     policy: Policy,
-    available: frozenset[str],
+    available: Available,
     now: datetime,
 ) -> Step:
     ask = journey.ask
     if ask is None:
-        return _own_step(journey, session, policy, available)
+        return _own_step(journey, session, policy, available, now)
     need = need_of_ask(ask, handoff, policy, journey.created_at)
     if is_out_of_reach(policy, need.upstreams, ask.essential_acr):
         return _UNMET
-    lacking = shortfall(session, need)
+    lacking = shortfall(session, need, policy.age_limits, now)
     if session is None or lacking is not None:
         return _login_or_wait(journey, policy, need, available, lacking or "no_session")
     if ask.hinted_subject is not None and session.customer != ask.hinted_customer:
         # Never switch silently (Core section 3.1.2.1), whether she was logged in before or came in just now.
         return Refuse("login_required", "id_token_hint names another customer")
-    if ask.essential_acr and login_release(ask, session, policy, handoff=handoff, agreed=None).acr is None:
+    if ask.essential_acr and login_release(ask, session, policy, handoff=handoff, agreed=None, now=now).acr is None:
         return _UNMET
     if handoff is not None:
         if not handoffs.belongs_to(handoff, session):
@@ -417,9 +422,9 @@ def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handof
     return handoff if policy.agreement(handoff.source, handoff.recipient, handoff.purpose) else None
 
 
-def _own_step(journey: Journey, session: Session | None, policy: Policy, available: frozenset[str]) -> Step:
+def _own_step(journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime) -> Step:
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=tuple(policy.config.upstreams))
-    lacking = shortfall(session, need)
+    lacking = shortfall(session, need, policy.age_limits, now)
     if lacking is None and session is not None and journey.is_adding and may_add(session, policy):
         # A passkey is made here and not proven elsewhere: it is added in its own way.
         ways = tuple(
@@ -481,7 +486,7 @@ def _login_consent(
     login = partner.login if partner else None
     if partner is None or login is None or login.consent == "implied":
         return Answer(session, None)
-    release = login_release(ask, session, policy, handoff=None, agreed=None)
+    release = login_release(ask, session, policy, handoff=None, agreed=None, now=now)
     shared = tuple(name for name in release.given if name != MEMBER_NUMBER and not name.endswith("_verified"))
     if not shared:
         return Answer(session, None)
@@ -491,7 +496,13 @@ def _login_consent(
 
 
 def login_release(
-    ask: Ask, session: Session, policy: Policy, *, handoff: Handoff | None, agreed: frozenset[str] | None
+    ask: Ask,
+    session: Session,
+    policy: Policy,
+    *,
+    handoff: Handoff | None,
+    agreed: frozenset[str] | None,
+    now: datetime,
 ) -> Release:
     """
     What *ask* gets of *session*: of the customer's profile for a login, only who it is when it redeems *handoff*.
@@ -501,13 +512,14 @@ def login_release(
     Raises:
         Denied: the trust config does not allow it any more.
     """
+    proven = standing(session, policy.age_limits, now)
     if handoff is not None:
         agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is None:
             raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
         fields = policy.fields.get(handoff.type, ())
         handed = HandoffTerms(agreement, fields, handoff.payload, None, ask.essential_acr)
-        return decide_release(handed, session, policy_version=policy.version)
+        return decide_release(handed, session, standing=proven, policy_version=policy.version)
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
     if partner is None or login is None:
@@ -523,19 +535,26 @@ def login_release(
         claims=ask.claims,
         member_number=recognition.number if recognition else None,
     )
-    return decide_release(terms, session, policy_version=policy.version)
+    return decide_release(terms, session, standing=proven, policy_version=policy.version)
 
 
 LOGIN_PURPOSE = "login"
 LOGIN_TYPE = "login"
 
 
-def _login_or_wait(
-    journey: Journey, policy: Policy, need: Need, available: frozenset[str], reason: str
-) -> Login | Wait:
+def _login_or_wait(journey: Journey, policy: Policy, need: Need, available: Available, reason: str) -> Login | Wait:
     if journey.attempt is not None and journey.attempt.waits:
         return Wait(journey.attempt.upstream, journey.attempt)
-    return Login(choices(policy, need, available), need, reason)
+    hinted = _hinted_kind(journey.ask)
+    return Login(choices(policy, need, available, lacking=reason, hinted=hinted), need, reason)
+
+
+def _hinted_kind(ask: Ask | None) -> ContactKind | None:
+    """The kind of address the partner's ``login_hint`` looks like; what it says is for the connectors to judge."""
+    hint = ask.login_hint if ask is not None and ask.handoff is None else None
+    if hint is None or not (("@" in hint) or (hint.startswith("+") and hint[1:].isdigit())):
+        return None
+    return contact_kind(hint)
 
 
 def describe(step: Step) -> dict[str, Any]:
@@ -543,7 +562,9 @@ def describe(step: Step) -> dict[str, Any]:
     facts: dict[str, Any] = {"step": type(step).__name__}
     match step:
         case Login():
-            facts |= {"reason": step.reason, "may": [choice.upstream for choice in step.choices.may]}
+            offered = step.choices
+            facts |= {"reason": step.reason, "may": [str(each) for each in offered.may]}
+            facts |= {"may_not": [str(each) for each in offered.may_not]}
         case AskLink():
             facts["reason"] = step.question.rule.value
         case HandoffOver():

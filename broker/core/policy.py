@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
@@ -544,6 +545,19 @@ class SmsSettings(Strict):
         return self.default_country or self.countries[0]
 
 
+class DeviceMemory(Strict):
+    """
+    Which ways to log in a browser was used with before, kept for the customer's convenience (docs/assurance.md).
+
+    ``enabled``: whether it is kept at all. ``lifetime``: how long after the last login there. ``show_hint``: whether the page
+    shows to whoever opens it a masked part of the address she logged in with: not for computers that people share.
+    """
+
+    enabled: bool = True
+    lifetime: Annotated[Duration, Field(le=timedelta(days=400))] = timedelta(days=180)
+    show_hint: bool = False
+
+
 class BrokerSettings(Strict):
     """The broker itself."""
 
@@ -565,6 +579,7 @@ class BrokerSettings(Strict):
     telemetry: TelemetrySettings = TelemetrySettings()
     mail: MailSettings | None = None
     sms: SmsSettings | None = None
+    device_memory: DeviceMemory = DeviceMemory()
     debug: bool = False
     support_uri: Uri | None = None
 
@@ -574,12 +589,36 @@ class BrokerSettings(Strict):
         return is_loopback(self.issuer)
 
 
+Currency = Annotated[
+    str, _matching("[A-Z]{3}", "must be the three capital letters of a currency, such as SEK (ISO 4217)")
+]
+
+
+def _amount(value: object) -> object:
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("an amount is a number, such as 0.25")
+    # A number of the YAML has passed through a float; what was written is what its shortest text says.
+    return Decimal(str(value))
+
+
+class Cost(Strict):
+    """
+    What one login costs the operator. ``amount``: in units of ``currency``.
+    """
+
+    amount: Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, le=1000, max_digits=8, decimal_places=4)]
+    currency: Currency
+
+
 class UpstreamPolicy(Strict):
     """
     One identity provider as the trust config sees it; ``connect`` belongs to the connector of that ``kind``.
 
     ``ceiling``: the strongest assurance its logins may count as. ``may_bootstrap_other_methods``: whether its logins
-    may enrol, recover or raise another method (the Swedish BankID agreement forbids that).
+    may enrol, recover or raise another method (the Swedish BankID agreement forbids that). ``cost``: of each login there;
+    None for nothing.
     """
 
     kind: Identifier
@@ -588,7 +627,13 @@ class UpstreamPolicy(Strict):
     icon: Identifier = "generic"
     ceiling: Assurance
     may_bootstrap_other_methods: bool
+    cost: Cost | None = None
     connect: Mapping[str, Any]
+
+    @property
+    def price(self) -> Decimal:
+        """What a login there costs, for comparing: all costs are in one currency (`TrustConfig`)."""
+        return self.cost.amount if self.cost is not None else Decimal(0)
 
 
 ServerAuth = Literal[ClientAuth.SECRET_BASIC, ClientAuth.SECRET_POST, ClientAuth.PRIVATE_KEY_JWT]
@@ -968,17 +1013,59 @@ class Agreement(Strict):
         return f"{self.source}>{self.recipient}:{self.purpose}"
 
 
+class MaxAge(Strict):
+    """
+    How long a proof counts as each level; then it counts as the strongest one below that it still proves.
+
+    A weaker level counts at least as long as a stronger one.
+    """
+
+    contact: Duration = timedelta(days=180)
+    low: Duration = timedelta(hours=24)
+    substantial: Duration = timedelta(hours=12)
+    high: Duration = timedelta(hours=12)
+
+    @model_validator(mode="after")
+    def _weaker_lasts(self) -> Self:
+        if not self.contact >= self.low >= self.substantial >= self.high:
+            raise ValueError("a weaker level must count at least as long as a stronger one")
+        return self
+
+    @property
+    def by_level(self) -> Mapping[Assurance, timedelta]:
+        """The limits; ``soft`` and ``self-asserted`` prove nothing that could be too old."""
+        return {
+            Assurance.CONTACT: self.contact,
+            Assurance.LOW: self.low,
+            Assurance.SUBSTANTIAL: self.substantial,
+            Assurance.HIGH: self.high,
+        }
+
+
+class AssuranceSettings(Strict):
+    """How sure is sure enough, for how long."""
+
+    max_age: MaxAge = MaxAge()
+
+
 class TrustConfig(Strict):
     """The whole YAML file."""
 
     mode: Mode = Mode.PRODUCTION
     broker: BrokerSettings
+    assurance: AssuranceSettings = AssuranceSettings()
     upstreams: Mapping[Identifier, UpstreamPolicy]
     partners: Mapping[Identifier, Partner]
     resources: Mapping[Identifier, ResourceServer] = Field(default_factory=dict)
     payload_types: Mapping[TypeName, PayloadType] = Field(default_factory=dict)
     agreements: tuple[Agreement, ...] = ()
     accept_risks: tuple[Risk, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_currency(self) -> Self:
+        if len({each.cost.currency for each in self.upstreams.values() if each.cost is not None}) > 1:
+            raise ValueError("the costs of all upstreams must be in one currency, for they are compared")
+        return self
 
     def upstreams_for(self, agreement: Agreement) -> tuple[str, ...]:
         """Whose logins count for a handoff: those the agreement names, else those of the recipient's logins, else all."""
@@ -1037,6 +1124,7 @@ class Policy(Strict):
     _resource_by_partner: dict[str, Resource] = PrivateAttr(default_factory=dict)
     _resource_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
     _origins: frozenset[bytes] = PrivateAttr(default=frozenset())
+    _age_limits: Mapping[Assurance, timedelta] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, _context: Any, /) -> None:
         """Build the indexes."""
@@ -1050,6 +1138,7 @@ class Policy(Strict):
         for name, client in clients.items():
             if (resource := resources.get(client.access_token.resource or "")) is not None:
                 self._resource_by_partner[name] = resource
+        self._age_limits = self.config.assurance.max_age.by_level
         self._origins = frozenset(origin.encode() for client in clients.values() for origin in client.origins)
         for each in self.config.agreements:
             if each.enabled:
@@ -1064,6 +1153,11 @@ class Policy(Strict):
     def issuer(self) -> str:
         """The issuer, exactly as partners compare it."""
         return self.config.broker.issuer
+
+    @property
+    def age_limits(self) -> Mapping[Assurance, timedelta]:
+        """How long a proof of each level counts."""
+        return self._age_limits
 
     def partner(self, partner: str) -> Partner | None:
         """The partner of that id."""

@@ -182,13 +182,16 @@ def permitted(claims: Mapping[str, Any], allowed: Collection[str]) -> dict[str, 
     return {name: value for name, value in claims.items() if name.removesuffix("_verified") not in dropped}
 
 
-def decide_release(terms: Terms, session: Session | None, *, policy_version: str) -> Release:
+def decide_release(
+    terms: Terms, session: Session | None, *, standing: Assurance = Assurance.SOFT, policy_version: str
+) -> Release:
     """
     Decide what goes to a partner.
 
     Args:
         terms: what is asked, allowed and agreed; its type says which kind of release this is.
         session: the customer's login; None only for a guest.
+        standing: what *session* proves by now (`broker.core.session.standing`); no acr is above it.
         policy_version: named in the result.
     """
     match terms:
@@ -198,7 +201,7 @@ def decide_release(terms: Terms, session: Session | None, *, policy_version: str
             items = _login_items(terms, session.profile)
             return Release(
                 items,
-                _told(acr_of(session.assurance), terms.essential_acr),
+                _told(acr_of(standing), terms.essential_acr),
                 session.amr,
                 Reason.PROVEN,
                 f"login:{terms.partner}",
@@ -207,7 +210,7 @@ def decide_release(terms: Terms, session: Session | None, *, policy_version: str
         case HandoffTerms():
             if session is None:
                 raise ValueError("a handoff release needs a session")
-            acr, amr, why = _handoff_assurance(terms.agreement, session)
+            acr, amr, why = _handoff_assurance(terms.agreement, session, standing)
             told = _told(acr, terms.essential_acr)
             return Release(_handoff_items(terms), told, amr, why, terms.agreement.id, policy_version)
         case GuestTerms():
@@ -219,7 +222,9 @@ def _told(acr: str, essential: tuple[str, ...]) -> str | None:
     return acr_among(acr, essential) if essential else acr
 
 
-def _handoff_assurance(agreement: Agreement, session: Session) -> tuple[str, tuple[str, ...], Reason]:
+def _handoff_assurance(
+    agreement: Agreement, session: Session, standing: Assurance
+) -> tuple[str, tuple[str, ...], Reason]:
     """
     acr and amr that may travel with a handoff.
 
@@ -228,10 +233,10 @@ def _handoff_assurance(agreement: Agreement, session: Session) -> tuple[str, tup
     stays unnamed, unless the operator wrote down why it may be told.
     """
     if session.may_bootstrap:
-        return acr_of(session.assurance), session.amr, Reason.PROVEN
+        return acr_of(standing), session.amr, Reason.PROVEN
     if isinstance(agreement.release_upstream_assurance, ReleaseUpstreamAssurance):
-        return acr_of(session.assurance), session.amr, Reason.UPSTREAM_RELEASE_AGREED
-    acr = acr_of(min(session.assurance, Assurance.CONTACT)) if session.contact_proven else ACR_FEDERATED
+        return acr_of(standing), session.amr, Reason.UPSTREAM_RELEASE_AGREED
+    acr = acr_of(min(standing, Assurance.CONTACT)) if session.contact_proven else ACR_FEDERATED
     return acr, (), Reason.UPSTREAM_MAY_NOT_VOUCH
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from broker.core.assurance import Assurance
+from broker.core.assurance import Assurance, still_proven
 from broker.core.consent import Consent
 from broker.core.device import Device
 from broker.core.identity import Identity
@@ -65,7 +65,8 @@ class Session:
     ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was
     heading to when she proved who she is; empty for our own pages. ``device``: where. ``upstream_sid``: the provider's own
     session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her. ``way``: which of
-    her ways in it was opened by (`broker.core.linking.WayIn.name`).
+    her ways in it was opened by (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was
+    proven, where that was not in this login.
     """
 
     customer: str
@@ -87,6 +88,7 @@ class Session:
     upstream_sid: str | None = None
     recognitions: Mapping[str, Recognition] = field(default_factory=dict)
     way: str = ""
+    contact_proven_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def open_session(
         opened_for=opened_for,
         device=device,
         upstream_sid=identity.session,
+        contact_proven_at=identity.contact_proven_at,
     )
 
 
@@ -153,12 +156,31 @@ def is_alive(session: Session, *, now: datetime, idle: timedelta, absolute: time
     return now < session.seen_at + idle and now < session.created_at + absolute
 
 
-def shortfall(session: Session | None, need: Need) -> str | None:
+def standing(session: Session, limits: Mapping[Assurance, timedelta], now: datetime) -> Assurance:
     """
-    Why *session* does not serve *need*; None when it does.
+    What *session* proves at *now*: the level of its login, gone down step by step as far as that is too old.
 
+    Args:
+        limits: how long each level counts (``Policy.age_limits``).
+    """
+    if session.assurance <= Assurance.SELF_ASSERTED:
+        return session.assurance
+    since = dict.fromkeys(Assurance, session.authenticated_at)
+    if session.contact_proven_at is not None:
+        since[Assurance.CONTACT] = session.contact_proven_at
+    elif session.assurance > Assurance.CONTACT and not session.contact_proven:
+        del since[Assurance.CONTACT]
+    return still_proven(session.assurance, since, limits, now)
+
+
+def shortfall(session: Session | None, need: Need, limits: Mapping[Assurance, timedelta], now: datetime) -> str | None:
+    """
+    Why *session* does not serve *need* at *now*; None when it does.
+
+    Args:
+        limits: how long each level counts (``Policy.age_limits``).
     Returns: one of ``no_session``, ``login_asked``, ``too_old``, ``session_too_old``, ``other_partners_login``,
-    ``other_upstream``, ``too_weak``.
+    ``other_upstream``, ``too_weak``, ``aged`` (it proved enough once, and that is too long ago).
     """
     if session is None:
         return "no_session"
@@ -174,7 +196,7 @@ def shortfall(session: Session | None, need: Need) -> str | None:
         return "other_upstream"
     if session.assurance < need.minimum:
         return "too_weak"
-    return None
+    return "aged" if standing(session, limits, now) < need.minimum else None
 
 
 def staleness(login: Identity | Session, need: Need) -> str | None:

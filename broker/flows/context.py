@@ -18,9 +18,11 @@ from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Journey
 from broker.core.logout import Farewell
+from broker.core.memory import DeviceRecord
 from broker.core.naming import neighbourhood
 from broker.core.policy import Policy
 from broker.core.session import Profile, Session
+from broker.core.trust import Available
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
@@ -102,6 +104,7 @@ class Shelves:
     arrivals: Shelf[Arrival]
     subjects: Shelf[str]
     farewells: Shelf[Farewell]
+    devices: Shelf[DeviceRecord]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -116,6 +119,7 @@ class Shelves:
             Shelf("arrival", Arrival, sealer),
             Shelf("subject", str, sealer),
             Shelf("farewell", Farewell, sealer),
+            Shelf("device", DeviceRecord, sealer),
         )
 
 
@@ -130,7 +134,7 @@ class Context:
     records: Records
     shelves: Shelves
     policy: Callable[[], Policy]
-    available: Callable[[], frozenset[str]]
+    available: Callable[[], Available]
     clock: Clock
     tokens: Tokens
     sealer: Sealer

@@ -14,7 +14,7 @@ from broker.core.handoff import Handoff, Offer, Result, admit
 from broker.core.naming import is_id, name_of
 from broker.core.policy import ReleaseUpstreamAssurance
 from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
-from broker.core.session import Session
+from broker.core.session import Session, standing
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of, withdrawn_key
 from broker.flows.receipts import Receipts
@@ -307,7 +307,8 @@ class Handoffs:
         if agreement is None:
             raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
         terms = HandoffTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload, agreed)
-        return decide_release(terms, session, policy_version=policy.version)
+        proven = standing(session, policy.age_limits, self._c.now())
+        return decide_release(terms, session, standing=proven, policy_version=policy.version)
 
     async def _customer(self, offer: Offer) -> str | None:
         """security: a source may only name customers it has itself seen (its own pairwise subjects)."""

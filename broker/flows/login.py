@@ -27,11 +27,13 @@ from broker.core.journey import (
     Refuse,
     Step,
     WrongCustomer,
+    describe,
     need_of_ask,
     next_step,
     redeemable,
 )
 from broker.core.logout import Why
+from broker.core.memory import DeviceRecord
 from broker.core.naming import is_id, name_of
 from broker.core.session import (
     Need,
@@ -54,10 +56,12 @@ from broker.errors import (
     WrongBrowser,
 )
 from broker.flows.context import Context, consent_of, withdrawn_key
+from broker.flows.devices import Devices
 from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, PostedAnswer, Visitor
+from broker.observe.logging import log
 from broker.observe.telemetry import about
-from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, Put, PutNew, Take
+from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, PutNew, Take
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -93,8 +97,9 @@ class Turn:
     """
     Where a journey stands. ``session``: the live session, ``browser_session`` its cookie value.
 
-    ``handoff``: as stored now, None when the journey has none. ``token`` and ``browser``: new cookie values the answer must set.
-    ``held``: the journey as stored, None while it is not: see `Logins.keep`.
+    ``handoff``: as stored now, None when the journey has none. ``token``, ``browser`` and ``device``: new cookie values the
+    answer must set. ``held``: the journey as stored, None while it is not: see `Logins.keep`. ``remembered``: what the browser
+    was used for before.
     """
 
     journey: Journey
@@ -105,6 +110,8 @@ class Turn:
     browser: str | None = None
     browser_session: str | None = None
     held: Held[Journey] | None = None
+    device: str | None = None
+    remembered: DeviceRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +134,15 @@ class Opening:
 class Claim:
     """
     The right to take a provider's answer to ``attempt``. ``held``: the journey it belongs to, ``session``: what its browser
-    brought, both as stored when it was claimed. ``posted``: the answer, where it came by `Logins.keep_posted`.
+    brought, both as stored when it was claimed. ``posted``: the answer, where it came by `Logins.keep_posted`. ``remembered``:
+    what the browser was used for before.
     """
 
     held: Held[Journey]
     attempt: Attempt
     session: Held[Session] | None
     posted: Mapping[str, str] | None = None
+    remembered: DeviceRecord | None = None
 
     @property
     def journey(self) -> Journey:
@@ -147,6 +156,7 @@ class Logins:
     def __init__(self, context: Context) -> None:
         self._c = context
         self._sessions = Sessions(context)
+        self._devices = Devices(context)
 
     def now(self) -> datetime:
         """The time, aware UTC."""
@@ -199,6 +209,8 @@ class Logins:
         if turn.held is not None or turn.browser is None:
             return turn
         journey = replace(turn.journey, attempt=attempt)
+        if isinstance(turn.step, Login) and not turn.step.choices.may:
+            log("login.no_way", "warning", partner=journey.partner, **describe(turn.step))
         save = self._c.shelves.journeys.put_new(journey.id, journey, JOURNEY_KEPT_S)
         ops: list[Op] = [save, self._c.counted("journeys", visitor.address)]
         if attempt is not None:
@@ -218,9 +230,10 @@ class Logins:
         Raises:
             Expired: no such journey (any more). WrongBrowser: it belongs to another browser.
         """
-        held, session, _ = await self._seen(journey, visitor)
+        held, session, rest = await self._seen(journey, visitor, *self._devices.recall(visitor))
         handoff = await self._handoff_behind(held.value)
-        turn = await self._decide(held.value, session, handoff, self._c.now(), visitor.session)
+        remembered = self._devices.read(visitor, rest)
+        turn = await self._decide(held.value, session, handoff, self._c.now(), visitor.session, remembered)
         return replace(turn, held=held)
 
     async def act(self, journey: str, visitor: Visitor, change: Callable[[Journey], Journey]) -> Turn:
@@ -255,6 +268,10 @@ class Logins:
             await self._swap(turn.held, replace(turn.journey, ended=ending, attempt=None))
         return turn
 
+    async def forget_device(self, visitor: Visitor) -> None:
+        """The browser is to be known no more; its cookie is the caller's to remove."""
+        await self._devices.forget(visitor)
+
     async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Opening:
         """
         The customer chose *upstream*; what it answers goes to `attempted`.
@@ -275,13 +292,14 @@ class Logins:
             raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=known)
         if turn.held is not None:
             await self._may_open(visitor)
+        log("login.chosen", upstream=upstream, partner=turn.journey.partner, **describe(step))
         ask = turn.journey.ask
         hint = ask.login_hint if ask and ask.handoff is None and not (ask.login_hint or "").startswith("ho_") else None
         return Opening(
             turn,
             self._callback_token(turn.journey),
             step.need,
-            fresh=step.reason in {"login_asked", "too_old"},
+            fresh=step.reason in {"login_asked", "too_old", "aged"},
             max_age_s=ask.max_age_s if ask else None,
             login_hint=hint,
         )
@@ -348,7 +366,7 @@ class Logins:
             once.append(PutNew(f"used:{name}", b"1", JOURNEY_KEPT_S))
             if posted:
                 once.append(Take(self._c.shelves.posted.key(name)))
-        held, session, first = await self._seen(journey_id, visitor, *once)
+        held, session, first = await self._seen(journey_id, visitor, *once, *self._devices.recall(visitor))
         attempt = held.value.attempt
         if held.value.ended is not None or attempt is None:
             raise Spent("callback for a journey that went on", code="journey.went_on")
@@ -362,7 +380,8 @@ class Logins:
         if self._c.now() >= held.value.expires_at:
             raise Expired("journey expired at the provider", partner=held.value.partner)
         answer = self._c.shelves.posted.read(name, first[1]) if posted else None
-        return Claim(held, attempt, session, answer.value.members if answer else None)
+        remembered = self._devices.read(visitor, first[len(once) :])
+        return Claim(held, attempt, session, answer.value.members if answer else None, remembered)
 
     def _callback_token(self, journey: Journey) -> str:
         """What a provider's callback must bring back: the journey's id, something random, and a proof that we made it."""
@@ -391,12 +410,13 @@ class Logins:
         if pressed:
             await self._may_open(visitor)
         now = self._c.now()
-        held, session, _ = await self._seen(journey, visitor)
+        held, session, rest = await self._seen(journey, visitor, *self._devices.recall(visitor))
         attempt = held.value.attempt
         if attempt is None or held.value.ended is not None or (attempt.busy_until and now < attempt.busy_until):
             return None
         leased = await self._swap(held, replace(held.value, attempt=replace(attempt, busy_until=now + _BUSY)))
-        return Claim(leased, attempt, session) if leased is not None else None
+        remembered = self._devices.read(visitor, rest)
+        return Claim(leased, attempt, session, remembered=remembered) if leased is not None else None
 
     async def pending(self, claim: Claim, visitor: Visitor, *, state: bytes) -> Turn:
         """The provider is not done: keep the connector's new *state* and give the lease back."""
@@ -456,7 +476,8 @@ class Logins:
     async def _proved(self, claim: Claim, handoff: Held[Handoff] | None, session: Session, visitor: Visitor) -> Turn:
         cookie = self._c.tokens.random()
         put = self._c.shelves.sessions.put(name_of(cookie), session, self._session_ttl_s())
-        held = await self._attempt_over(claim, visitor, cookie, session, put)
+        device, keep = self._devices.remember(visitor, claim.remembered, session)
+        held = await self._attempt_over(claim, visitor, cookie, session, [put, *keep])
         journey = held.value
         self._c.audit.note(
             "login.proved",
@@ -465,21 +486,27 @@ class Logins:
             upstream=session.upstream,
             assurance=session.assurance.value,
             journey=journey.id,
+            **self._cost_of(session.upstream),
             took_s={"begun_to_proved": (self._c.now() - journey.created_at).total_seconds()},
         )
         # Only now: a store that refuses to write, or a faster tab, does not log anybody out.
         stored = await self._leave(visitor, claim.session, Held(session, put.value), cookie)
         fresh = await self._decide(journey, stored, handoff, self._c.now(), cookie)
-        proved = replace(fresh, token=cookie, held=held)
+        proved = replace(fresh, token=cookie, held=held, device=device)
         if isinstance(fresh.step, Login) and fresh.step.reason == "too_weak":
             return await self._noted(proved, "notice.too_weak")
         return proved
 
+    def _cost_of(self, upstream: str) -> Mapping[str, str]:
+        """What a login at *upstream* costs the operator, as facts; nothing where it costs nothing."""
+        cost = self._c.policy().config.upstreams[upstream].cost
+        return {"cost": str(cost.amount), "currency": cost.currency} if cost is not None else {}
+
     async def _attempt_over(
-        self, claim: Claim, visitor: Visitor, cookie: str, session: Session, put: Put
+        self, claim: Claim, visitor: Visitor, cookie: str, session: Session, puts: Sequence[Op]
     ) -> Held[Journey]:
         """
-        The journey without its attempt, stored in one round trip with the new *session*.
+        The journey without its attempt, stored in one round trip with the new *session* by *puts*.
 
         Raises: Spent when the attempt was replaced or ended meanwhile; the session is gone then.
         """
@@ -487,7 +514,7 @@ class Logins:
         for _ in range(_TRIES):
             changed = replace(held.value, attempt=None, notice=None)
             save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
-            swapped, *_ = await self._c.state.run(save, put, *self._sessions.enlist(name, session))
+            swapped, *_ = await self._c.state.run(save, *puts, *self._sessions.enlist(name, session))
             if swapped:
                 return Held(changed, save.new)
             held, _, _ = await self._seen(changed.id, visitor)
@@ -663,17 +690,18 @@ class Logins:
         handoff: Held[Handoff] | None,
         now: datetime,
         cookie: str | None,
+        remembered: DeviceRecord | None = None,
     ) -> Turn:
         """The step that is due. *cookie*: the browser's, behind which *session* is stored."""
         about("journey", journey.id)
         handoff = self._still_redeemable(journey, handoff, now)
-        step = self._step(journey, session, handoff, (), now)
+        step = self._step(journey, session, handoff, (), now, remembered)
         if isinstance(step, AskConsent) and session is not None:
             session, consents = await self._consents(session, cookie, step.wish, now)
             step = self._step(journey, session, handoff, consents, now)
             if isinstance(step, AskConsent):
                 handoff = await self._bind(handoff, session.value, now)
-        return Turn(journey, step, session, handoff, browser_session=cookie)
+        return Turn(journey, step, session, handoff, browser_session=cookie, remembered=remembered)
 
     async def _consents(
         self, session: Held[Session], cookie: str | None, wish: Wish, now: datetime
@@ -724,20 +752,26 @@ class Logins:
         handoff: Held[Handoff] | None,
         consents: Sequence[Consent],
         now: datetime,
+        remembered: DeviceRecord | None = None,
     ) -> Step:
+        available = self._c.available()
+        if remembered is not None or session is not None:
+            available = replace(available, used=_used(remembered, session))
         return next_step(
             journey,
             session=session.value if session else None,
             handoff=handoff.value if handoff else None,
             consents=consents,
             policy=self._c.policy(),
-            available=self._c.available(),
+            available=available,
             now=now,
         )
 
     async def _redecided(self, turn: Turn, journey: Journey, held: Held[Journey] | None = None) -> Turn:
         """*turn* after its journey became *journey*, stored as *held*."""
-        again = await self._decide(journey, turn.session, turn.handoff, self._c.now(), turn.browser_session)
+        again = await self._decide(
+            journey, turn.session, turn.handoff, self._c.now(), turn.browser_session, turn.remembered
+        )
         return replace(again, held=held or turn.held)
 
     async def _swap(self, held: Held[Journey], changed: Journey) -> Held[Journey] | None:
@@ -772,6 +806,13 @@ class Logins:
             return ask
         sector = self._c.policy().sector(ask.partner)
         return replace(ask, hinted_customer=await self._c.customer_of_subject(sector, ask.hinted_subject))
+
+
+def _used(remembered: DeviceRecord | None, session: Held[Session] | None) -> tuple[str, ...]:
+    """The ways used in this browser, the last one first: those it is remembered by, and that of the running session."""
+    known = tuple(each.upstream for each in remembered.used) if remembered is not None else ()
+    own = session.value.upstream if session is not None else None
+    return known if own is None or own in known else (own, *known)
 
 
 def _handoff_of(journey: Journey) -> str | None:

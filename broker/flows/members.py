@@ -57,7 +57,7 @@ class Members:
         register = partner.members if partner is not None else None
         if register is None or not self._is_due(session.recognitions.get(ask.partner), ask.partner, now):
             return session
-        release = login_release(ask, session, policy, handoff=None, agreed=agreed)
+        release = login_release(ask, session, policy, handoff=None, agreed=agreed, now=now)
         contacts = askable(release, register.contacts)
         if not contacts:
             return session

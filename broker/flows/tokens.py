@@ -419,7 +419,7 @@ class TokenFlow:
         policy: Policy,
         now: datetime,
     ) -> Grant:
-        release = login_release(ask, session, policy, handoff=handoff, agreed=_agreed(ask, consent, policy))
+        release = login_release(ask, session, policy, handoff=handoff, agreed=_agreed(ask, consent, policy), now=now)
         subject = session.subjects[policy.sector(ask.partner)]
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:

@@ -20,7 +20,7 @@ class Visitor:
     """
     The browser at the other end, as the edge saw it.
 
-    ``browser`` and ``session``: its cookie values, None when absent. ``language``: best of the broker's for it.
+    ``browser``, ``session`` and ``device``: its cookie values, None when absent. ``language``: best of the broker's for it.
     ``address``: IP as the trusted edge saw it. ``mobile``: looks like a phone or tablet.
     """
 
@@ -30,6 +30,7 @@ class Visitor:
     address: str
     user_agent: str = ""
     mobile: bool = False
+    device: str | None = None
 
 
 class TokenKind(StrEnum):

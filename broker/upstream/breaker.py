@@ -2,7 +2,7 @@
 A provider that is ill is left alone for a while, and customers are shown the other ways in meanwhile.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,8 +43,14 @@ class Breaker:
 
     def resting(self) -> frozenset[str]:
         """Who is left alone right now."""
+        return frozenset(self.back_at())
+
+    def back_at(self) -> Mapping[str, datetime]:
+        """When those that rest are tried again."""
         now = self._clock()
-        return frozenset(name for name, seen in self._seen.items() if seen.rests_until and now < seen.rests_until)
+        return {
+            name: seen.rests_until for name, seen in self._seen.items() if seen.rests_until and now < seen.rests_until
+        }
 
     def without_resting(self, upstreams: Collection[str]) -> frozenset[str]:
         """Those of *upstreams* that customers may be sent to."""

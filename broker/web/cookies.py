@@ -15,6 +15,7 @@ from starlette.responses import Response
 BROWSER = "__Host-stafett-browser"
 SOFT = "__Host-stafett-soft"
 SESSION = "__Host-stafett-session"
+DEVICE = "__Host-stafett-device"
 
 _MAX_VALUE = 64
 _MAX_SOFT = 2048
@@ -72,6 +73,16 @@ def clear_soft(response: Response) -> None:
 def clear_session(response: Response) -> None:
     """Log this browser out."""
     _set(response, SESSION, "", timedelta(0))
+
+
+def set_device(response: Response, value: str, life: timedelta) -> None:
+    """Know this browser again: what was used in it is kept under *value*."""
+    _set(response, DEVICE, value, life)
+
+
+def clear_device(response: Response) -> None:
+    """Forget this browser."""
+    _set(response, DEVICE, "", timedelta(0))
 
 
 def _set(response: Response, name: str, value: str, life: timedelta) -> None:

@@ -169,8 +169,11 @@ class Hub:
                 return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     def _only_way(self, turn: Turn, step: Login) -> str | None:
-        """The one provider a journey that just began can go to, where a page with one button would only cost a press."""
-        if turn.held is not None or turn.browser is None or len(step.choices.may) != 1:
+        """
+        The one provider a journey that just began can go to, where a page with one button would only cost a press. Not where
+        another one is ill: it may be hers, and she must see why she is not sent there.
+        """
+        if turn.held is not None or turn.browser is None or len(step.choices.may) != 1 or step.choices.ill:
             return None
         only = step.choices.may[0].upstream
         return only if self._upstreams.sends_away(only) else None
@@ -207,4 +210,6 @@ def with_cookies(response: Response, turn: Turn, policy: Policy) -> Response:
         cookies.set_browser(response, turn.browser)
     if turn.token is not None:
         cookies.set_session(response, turn.token, policy.broker.lifetimes.session)
+    if turn.device is not None:
+        cookies.set_device(response, turn.device, policy.broker.device_memory.lifetime)
     return response

@@ -12,7 +12,7 @@ from broker.core.release import HandoffTerms, Release, decide_release
 from broker.core.session import Session
 from broker.errors import Gone, Spent, StafettError, WrongCustomer
 
-from .world import FIELDS, NOW, handoff, policy, session
+from .world import FIELDS, NOW, handoff, policy, proven, session
 
 SECRET = "s" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(SECRET.encode()).digest()).rstrip(b"=").decode()
@@ -24,7 +24,9 @@ def arrival(it: Handoff, visitor: Session) -> Arrival:
 
 def released(visitor: Session) -> Release:
     agreement = policy().config.agreements[0]
-    return decide_release(HandoffTerms(agreement, FIELDS, {}, None), visitor, policy_version="v")
+    return decide_release(
+        HandoffTerms(agreement, FIELDS, {}, None), visitor, standing=proven(visitor), policy_version="v"
+    )
 
 
 @pytest.mark.parametrize("state", [each for each in State if each is not State.STARTED])

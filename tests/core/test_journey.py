@@ -31,6 +31,7 @@ from broker.core.journey import (
 from broker.core.linking import Question, Rule
 from broker.core.policy import Policy
 from broker.core.session import Session
+from broker.core.trust import Available
 from broker.errors import Denied
 
 from .world import (
@@ -53,6 +54,7 @@ from .world import (
     policy,
     profile,
     session,
+    up,
 )
 
 WORLD = policy()
@@ -65,7 +67,7 @@ def due(
     consents: tuple[Consent, ...] = (),
     *,
     world: Policy = WORLD,
-    available: frozenset[str] = ALL,
+    available: Available = ALL,
 ) -> Step:
     return next_step(at, session=visitor, handoff=it, consents=consents, policy=world, available=available, now=NOW)
 
@@ -323,7 +325,7 @@ def test_only_a_handoff_on_its_way_is_redeemed(state: State) -> None:
 
 def test_with_no_way_in_the_choice_is_empty_and_says_why() -> None:
     """All providers ill: still a page, with every reason for the operator."""
-    step = due(asked(), available=frozenset())
+    step = due(asked(), available=up())
     assert isinstance(step, Login)
     assert step.choices.may == ()
     assert {choice.upstream: choice.reason for choice in step.choices.may_not} == {
@@ -376,7 +378,7 @@ def test_the_wish_of_a_handoff_under_way_is_what_was_agreed_to() -> None:
     rule = world.agreement("shop", "garage", "fitting")
     assert rule is not None
     cut = handoff(S.CONSENTED, payload={"vehicle": {"plate": "ABC 12D"}, "items": []}, withheld=("customer.email",))
-    wish, release = handoff_wish(cut, rule, session(), world)
+    wish, release = handoff_wish(cut, rule, session(), world, NOW)
     assert wish.optional == ()
     assert release.given == ("vehicle.plate", "items")
 
@@ -385,7 +387,12 @@ def test_a_step_in_the_log_names_nobody() -> None:
     """The log gets the step, its reason and the connectors; no customer, no value of any field."""
     step = due(by_link(), session(), handoff())
     assert describe(step) == {"step": "AskConsent"}
-    assert describe(due(asked())) == {"step": "Login", "reason": "no_session", "may": ["google", "bankid", "eid"]}
+    assert describe(due(asked())) == {
+        "step": "Login",
+        "reason": "no_session",
+        "may": ["google sufficient:contact", "bankid sufficient:substantial", "eid sufficient:high"],
+        "may_not": ["letter not_allowed_for_partner"],
+    }
     assert describe(due(by_link(), None, None)) == {"step": "HandoffOver", "reason": "expired"}
     assert describe(due(by_link(attempt=WAITING), None, handoff())) == {"step": "Wait"}
     assert describe(Refuse("login_required", "why")) == {"step": "Refuse", "reason": "why"}

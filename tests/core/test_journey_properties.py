@@ -21,10 +21,26 @@ from broker.core.journey import (
     redeemable,
 )
 from broker.core.session import Session, shortfall
-from broker.core.trust import need_of_handoff
+from broker.core.trust import Available, need_of_handoff
 from broker.errors import Denied
 
-from .world import ALL, CEILINGS, NOW, OPTIONAL, PAYLOAD, REQUIRED, TYPE, ask, handoff, journey, later, policy, session
+from .world import (
+    ALL,
+    CEILINGS,
+    LIMITS,
+    NOW,
+    OPTIONAL,
+    PAYLOAD,
+    REQUIRED,
+    TYPE,
+    ask,
+    handoff,
+    journey,
+    later,
+    policy,
+    session,
+    up,
+)
 
 WORLD = policy()
 times = st.sampled_from([later(hours=-2), later(minutes=-1), NOW, later(microseconds=1), later(minutes=29)])
@@ -98,7 +114,7 @@ def journeys(draw: st.DrawFn) -> Journey:
 
 
 def step_of(
-    at: Journey, visitor: Session | None, it: Handoff | None, earlier: list[Consent], available: frozenset[str]
+    at: Journey, visitor: Session | None, it: Handoff | None, earlier: list[Consent], available: Available
 ) -> Step | None:
     """The step that is due; None where the trust config forbids the partner to ask at all."""
     try:
@@ -113,7 +129,7 @@ situations = (
     st.one_of(st.none(), sessions(), sessions()),
     st.one_of(st.none(), handoffs(), handoffs()),
     st.lists(consents(), max_size=2),
-    st.sampled_from([ALL, frozenset({"bankid"}), frozenset()]),
+    st.sampled_from([ALL, up("bankid"), up()]),
 )
 
 
@@ -123,14 +139,14 @@ def serves(visitor: Session | None, at: Journey, it: Handoff | None) -> bool:
         return False
     if at.ask is None:
         rule = WORLD.agreement(it.source, it.recipient, it.purpose) if it else None
-        return rule is not None and shortfall(visitor, need_of_handoff(WORLD, rule)) is None
-    return shortfall(visitor, need_of_ask(at.ask, it, WORLD, at.created_at)) is None
+        return rule is not None and shortfall(visitor, need_of_handoff(WORLD, rule), LIMITS, NOW) is None
+    return shortfall(visitor, need_of_ask(at.ask, it, WORLD, at.created_at), LIMITS, NOW) is None
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(*situations)
 def test_whatever_comes_together_a_step_is_due_and_nothing_leaves_too_early(
-    at: Journey, visitor: Session | None, it: Handoff | None, earlier: list[Consent], available: frozenset[str]
+    at: Journey, visitor: Session | None, it: Handoff | None, earlier: list[Consent], available: Available
 ) -> None:
     """
     No situation raises (but a forbidden partner), and no answer or delivery is due without the right customer's session

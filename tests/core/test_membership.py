@@ -15,7 +15,7 @@ ALLOWED = ("email", "phone_number", "member_number")
 
 def released(visitor: Session, *scopes: str, agreed: frozenset[str] | None = None, number: str | None = None) -> Any:
     terms = LoginTerms("shop", ALLOWED, frozenset(scopes), agreed, member_number=number)
-    return decide_release(terms, visitor, policy_version="v1")
+    return decide_release(terms, visitor, standing=visitor.assurance, policy_version="v1")
 
 
 def test_she_is_asked_about_by_what_she_proved() -> None:

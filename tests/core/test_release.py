@@ -20,14 +20,14 @@ from broker.core.release import (
 )
 from broker.core.session import Profile, Session
 
-from .world import FIELDS, OPTIONAL, PAYLOAD, REQUIRED, agreement, profile, session
+from .world import FIELDS, OPTIONAL, PAYLOAD, REQUIRED, agreement, profile, proven, session
 
 BECAUSE = {"because": "the garage has its own BankID agreement"}
 VERSION = "0123456789ab"
 
 
 def of(terms: Terms, visitor: Session | None = None) -> Release:
-    return decide_release(terms, visitor, policy_version=VERSION)
+    return decide_release(terms, visitor, standing=proven(visitor), policy_version=VERSION)
 
 
 def rule(**changed: Any) -> Agreement:

@@ -20,7 +20,7 @@ from broker.core.release import (
 )
 from broker.core.session import Profile, Session
 
-from .world import agreement, session
+from .world import agreement, proven, session
 
 NAMES = [f"{group}.{leaf}" for group in ("car", "order", "person") for leaf in ("a", "b", "c")] + ["items", "note"]
 BOUNDED = settings(max_examples=60, deadline=None, derandomize=True)
@@ -63,7 +63,7 @@ def agreements(draw: st.DrawFn) -> Agreement:
 
 
 def decided(terms: Terms, visitor: Session | None) -> Release:
-    return decide_release(terms, visitor, policy_version="v")
+    return decide_release(terms, visitor, standing=proven(visitor), policy_version="v")
 
 
 def leaves(tree: dict[str, Any], at: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from broker.core.consent import Consent
 from broker.core.identity import Contact, ContactKind, accept
 from broker.core.session import Need, is_alive, open_session, shortfall, with_consent, with_sid, with_subject
 
-from .world import NOW, evidence, later, session
+from .world import LIMITS, NOW, evidence, later, session
 
 IDLE, ABSOLUTE = timedelta(hours=8), timedelta(hours=24)
 MICRO = timedelta(microseconds=1)
@@ -56,7 +56,7 @@ BOTH = ("google", "bankid")
 )
 def test_a_session_serves_a_need_or_says_why_not(need: Need, lacking: str | None) -> None:
     """One reason, the first in a fixed order; strength does not make up for another fault."""
-    assert shortfall(session("google"), need) == lacking
+    assert shortfall(session("google"), need, LIMITS, NOW) == lacking
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_a_session_serves_a_need_or_says_why_not(need: Need, lacking: str | None
 )
 def test_a_young_session_on_an_old_login_is_not_fresh(need: Need, login: dict[str, Any], lacking: str | None) -> None:
     """A session that a provider's own session opened, in another tab say, does not pass for a login made anew."""
-    assert shortfall(session("google", **login), need) == lacking
+    assert shortfall(session("google", **login), need, LIMITS, NOW) == lacking
 
 
 def test_nobody_serves_nothing() -> None:
     """Without a session even the smallest need is not met."""
-    assert shortfall(None, Need(Assurance.SOFT, BOTH)) == "no_session"
+    assert shortfall(None, Need(Assurance.SOFT, BOTH), LIMITS, NOW) == "no_session"
 
 
 def test_strength_counts_as_accepted_not_as_the_connector_may() -> None:
     """A login weaker than its connector's best stays weak."""
     weak = session("bankid", assurance=Assurance.SELF_ASSERTED)
-    assert shortfall(weak, Need(Assurance.CONTACT, BOTH)) == "too_weak"
+    assert shortfall(weak, Need(Assurance.CONTACT, BOTH), LIMITS, NOW) == "too_weak"
 
 
 def test_authentication_keeps_its_own_time() -> None:
@@ -99,7 +99,7 @@ def test_authentication_keeps_its_own_time() -> None:
     opened = open_session(accepted, customer="maja", language="sv", now=NOW)
     assert opened.authenticated_at == later(hours=-3)
     assert opened.created_at == opened.seen_at == NOW
-    assert shortfall(opened, Need(Assurance.SOFT, ("eid",), fresh_after=later(hours=-1))) == "too_old"
+    assert shortfall(opened, Need(Assurance.SOFT, ("eid",), fresh_after=later(hours=-1)), LIMITS, NOW) == "too_old"
 
 
 def test_a_new_session_knows_only_what_was_accepted() -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from broker.core.assurance import Assurance, acr_values
 from broker.core.session import Need
-from broker.core.trust import choices, need_of_handoff, need_of_login
+from broker.core.trust import Available, choices, need_of_handoff, need_of_login
 from broker.errors import Denied
 
-from .world import ALL, CEILINGS, NOW, agreement, later, login, policy
+from .world import ALL, CEILINGS, NOW, agreement, later, login, policy, up
 
 EVERY = tuple(CEILINGS)
 LEVELS = ["soft", "self-asserted", "contact", "low", "substantial", "high"]
@@ -44,13 +44,13 @@ LEVELS = ["soft", "self-asserted", "contact", "low", "substantial", "high"]
         ),
         (
             Need(Assurance.SUBSTANTIAL, ("bankid", "eid")),
-            ALL - {"bankid"},
+            up("letter", "google", "eid"),
             ["eid sufficient:high"],
             ["letter not_allowed_for_partner", "google not_allowed_for_partner", "bankid unavailable"],
         ),
         (
             Need(Assurance.HIGH, ("letter",)),
-            frozenset(),
+            up(),
             [],
             [
                 "letter too_weak",
@@ -61,14 +61,14 @@ LEVELS = ["soft", "self-asserted", "contact", "low", "substantial", "high"]
         ),
         (
             Need(Assurance.SOFT, ("unknown",)),
-            ALL | {"unknown"},
+            up(*CEILINGS, "unknown"),
             [],
             [f"{name} not_allowed_for_partner" for name in EVERY],
         ),
     ],
 )
 def test_every_connector_is_sorted_with_its_reason(
-    need: Need, available: frozenset[str], may: list[str], may_not: list[str]
+    need: Need, available: Available, may: list[str], may_not: list[str]
 ) -> None:
     """Each connector stands on exactly one side, and the reason says why."""
     found = choices(policy(), need, available)
@@ -79,7 +79,7 @@ def test_every_connector_is_sorted_with_its_reason(
 def test_the_weakest_sufficient_login_is_offered_first() -> None:
     """Cheapest sufficient first whatever the order of the config; among equals the config decides."""
     mixed = {"eid": "high", "google": "contact", "bankid": "substantial", "apple": "contact"}
-    found = choices(policy(upstreams=mixed), Need(Assurance.CONTACT, tuple(mixed)), frozenset(mixed))
+    found = choices(policy(upstreams=mixed), Need(Assurance.CONTACT, tuple(mixed)), up(*mixed))
     assert [choice.upstream for choice in found.may] == ["google", "apple", "bankid", "eid"]
 
 

@@ -14,8 +14,9 @@ from broker.core.handoff import Contact, Handoff, Offer, State
 from broker.core.identity import Contact as ProvenContact
 from broker.core.identity import Evidence
 from broker.core.journey import Ask, Attempt, Journey
-from broker.core.policy import PayloadField, Policy, TrustConfig
-from broker.core.session import Profile, Session
+from broker.core.policy import MaxAge, PayloadField, Policy, TrustConfig
+from broker.core.session import Profile, Session, standing
+from broker.core.trust import Available
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TYPE = "fitting/v1"
@@ -124,7 +125,20 @@ def policy(
     return Policy(config=config, version="0123456789ab", fields={TYPE: fields}, schemas={})
 
 
-ALL = frozenset(CEILINGS)
+ALL = Available(frozenset(CEILINGS))
+
+LIMITS = MaxAge().by_level
+"""How long each level counts unless the operator says otherwise."""
+
+
+def proven(visitor: Session | None) -> Assurance:
+    """What *visitor* proves at the moment everything happens at."""
+    return standing(visitor, LIMITS, NOW) if visitor is not None else Assurance.SOFT
+
+
+def up(*names: str, **more: Any) -> Available:
+    """Only these connectors can be used."""
+    return Available(frozenset(names), **more)
 
 
 def profile(**changed: Any) -> Profile:

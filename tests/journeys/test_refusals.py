@@ -175,7 +175,7 @@ class TestTheSession:
         for line in lines:
             name, _, rest = line.partition("=")
             value, *attributes = [part.strip() for part in rest.split(";")]
-            assert name in {"__Host-stafett-browser", "__Host-stafett-session"}
+            assert name in {"__Host-stafett-browser", "__Host-stafett-session", "__Host-stafett-device"}
             assert re.fullmatch(r"[A-Za-z0-9_-]{43}", value)
             named = {attribute.split("=")[0].lower() for attribute in attributes}
             assert {"secure", "httponly", "path", "samesite"} <= named

@@ -1,0 +1,53 @@
+"""
+What a browser is remembered by: which ways to log in were used in it, and when. Nothing of who used them, unless the operator
+wants a masked hint to be shown.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker.core.session import Profile
+
+_MOST = 5
+"""Ways that are remembered; more than anybody uses in one browser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A way to log in that led to a login. ``hint``: as much of the address as its owner needs to know it again."""
+
+    upstream: str
+    at: datetime
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """The ways used in one browser, the last one first."""
+
+    used: tuple[Used, ...] = ()
+
+    def hint_of(self, upstream: str) -> str | None:
+        """What is shown beside *upstream*, None for nothing."""
+        return next((each.hint for each in self.used if each.upstream == upstream), None)
+
+
+def remembering(known: DeviceRecord | None, upstream: str, hint: str | None, now: datetime) -> DeviceRecord:
+    """*known*, and that *upstream* led to a login at *now*."""
+    others = tuple(each for each in known.used if each.upstream != upstream) if known is not None else ()
+    return DeviceRecord((Used(upstream, now, hint), *others)[:_MOST])
+
+
+def still_remembered(record: DeviceRecord, lifetime: timedelta, now: datetime) -> DeviceRecord:
+    """*record* without what was used too long ago."""
+    return DeviceRecord(tuple(each for each in record.used if now - each.at < lifetime))
+
+
+def masked(profile: Profile) -> str | None:
+    """The address of *profile* as its owner knows it again: ``m•••@example.com``, ``•••67``; None without a proven one."""
+    if profile.email is not None and profile.email_verified:
+        name, _, host = profile.email.rpartition("@")
+        return f"{name[:1]}•••@{host}"
+    if profile.phone_number is not None and profile.phone_number_verified:
+        return f"•••{profile.phone_number[-2:]}"
+    return None
