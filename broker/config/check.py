@@ -212,6 +212,8 @@ def _template(gateway: HttpSms, path: KeyPath) -> Iterator[Finding]:
     if (gateway.form is None) == (gateway.json_body is None):
         yield Finding(path, "needs either form or json")
         return
+    if gateway.reports and not gateway.headers:
+        yield Finding((*path, "reports"), "needs headers: what proves a report is made from their values")
     key = "form" if gateway.form is not None else "json"
     words = "\n".join(_strings(gateway.form or gateway.json_body))
     if "{text}" not in words:

@@ -56,7 +56,9 @@ def _value(document: Document, at: KeyPath) -> Any:
 def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
     """A list is also reported as too short because its entries were refused: that mends itself."""
     loc = error["loc"]
-    return error["type"] == "too_short" and any(other["loc"][:-1] == loc for other in errors)
+    return error["type"] == "too_short" and any(
+        other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in errors
+    )
 
 
 def _problem(model: type[BaseModel], document: Document, at: KeyPath, error: ErrorDetails) -> Problem:
