@@ -30,6 +30,8 @@ from broker.demo.providers.shown_text import PAGE_HEADERS, STYLE, code_in, linke
 
 MAX_BYTES: Final = 300_000
 _KEPT: Final = 500
+_MAX_LINE: Final = 998
+"""Without CRLF (RFC 5322 section 2.1.1)."""
 _ONCE: Final = ("From", "To", "Date", "Message-ID", "Subject", "MIME-Version", "Content-Type")
 
 _PAGES: Final = Environment(autoescape=True, undefined=StrictUndefined)
@@ -284,6 +286,8 @@ def _hang_up(server: SMTP) -> None:
 def _parsed(content: bytes, to: str) -> EmailMessage:
     if b"\r" in content.replace(b"\r\n", b"") or b"\n" in content.replace(b"\r\n", b""):
         raise ValueError("a line does not end in CRLF")
+    if any(len(line) > _MAX_LINE for line in content.split(b"\r\n")):
+        raise ValueError("a line is too long")
     try:
         # Header lines may be UTF-8 (RFC 6532), which the parser of bytes does not take for text.
         message = message_from_string(content.decode(), policy=policy.default)
