@@ -1,19 +1,22 @@
 """From the config to senders, and what is told of each message."""
 
+import io
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from broker.core.policy import BrokerSettings
 from broker.demo.providers.mailbox import Mailbox
 from broker.demo.providers.sms_gateways import Fault, SmsGateways, create_app
 from broker.notify.build import Senders, Workshop
 from broker.notify.ports import Accepted, Mail, Rejected, Sms
-from broker.observe import logging as logs
+from broker.observe.logging import configure
 from broker.observe.metrics import Metrics
 from broker.observe.telemetry import Telemetry
 from broker.wire.http import Fetcher
@@ -121,19 +124,28 @@ async def test_the_second_gateway_steps_in(built: Built) -> None:
     assert [text.by for text in built.gateways.texts] == ["http"]
 
 
-async def test_one_line_tells_what_became_of_a_message(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What is logged from now on, as JSON lines."""
+    kept, stream = structlog.get_config(), io.StringIO()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    configure(stream=stream)
+    yield stream
+    structlog.configure(**kept)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+async def test_one_line_tells_what_became_of_a_message(built: Built, logged: io.StringIO) -> None:
     """Whose, how long, what it cost; never for whom or what (docs/events.md)."""
     assert built.sms is not None
     assert built.mail is not None
-    logs.configure("info")
-    try:
-        await built.sms.send(Sms(TO, "Kod 424242"), "r1")
-        built.gateways.switch(Fault.BAD_NUMBER)
-        assert isinstance(await built.sms.send(Sms(TO, "Kod 424242"), "r2"), Rejected)
-        await built.mail.send(Mail("maja@nowhere", "Kod", "424242"), "r3")
-    finally:
-        told = capsys.readouterr().err
-        logs.configure("info")
+    await built.sms.send(Sms(TO, "Kod 424242"), "r1")
+    built.gateways.switch(Fault.BAD_NUMBER)
+    assert isinstance(await built.sms.send(Sms(TO, "Kod 424242"), "r2"), Rejected)
+    await built.mail.send(Mail("maja@nowhere", "Kod", "424242"), "r3")
+    told = logged.getvalue()
     lines: list[dict[str, Any]] = [json.loads(line) for line in told.splitlines()]
     shown = [(line["event"], line["level"], line["by"], line["ref"], line.get("why")) for line in lines]
     assert shown == [
