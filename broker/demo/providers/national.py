@@ -349,13 +349,13 @@ class NationalSimulator:
     client: NationalClient
     clock: Callable[[], datetime]
     keys: list[RSAKey]
-    entity_key: RSAKey | ECKey
+    entity_key: ECKey
     people: Mapping[str, Person]
     slow_s: float = 20.0
     faults: frozenset[Fault] = frozenset()
     calls: Counter[str] = field(default_factory=Counter)
     asked: list[Mapping[str, Any]] = field(default_factory=list)
-    _pushed: dict[str, tuple[datetime, Mapping[str, str]]] = field(default_factory=dict)
+    _pushed: dict[str, tuple[datetime, Mapping[str, Any]]] = field(default_factory=dict)
     _pending: dict[str, _Authorization] = field(default_factory=dict)
     _codes: dict[str, _Authorization] = field(default_factory=dict)
     _tokens: dict[str, _Authorization] = field(default_factory=dict)
@@ -413,11 +413,10 @@ class NationalSimulator:
     def signed_key_set(self) -> str:
         """The same under the entity's signature (OpenID Federation 1.0 section 5.2.1)."""
         now = int(self.clock().timestamp())
-        key = new_key() if Fault.KEYS_BY_STRANGER in self.faults else self.entity_key
-        alg = "RS256" if isinstance(key, RSAKey) else "ES256"
+        key = ECKey.generate_key("P-256") if Fault.KEYS_BY_STRANGER in self.faults else self.entity_key
         claims = {"iss": self.issuer, "sub": self.issuer, "iat": now, "exp": now + 86400, **self.key_set()}
-        header = {"alg": alg, "kid": self.entity_key.kid, "typ": "jwk-set+jwt"}
-        return jwt.encode(header, claims, key, algorithms=[alg])
+        header = {"alg": "ES256", "kid": self.entity_key.kid, "typ": "jwk-set+jwt"}
+        return jwt.encode(header, claims, key, algorithms=["ES256"])
 
     # The authorization request
 
@@ -460,20 +459,23 @@ class NationalSimulator:
             raise _Refused("invalid_request", "switched on")
         if "request_uri" in form:
             raise _Refused("invalid_request", "a pushed request refers to no other")
-        try:
-            self._checked(form)
-        except _AnsweredWithError as error:
-            raise _Refused("invalid_request", "the parameters are not good") from error
-        kept = {
+        plain = {
             name: value for name, value in form.items() if not name.startswith(("client_assertion", "client_secret"))
         }
+        try:
+            kept = await self._from_object(plain) if "request" in plain else plain
+            self._checked(kept)
+        except _Refused as error:
+            raise _Refused(error.error, error.detail) from error
+        except _AnsweredWithError as error:
+            raise _Refused("invalid_request", "the parameters are not good") from error
         entry = (self.clock() + _PUSHED_LIFETIME, kept)
         name = remember(self._pushed, entry, "urn:ietf:params:oauth:request_uri:")
         if Fault.PUSH_UNREADABLE in self.faults:
             return {"expires_in": 600}
         return {"request_uri": name, "expires_in": int(_PUSHED_LIFETIME.total_seconds())}
 
-    def _from_pushed(self, query: Mapping[str, str]) -> Mapping[str, str]:
+    def _from_pushed(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         """The pushed request, once (RFC 9126 section 4)."""
         if set(query) != {"client_id", "request_uri"}:
             raise _Refused("invalid_request", "push the request and send its request_uri alone", page=True)
@@ -765,7 +767,7 @@ def create_app(
     clock: Callable[[], datetime],
     people: Sequence[Person] = PEOPLE,
     keys: Sequence[RSAKey] | None = None,
-    entity_key: RSAKey | ECKey | None = None,
+    entity_key: ECKey | None = None,
     slow_s: float = 20.0,
 ) -> Starlette:
     """
@@ -776,7 +778,7 @@ def create_app(
         issuer: its own origin without a slash at the end.
         client: the one registered client.
         clock: aware UTC now.
-        keys: RSA keys with a ``kid``, newest first; two new ones when None. entity_key: signs the key set.
+        keys: RSA keys with a ``kid``, newest first; two new ones when None. entity_key: EC P-256, signs the key set.
     Returns: the app; ``app.state.simulator`` is the `NationalSimulator` with its switches.
     """
     app = Starlette(
