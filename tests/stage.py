@@ -31,6 +31,7 @@ from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
+from broker.notify.ports import Messages
 from broker.observe.telemetry import Telemetry
 from broker.stores.key_folder import KeyFolder
 from broker.stores.memory import MemoryState
@@ -416,6 +417,7 @@ async def open_stage(
     is_played: bool = True,
     cast: Callable[[Clock], Mapping[str, Any]] = lambda clock: {},
     keys: KeyMaterial | None = None,
+    messages: Messages | None = None,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
@@ -423,7 +425,8 @@ async def open_stage(
     ``wrap``: what the broker gets in place of the records, to play with; the stage keeps the real ones.
     ``is_played``: the providers; else the connectors of the config go where the (edited) YAML says. ``cast``: connectors in
     place of the played ones, by id.
-    ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share.
+    ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share. ``messages``: in place of the
+    config's senders.
     """
     text = example_text()
     for old, new in (edit or {}).items():
@@ -451,6 +454,7 @@ async def open_stage(
         clock=clock,
         connectors=played if is_played else None,
         telemetry=telemetry,
+        messages=messages,
     )
     transport = httpx2.ASGITransport(app=broker.app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=ISSUER, follow_redirects=False) as client:
