@@ -113,7 +113,9 @@ def _checked_header(token: str, algs: frozenset[str], encs: frozenset[str]) -> M
         # security: a few compressed bytes become gigabytes, and p2c makes us compute for hours.
         raise BadEncryption("header asks for compression or an extension", code="jwe.crit")
     alg, enc, kid, cty = (header.get(name) for name in ("alg", "enc", "kid", "cty"))
-    if alg not in algs or alg not in KEY_TYPES or enc not in encs:
+    if not isinstance(alg, str) or alg not in algs or alg not in KEY_TYPES:
+        raise BadEncryption("encrypted in a way that is not allowed here", code="jwe.alg")
+    if not isinstance(enc, str) or enc not in encs:
         raise BadEncryption("encrypted in a way that is not allowed here", code="jwe.alg")
     if not isinstance(kid, str | None):
         raise BadEncryption("kid is not text", code="jwe.kid")
