@@ -118,7 +118,7 @@ def choices(
             upstream.price,
             upstream.ceiling.rank,
             familiar.index(name) if name in familiar else len(familiar),
-            available.takes.get(name) is not hinted,
+            hinted is not None and available.takes.get(name) is not hinted,
             need.upstreams.index(name),
         )
 

@@ -125,6 +125,7 @@ class Metrics:
         self._requests = counter("requests", "Requests answered.", "route", "method", "status")
         self._request_s = histogram("request", "Time to answer a request.", _REQUEST_S, "route")
         self._logins = counter("logins", "Logins, by how they went.", "upstream", "partner", "outcome")
+        self._costs = counter("login_cost", "What logins cost the operator.", "upstream", "partner", "currency")
         self._steps = histogram("login_step", "Time between steps of a login.", _STEP_S, "step", "upstream")
         self._handoffs = counter("handoffs", "Handoffs, by what became of them.", "transition", "source", "recipient")
         self._consents = counter("consents", "Consents given and withdrawn.", "change", "partner")
@@ -204,7 +205,10 @@ class Metrics:
 
     def _login(self, outcome: str, facts: Mapping[str, Any]) -> None:
         upstream = self._upstream(facts.get("upstream"))
-        self._logins.labels(upstream, self._partner(facts.get("partner")), outcome).inc()
+        partner = self._partner(facts.get("partner"))
+        self._logins.labels(upstream, partner, outcome).inc()
+        if outcome == "proved" and "cost" in facts:
+            self._costs.labels(upstream, partner, facts["currency"]).inc(float(facts["cost"]))
         for step, seconds in facts.get("took_s", {}).items():
             self._steps.labels(step, upstream).observe(seconds)
 

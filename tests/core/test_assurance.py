@@ -9,10 +9,15 @@ import pytest
 from broker.core.assurance import (
     ACR_FEDERATED,
     Assurance,
+    Comparison,
     acr_of,
     acr_values,
+    context_of,
     level_of_acr,
+    loa_of,
     lowest_requested,
+    meets_context,
+    weakest_for_context,
 )
 
 WEAKEST_FIRST = ["soft", "self-asserted", "contact", "low", "substantial", "high"]
@@ -93,3 +98,75 @@ def test_foreign_words_are_no_level(acr: str) -> None:
 def test_a_voluntary_list_asks_for_its_weakest_level(asked: list[str], level: str | None) -> None:
     """A library that sends every acr it found in discovery does not force the strongest login (Core 3.1.2.1)."""
     assert lowest_requested(asked) == (Assurance(level) if level else None)
+
+
+LOA_URIS = {level: f"http://eidas.europa.eu/LoA/{level.value}" for level in Assurance if level >= Assurance.LOW}
+UNSPECIFIED = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
+PASSWORD = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
+LOW, SUBSTANTIAL, HIGH = LOA_URIS.values()
+
+
+@pytest.mark.parametrize("level", Assurance)
+def test_each_vocabulary_says_the_same_of_a_level_or_nothing(level: Assurance) -> None:
+    """eIDAS levels are one URI everywhere; below them SAML says only that it says nothing, and of the softest nothing at all."""
+    assert loa_of(level) == LOA_URIS.get(level)
+    if level >= Assurance.LOW:
+        assert acr_of(level) == loa_of(level) == context_of(level)
+    else:
+        assert context_of(level) == (None if level is Assurance.SOFT else UNSPECIFIED)
+
+
+@pytest.mark.parametrize(
+    ("level", "wanted", "comparison", "meets"),
+    [
+        ("substantial", [], "exact", True),
+        ("substantial", [SUBSTANTIAL], "exact", True),
+        ("substantial", [LOW, SUBSTANTIAL], "exact", True),
+        ("substantial", [LOW], "exact", False),
+        ("substantial", [HIGH], "exact", False),
+        ("contact", [UNSPECIFIED], "exact", True),
+        ("substantial", [UNSPECIFIED], "exact", False),
+        ("substantial", [PASSWORD], "exact", False),
+        ("substantial", [LOW], "minimum", True),
+        ("substantial", [SUBSTANTIAL], "minimum", True),
+        ("substantial", [HIGH], "minimum", False),
+        ("substantial", [HIGH, LOW], "minimum", True),
+        ("substantial", [PASSWORD], "minimum", False),
+        ("contact", [LOW], "minimum", False),
+        ("contact", [UNSPECIFIED], "minimum", True),
+        ("substantial", [SUBSTANTIAL], "maximum", True),
+        ("substantial", [LOW], "maximum", False),
+        ("substantial", [LOW, HIGH], "maximum", True),
+        ("low", [PASSWORD], "maximum", False),
+        ("high", [LOW, SUBSTANTIAL], "better", True),
+        ("substantial", [LOW, SUBSTANTIAL], "better", False),
+        ("substantial", [SUBSTANTIAL], "better", False),
+        ("contact", [UNSPECIFIED], "better", False),
+        ("high", [LOW, PASSWORD], "better", False),
+        ("soft", [], "exact", False),
+        ("soft", [UNSPECIFIED], "minimum", False),
+    ],
+)
+def test_contexts_compare_as_saml_says(level: str, wanted: list[str], comparison: str, meets: bool) -> None:
+    """Section 3.3.2.2.1 of SAML Core; what is not known is never met, and makes ``better`` impossible."""
+    assert meets_context(Assurance(level), wanted, Comparison(comparison)) is meets
+
+
+@pytest.mark.parametrize(
+    ("wanted", "comparison", "weakest"),
+    [
+        ([], "exact", "self-asserted"),
+        ([HIGH, SUBSTANTIAL], "exact", "substantial"),
+        ([SUBSTANTIAL], "minimum", "substantial"),
+        ([LOW], "better", "substantial"),
+        ([HIGH], "maximum", "self-asserted"),
+        ([HIGH], "better", None),
+        ([PASSWORD], "exact", None),
+    ],
+)
+def test_no_more_is_asked_of_the_customer_than_a_context_needs(
+    wanted: list[str], comparison: str, weakest: str | None
+) -> None:
+    """The weakest level that meets it; None where none does, and nobody need be asked to log in."""
+    found = weakest_for_context(wanted, Comparison(comparison))
+    assert (found.value if found else None) == weakest

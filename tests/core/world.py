@@ -96,9 +96,13 @@ def policy(
     agreements: list[dict[str, Any]] | None = None,
     garage_login: dict[str, Any] | None = None,
     upstreams: dict[str, str] | None = None,
+    costs: dict[str, float] | None = None,
     fields: tuple[PayloadField, ...] = FIELDS,
 ) -> Policy:
-    """A policy of the small world; ``upstreams``: names and ceilings, in the order of the config."""
+    """
+    A policy of the small world; ``upstreams``: names and ceilings, in the order of the config; ``costs``: in SEK, nothing for
+    those that are not named.
+    """
     ceilings = CEILINGS if upstreams is None else upstreams
     config = TrustConfig.model_validate(
         {
@@ -109,6 +113,7 @@ def policy(
                     "titles": {"en": name},
                     "ceiling": ceiling,
                     "may_bootstrap_other_methods": name != "bankid",
+                    "cost": {"amount": costs[name], "currency": "SEK"} if costs and name in costs else None,
                     "connect": {},
                 }
                 for name, ceiling in ceilings.items()

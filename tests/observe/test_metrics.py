@@ -35,6 +35,32 @@ async def test_logins_are_counted_by_upstream_partner_and_outcome(watched: Watch
     assert watched.value("logins_total") == 3
 
 
+async def test_what_logins_cost_is_counted_by_whose_they_are(watched: Watched) -> None:
+    """Each login at a provider that costs, for the partner it was for; no login anew, no cost; what costs nothing leaves none."""
+    stage = watched.stage
+    browser = stage.browser()
+    for _ in range(3):
+        await browser.follow(await browser.get(stage.shop.request(prompt="login")))
+        await stage.shop.exchange(await browser.log_in("bankid", "maja"))
+        stage.clock.forward(minutes=1)
+    await stage.shop.exchange(await browser.get(stage.shop.request()))
+    assert watched.value("login_cost_total", upstream="bankid", partner="tyre-shop", currency="SEK") == 0.75
+    other = stage.browser()
+    await other.follow(await other.get(stage.shop.request()))
+    await stage.shop.exchange(await other.log_in("google", "karl"))
+    assert watched.value("login_cost_total") == 0.75
+
+
+async def test_a_login_that_failed_costs_nothing_here(watched: Watched) -> None:
+    """What is counted are logins; what a provider bills for trying is on its invoice."""
+    stage = watched.stage
+    browser = stage.browser()
+    await browser.follow(await browser.get(stage.shop.request()))
+    gone = await browser.press("method-bankid")
+    await browser.get(f"/up/bankid/callback?{urlencode({'state': gone.query['state'], 'error': 'access_denied'})}")
+    assert watched.value("login_cost_total") == 0
+
+
 async def test_steps_of_a_login_are_timed(watched: Watched) -> None:
     """From the journey's beginning to the provider's proof, from there to the answer, and both; not for a mere answer."""
     stage = watched.stage
