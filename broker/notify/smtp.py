@@ -33,6 +33,9 @@ MAX_BYTES: Final = 256 * 1024
 KEPT: Final = timedelta(seconds=30)
 """Servers hang up on idle clients after minutes (RFC 5321 section 4.5.3.2.7)."""
 
+_ALIVE: Final = 0.15
+"""The part of the time after which a kept connection that says nothing is given up, so that there is time for a new one."""
+
 _REF: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL: Final = re.compile(rf"{_ATEXT}(\.{_ATEXT})*")
@@ -184,7 +187,7 @@ class SmtpSender:
             client, since = self._idle.pop()
             if self._clock() - since < KEPT and client.is_connected:
                 with suppress(aiosmtplib.SMTPException, OSError):
-                    await client.rset()
+                    await client.rset(timeout=self._timeout_s * _ALIVE)
                     return client
             client.close()
         settings = self._settings

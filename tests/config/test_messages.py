@@ -1,10 +1,11 @@
 """Mail and text messages in the config: each driver by its block, and what cannot be is refused with key and advice."""
 
+import re
 from typing import Any
 
 import pytest
 
-from broker.app import build_messages
+from broker.app import build_messages, build_telemetry
 from broker.core.policy import SmtpMail
 from broker.notify.outbox import MailOutbox, SmsOutbox
 from broker.observe.telemetry import Telemetry
@@ -76,6 +77,21 @@ def test_those_that_report_are_known_by_name(bench: Bench) -> None:
         HTTP.replace("driver: http", "driver: http, name: third, reports: true"),
     ]
     assert list(build(with_gateways(bench, *gateways)).reporting) == ["46elks", "third"]
+
+
+def test_figures_know_whom_the_config_names(bench: Bench) -> None:
+    """Whatever else claims to have carried a message is ``other``: labels are a closed set."""
+    bench.edit((AT, f"{AT}  telemetry: {{metrics: {{enabled: true}}}}\n"))
+    loaded = with_gateways(
+        with_block(bench, "mail", MAIL), ELKS, HTTP.replace("driver: http", "driver: http, name: third")
+    ).load()
+    metrics = build_telemetry(loaded).metrics
+    assert metrics is not None
+    for by in ("smtp", "46elks", "third", "stranger"):
+        metrics.heard("message.accepted", {"way": "sms", "by": by, "took_s": 0.1})
+    text = metrics.render()[0].decode()
+    counted = re.findall(r'stafett_messages_total\{by="([^"]+)",outcome="accepted",way="sms"\} 1\.0', text)
+    assert sorted(counted) == ["46elks", "other", "smtp", "third"]
 
 
 @pytest.mark.parametrize(("tls", "port"), [("starttls", 587), ("implicit", 465), ("none", 25)])

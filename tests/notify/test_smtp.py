@@ -235,6 +235,14 @@ async def test_one_the_server_left_is_replaced_without_a_word(plain: Place) -> N
     await again.close()
 
 
+async def test_one_that_fell_silent_is_given_up_in_time(plain: Place) -> None:
+    """A firewall forgot it: there is time left for a new one."""
+    await plain.send("maja@example.com", "x")
+    plain.simulator.switch(Fault.FORGETS)
+    assert isinstance(await plain.send("maja@example.com", "x"), Accepted)
+    assert (len(plain.simulator.mails), plain.simulator.connections) == (2, 2)
+
+
 async def test_after_a_refusal_the_connection_is_not_used_again(plain: Place) -> None:
     """Nobody knows what the server waits for."""
     plain.simulator.switch(Fault.UNKNOWN_RECIPIENT)

@@ -73,6 +73,8 @@ class Fault(StrEnum):
     OVERLOADED = "overloaded"
     HANGS_UP_EARLY = "hangs_up_early"
     HANGS_UP_LATE = "hangs_up_late"
+    FORGETS = "forgets"
+    """A connection that is used again gets no answer, as behind a firewall that forgot it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,12 @@ class Mailbox:
     async def maybe_wait(self) -> None:
         """Hold the answer back while `Fault.SLOW` is on."""
         if Fault.SLOW in self.faults:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), self.slow_s)
+            await self.held()
+
+    async def held(self) -> None:
+        """Return when the faults are switched, or it took too long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self.slow_s)
 
     def take(self, sender: str, to: str, content: bytes) -> None:
         """
@@ -227,6 +233,12 @@ class _Rules:
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
+
+    async def handle_RSET(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        """Whoever takes a connection up again asks this first."""
+        if Fault.FORGETS in self._mailbox.faults:
+            await self._mailbox.held()
+        return "250 2.0.0 Ok"
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
