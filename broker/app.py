@@ -64,6 +64,7 @@ from broker.observe.telemetry import Telemetry
 from broker.pages.account import AccountPages
 from broker.pages.faults import Faults
 from broker.pages.logo import BadLogo, Logo, Logos, read_logo
+from broker.pages.mailed import MailedLinks
 from broker.pages.render import Pages
 from broker.pages.routes import JourneyPages
 from broker.pages.views import ContinuePage, PostPage
@@ -324,6 +325,7 @@ def build(
         *RedeemApi(clients, tokens, handoffs).routes(),
         *NewsletterApi(policy, clients, newsletters).routes(),
         *JourneyPages(policy, logins, consents, handoffs, upstreams, exits, hub, pages, logos).routes(),
+        *MailedLinks(policy, logins, upstreams, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),
         *Revocation(clients, issued, access_tokens).routes(),

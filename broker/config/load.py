@@ -405,6 +405,11 @@ class _Load:
         return tuple(accepted)
 
     def _concerns(self, facts: Facts) -> Iterator[Finding]:
+        for name, upstream in facts.config.upstreams.items():
+            needed = self.kinds[upstream.kind].needs if upstream.kind in self.kinds else None
+            if needed is not None and getattr(facts.config.broker, needed) is None:
+                advice = f"{upstream.kind} needs broker.{needed}, which says how messages are sent; add it"
+                yield Finding(("upstreams", name, "kind"), advice)
         for name, connect in facts.connectors.items():
             path: KeyPath = ("upstreams", name, "connect")
             if not self._references_lead_somewhere(connect.model_dump(mode="json", by_alias=True), path):

@@ -279,10 +279,7 @@ class Logins:
         Raises:
             BadAsk: it may not serve this journey. Spent: no login is due. TooMany.
         """
-        idle = turn
-        if turn.journey.attempt is not None:
-            idle = await self._redecided(turn, replace(turn.journey, attempt=None))
-        step = idle.step
+        step = (await self.idle(turn)).step
         if not isinstance(step, Login):
             if isinstance(step, WrongCustomer):
                 raise BadAsk("another customer is logged in", code="journey.wrong_customer")
@@ -319,6 +316,28 @@ class Logins:
     async def attempt_failed(self, journey: str, visitor: Visitor, notice: str | None) -> Turn:
         """The attempt is over without a login; the customer may choose again."""
         return await self.act(journey, visitor, lambda old: replace(old, attempt=None, notice=notice))
+
+    async def idle(self, turn: Turn) -> Turn:
+        """*turn* as if no login were open, with what she may choose from; nothing is stored."""
+        if turn.journey.attempt is None:
+            return turn
+        return await self._redecided(turn, replace(turn.journey, attempt=None))
+
+    async def disowned(self, journey: str, is_of: Callable[[Attempt], bool], notice: str) -> Attempt | None:
+        """
+        End the login at *journey* that *is_of* knows, for somebody who need not sit at the browser that began it.
+
+        Returns: what is over now; None when there is no such login (any more).
+        """
+        for _ in range(_TRIES):
+            (raw,) = await self._c.state.run(self._c.shelves.journeys.get(journey)) if is_id(journey) else (None,)
+            held = self._c.shelves.journeys.read(journey, raw)
+            attempt = held.value.attempt if held is not None else None
+            if held is None or attempt is None or held.value.ended is not None or not is_of(attempt):
+                return None
+            if await self._swap(held, replace(held.value, attempt=None, notice=notice)) is not None:
+                return attempt
+        raise StoreDown("journey kept changing under us")
 
     async def keep_posted(self, token: str, answer: Mapping[str, str], visitor: Visitor) -> None:
         """

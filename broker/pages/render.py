@@ -29,10 +29,12 @@ from broker.pages.views import (
     ArrivePage,
     Cell,
     ChoosePage,
+    CodePage,
     ConsentPage,
     ContinuePage,
     HandoffStatusPage,
     IndexPage,
+    LinkPage,
     LoggedOutPage,
     LogoutConfirmPage,
     Page,
@@ -89,6 +91,8 @@ _KINDS: Mapping[type, _Kind] = {
     WrongCustomerPage: _Kind("wrong_customer.html"),
     ArrivePage: _Kind("arrive.html"),
     WaitPage: _Kind("wait.html", script="wait.js", polls=True),
+    CodePage: _Kind("code.html", script="code.js", polls=True),
+    LinkPage: _Kind("link.html", script="link.js"),
     ConsentPage: _Kind("consent.html", script="consent.js"),
     SharedPage: _Kind("shared.html"),
     SharedLoginPage: _Kind("shared_login.html", posts=False),
@@ -210,16 +214,21 @@ class Pages:
         }
         return HTMLResponse(html, status_code=status or _status(view, kind), headers=headers)
 
-    def poll_answer(self, view: WaitPage, *, language: str) -> Response:
+    def poll_answer(self, view: WaitPage | CodePage, *, language: str) -> Response:
         """What the waiting page's script gets every second: the same facts and words as the page itself, as JSON."""
+        same = {
+            "message": self.message(view.message_key, language=language),
+            "actions": list(view.actions),
+            "next": None,
+        }
+        if isinstance(view, CodePage):
+            return _json({**same, "is_well": view.is_well, "again_in_s": view.again_in_s})
         return _json(
             {
+                **same,
                 "phase": view.phase.value,
-                "message": self.message(view.message_key, language=language),
                 "qr_src": view.qr_src,
                 "launch_url": href(view.launch_url) if view.launch_url else None,
-                "actions": list(view.actions),
-                "next": None,
             }
         )
 

@@ -42,9 +42,11 @@ from broker.pages.views import (
     Action,
     ArrivePage,
     ChoosePage,
+    CodePage,
     Form,
     HandoffStatus,
     HandoffStatusPage,
+    Identify,
     Method,
     Page,
     Phase,
@@ -56,9 +58,12 @@ from broker.pages.views import (
     mask_address,
     mask_name,
 )
+from broker.pages.waiting import code_page
 from broker.web import cookies, csrf, params
-from broker.web.hub import Hub, Partners, Upstreams, with_cookies
+from broker.web.hub import Hub, Misread, Partners, Upstreams, with_cookies
 from broker.web.visitor import visitor_of
+
+_MAX_IDENTIFIER = 320
 
 _FORMS = ("welcome", "choose", "wait", "consent", "arrive")
 
@@ -195,10 +200,26 @@ class JourneyPages:
             return await self._leave(request, posted)
         if not isinstance(posted.turn.step, Login | Wait):
             return await self._hub.go(request, posted.visitor, posted.turn, self._policy())
-        gone = await self._upstreams.open(posted.turn, posted.visitor, posted.fields.get("method", ""))
+        if posted.fields.get("answer") == "identify":
+            typed = posted.fields.get("identifier", "")[:_MAX_IDENTIFIER].strip()
+            gone = await self._upstreams.identify(posted.turn, posted.visitor, typed)
+            if isinstance(gone, Misread):
+                return self._misread(gone, typed)
+        else:
+            gone = await self._upstreams.open(posted.turn, posted.visitor, posted.fields.get("method", ""))
         if isinstance(gone, str):
             return self._hub.leave_for(request, posted.visitor, gone)
         return await self._hub.go(request, posted.visitor, gone, self._policy())
+
+    def _misread(self, misread: Misread, typed: str) -> Response:
+        """The same page once more, with what she typed and why it was not taken; nothing of it is kept."""
+        turn = misread.turn
+        if not isinstance(turn.step, Login):
+            raise Spent("no login is due on this journey", code="journey.went_on")
+        page = self._choose_page(turn, turn.step, self._show(turn))
+        asked = replace(page.identify, typed=typed, complaint_key=misread.key) if page.identify else None
+        view = replace(page, identify=asked, notice_key=None)
+        return self._pages.render(view, language=turn.journey.language, reference=current_reference(), status=422)
 
     async def wait(self, request: Request) -> Response:
         """A button of the waiting page."""
@@ -364,7 +385,10 @@ class JourneyPages:
     def _choose_page(self, turn: Turn, step: Login, show: Show) -> ChoosePage:
         policy, language = self._policy(), turn.journey.language
         methods = []
+        taken = {kind for choice in step.choices.may if (kind := self._upstreams.takes(choice.upstream)) is not None}
         for choice in step.choices.may:
+            if self._upstreams.takes(choice.upstream) is not None:
+                continue
             upstream = policy.config.upstreams[choice.upstream]
             hint = policy.text(upstream.hints, language) if upstream.hints else ""
             methods.append(Method(choice.upstream, policy.text(upstream.titles, language), hint, upstream.icon))
@@ -381,14 +405,23 @@ class JourneyPages:
             reason=reason,
             source=show.party(handoff.source) if handoff else None,
             notice_key=turn.journey.notice,
+            identify=Identify("either" if len(taken) > 1 else next(iter(taken)).value) if taken else None,
         )
 
-    def _waiting_page(self, turn: Turn, seen: Waiting) -> WaitPage:
+    def _waiting_page(self, turn: Turn, seen: Waiting) -> WaitPage | CodePage:
         """The page for what a connector shows while she stays with us."""
         match seen:
             case Poll():
                 return self._wait_page(turn, seen)
-            case EnterCode() | AskPasskey():
+            case EnterCode():
+                return code_page(
+                    seen,
+                    form=self._form(turn, "wait"),
+                    partner=self._show(turn).party(turn.journey.partner) if turn.journey.partner else None,
+                    poll_url=f"/j/{turn.journey.id}/poll",
+                    now=self._logins.now(),
+                )
+            case AskPasskey():
                 raise Spent("there is no page for this yet", code="journey.went_on")
         assert_never(seen)
 

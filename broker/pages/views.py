@@ -82,13 +82,40 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
+class Identify:
+    """
+    The field a customer types an address or number into: ``takes`` is ``email``, ``phone`` or ``either``.
+
+    Posts ``answer=identify`` (`#identify`) and ``identifier``. ``typed``: what is in it; ``complaint_key``: why that was not
+    taken, shown beside it.
+    """
+
+    takes: str
+    typed: str = ""
+    complaint_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskAtOnce:
+    """
+    What the page's script asks the browser without being told to; an answer is posted as ``method``, ``mark``, ``credential``.
+
+    ``options``: PublicKeyCredentialRequestOptions as JSON.
+    """
+
+    method: str
+    options: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChoosePage:
     """
     How would you like to show who you are?
 
     Posts ``method=<id>`` (`#method-<id>`) or ``answer=cancel`` (`#cancel`). ``notice_key``: catalogue key of what went
     wrong with the way chosen before, such as ``notice.upstream_down`` or ``bankid.RFA6``. ``source``: with
-    `Reason.HANDOFF`, who passes something on.
+    `Reason.HANDOFF`, who passes something on. ``identify``: the field above the ways, None without.
     """
 
     form: Form
@@ -97,6 +124,7 @@ class ChoosePage:
     reason: Reason = Reason.CONTINUE
     source: Party | None = None
     notice_key: str | None = None
+    identify: Identify | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +208,64 @@ class WaitPage:
     launch_url: str | None = None
     actions: tuple[str, ...] = ("cancel",)
     again_after_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CodePage:
+    """
+    Type in the code that was sent.
+
+    Posts ``do`` = ``code`` (with ``code``), ``again`` or ``cancel``; shows the buttons named in ``actions``.
+
+    Args:
+        kind: ``email`` or ``phone``.
+        to: where it was sent, as she typed it herself.
+        is_well: the message is no complaint.
+        again_in_s: when another one may be asked for; 0 now, None never.
+        poll_url: answers `Pages.poll_answer` to GET.
+    """
+
+    form: Form
+    partner: Party | None
+    kind: str
+    to: str
+    message_key: str
+    is_well: bool
+    has_link: bool
+    poll_url: str
+    actions: tuple[str, ...]
+    again_in_s: int | None = None
+
+
+class LinkStatus(StrEnum):
+    """What a link out of a mail leads to (``link.<value>``)."""
+
+    OPEN = "open"
+    """The browser that began: one button finishes the login."""
+    ELSEWHERE = "elsewhere"
+    """Another one: the code belongs on the page where it began."""
+    OVER = "over"
+    """The browser that began, but the link was used, replaced, stopped, or is too old."""
+    DISOWN = "disown"
+    """"That was not me": one button stops the login."""
+    DISOWNED = "disowned"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPage:
+    """
+    A link out of a mail was followed; nothing has happened yet (but for `LinkStatus.DISOWNED`).
+
+    Posts ``secret``, and ``do=link`` (`LinkStatus.OPEN`). ``bare``: the address that takes the place of the one with the
+    secret, as soon as the page is there.
+    """
+
+    status: LinkStatus
+    bare: str
+    form: Form | None = None
+    secret: str = ""
+    partner: Party | None = None
+    ways: tuple[Way, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,6 +572,8 @@ Page = (
     | WrongCustomerPage
     | ArrivePage
     | WaitPage
+    | CodePage
+    | LinkPage
     | ConsentPage
     | SharedPage
     | SharedLoginPage

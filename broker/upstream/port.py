@@ -110,7 +110,7 @@ __all__ = [
     "FormConnector",
     "IdentifierConnector",
     "KeyPublisher",
-    "KeyPublisher",
+    "LinkConnector",
     "LoggedOut",
     "LogoutListener",
     "Offer",
@@ -118,7 +118,6 @@ __all__ = [
     "Pending",
     "Poll",
     "Prompt",
-    "Published",
     "Published",
     "Redirect",
     "RemovalListener",
@@ -294,28 +293,6 @@ class CallConnector(Connector, Protocol):
 
     async def hang_up(self, state: bytes) -> None:
         """Withdraw it; never raises for what is already over."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Something of ours that a provider fetches: its bytes, and their media type."""
-
-    content: bytes
-    media_type: str
-
-
-@runtime_checkable
-class KeyPublisher(Connector, Protocol):
-    """A connector whose provider needs our public keys: to verify what we sign, to encrypt what we read."""
-
-    def published(self, document: str, *, address: str, now: datetime) -> Published | None:
-        """
-        The document of that name below *address*, `{issuer}/up/{upstream_id}`; None when there is no such one.
-
-        ``jwks.json``: our JWK Set. ``jwks.jwt``: the same under a signature. ``.well-known/openid-federation``: our entity
-        statement, signed.
-        """
         ...
 
 

@@ -6,7 +6,7 @@ how its connector is built. Adding a kind is one entry here.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ssl import SSLError
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -16,6 +16,7 @@ from broker.core.policy import Risk
 from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
+from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.meta import MetaConfig, MetaConnector
 from broker.upstream.national_oidc import (
     NationalOidcConnect,
@@ -28,6 +29,7 @@ from broker.upstream.national_oidc import (
 )
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector
+from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from broker.upstream.supplies import References, Supplies
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
 from broker.wire.oauth import parse_client_key
@@ -58,7 +60,7 @@ class Kind:
 
     ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance logins with such a block can prove.
     ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``settled``: what
-    a preset named in the block came to.
+    a preset named in the block came to. ``needs``: the block of ``broker`` without which it cannot be.
     """
 
     config: type[BaseModel]
@@ -66,6 +68,7 @@ class Kind:
     build: Callable[[str, Any, Supplies], Connector]
     concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
     settled: Callable[[Any], Iterator[Settled]] = _unsettled
+    needs: Literal["mail", "sms"] | None = None
 
 
 def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
@@ -146,10 +149,25 @@ def _build_national(id: str, connect: NationalOidcConnect, supplies: Supplies) -
     )
 
 
+def _build_email(id: str, connect: EmailCodeConnect, supplies: Supplies) -> Connector:
+    if supplies.messages.mail is None:
+        raise ValueError("broker.mail is missing")
+    return EmailCodeConnector(id, connect, mail=supplies.messages.mail, context=supplies.context)
+
+
+def _build_sms(id: str, connect: SmsCodeConnect, supplies: Supplies) -> Connector:
+    messages = supplies.messages
+    if messages.sms is None or messages.numbers is None:
+        raise ValueError("broker.sms is missing")
+    return SmsCodeConnector(id, connect, sms=messages.sms, numbers=messages.numbers, context=supplies.context)
+
+
 KINDS: Mapping[str, Kind] = {
     "apple": Kind(AppleConnect, lambda connect: reaches(connect.oidc), _build_apple, _apple_concerns),
     "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
+    "email": Kind(EmailCodeConnect, lambda _: EmailCodeConnector.reaches, _build_email, needs="mail"),
     "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
     "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
+    "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms"),
 }

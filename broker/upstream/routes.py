@@ -5,16 +5,17 @@ Logins at identity providers: open one, wait for one, take the answer.
 and apps send the browser back to.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from broker.core.identity import ContactKind, contact_kind
-from broker.core.journey import Journey, Login, Wait
+from broker.core.journey import Attempt, Journey, Login, Wait
 from broker.core.policy import Policy
 from broker.core.waiting import Waiting
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
@@ -28,7 +29,9 @@ from broker.upstream.port import (
     Connector,
     Done,
     FormConnector,
+    IdentifierConnector,
     KeyPublisher,
+    LinkConnector,
     LoggedOut,
     LogoutListener,
     Pending,
@@ -40,8 +43,12 @@ from broker.upstream.port import (
     WaitingConnector,
 )
 from broker.web import params
-from broker.web.hub import Hub
+from broker.web.hub import Hub, Misread
 from broker.web.visitor import visitor_of
+
+_PRESSED_TRIES: Final = 10
+_PRESSED_AGAIN_S: Final = 0.03
+"""How long a button waits for a poll that asks at the same moment."""
 
 
 class UpstreamEdge:
@@ -68,19 +75,43 @@ class UpstreamEdge:
         self._waits: dict[type, bool] = {}
         self._clock = clock
 
-    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str:
+    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str | Misread:
         """
         Open a login by what the customer *typed* into our field, at the first way in that takes such a thing.
 
-        Returns: as `open`.
+        Returns: as `open`; `Misread` when nothing can be done with it.
         """
-        step, kind = turn.step, contact_kind(typed)
-        may = step.choices.may if isinstance(step, Login) else ()
-        upstream = next((choice.upstream for choice in may if self.takes(choice.upstream) is kind), None)
-        if upstream is None:
+        idle, kind = await self._logins.idle(turn), contact_kind(typed)
+        may = idle.step.choices.may if isinstance(idle.step, Login) else ()
+        takers = [choice.upstream for choice in may if self.takes(choice.upstream) is not None]
+        upstream = next((name for name in takers if self.takes(name) is kind), None)
+        if not takers:
             await self._logins.keep(turn, visitor)
             return await self._logins.attempt_failed(turn.journey.id, visitor, f"notice.no_{kind.value}")
+        if upstream is None:
+            return Misread(idle, f"notice.no_{kind.value}")
+        connector = self._connectors[upstream]
+        if isinstance(connector, IdentifierConnector) and (key := connector.complaint(typed)) is not None:
+            return Misread(idle, key)
         return await self.open(turn, visitor, upstream, typed)
+
+    def linked(self, turn: Turn, secret: str) -> bool:
+        """Whether a link with *secret*, out of a message, may finish the login that waits. Looks only."""
+        attempt = turn.journey.attempt
+        connector = self._connectors.get(attempt.upstream) if attempt else None
+        if attempt is None or not isinstance(turn.step, Wait) or not isinstance(connector, LinkConnector):
+            return False
+        return connector.opens(attempt.state, secret, self._clock())
+
+    async def disown(self, journey: str, secret: str) -> None:
+        """Somebody who got the message with *secret* did not begin that login: it is over, whoever says so."""
+
+        def is_of(attempt: Attempt) -> bool:
+            connector = self._connectors.get(attempt.upstream)
+            return isinstance(connector, LinkConnector) and connector.knows(attempt.state, secret)
+
+        if (gone := await self._logins.disowned(journey, is_of, "notice.disowned")) is not None:
+            log("code.disowned", "warning", upstream=gone.upstream, code="code.disowned")
 
     def takes(self, upstream: str) -> ContactKind | None:
         """What the customer types to log in there; None where she types nothing."""
@@ -195,6 +226,12 @@ class UpstreamEdge:
     async def _advance(self, turn: Turn, visitor: Visitor, kind: ReplyKind, data: Mapping[str, str]) -> Turn:
         """Let the connector go on, one worker at a time; the others see what is stored."""
         claim = await self._logins.lease(turn.journey.id, visitor, pressed=kind is ReplyKind.ACT)
+        for _ in range(_PRESSED_TRIES if kind is ReplyKind.ACT else 0):
+            # A poll of the page may hold it just now, and what she typed must not be lost to that.
+            if claim is not None:
+                break
+            await asyncio.sleep(_PRESSED_AGAIN_S)
+            claim = await self._logins.lease(turn.journey.id, visitor)
         if claim is None and kind is ReplyKind.RETURN:
             return await self._logins.brought(turn, visitor, data)
         if claim is None:
@@ -275,6 +312,8 @@ class UpstreamEdge:
             login_hint=opening.login_hint,
             device_id=journey.browser or None,
             identifier=identifier,
+            journey=journey.id,
+            partner=journey.partner,
         )
 
 

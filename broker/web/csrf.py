@@ -19,9 +19,14 @@ def check(request: Request, fields: Mapping[str, str], expected: str, issuer: st
 
     Raises: BadAsk ``form.token`` or ``form.origin``.
     """
+    check_origin(request, issuer)
+    if not hmac.compare_digest(fields.get("csrf", "").encode(), expected.encode()):
+        raise BadAsk("form token is missing or old", code="form.token")
+
+
+def check_origin(request: Request, issuer: str) -> None:
+    """As far as the browser says, a page of ours sent the form. Raises: BadAsk ``form.origin``."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site not in {None, "same-origin"} or origin not in {None, "null", issuer}:
         raise BadAsk("form was sent from elsewhere", code="form.origin")
-    if not hmac.compare_digest(fields.get("csrf", "").encode(), expected.encode()):
-        raise BadAsk("form token is missing or old", code="form.token")

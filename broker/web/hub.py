@@ -42,6 +42,14 @@ class FormPost:
 Exit = str | FormPost
 
 
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """What she typed is no address or number that can be written to; ``key``: why. ``turn``: she chooses, as before."""
+
+    turn: Turn
+    key: str
+
+
 class Upstreams(Protocol):
     """What the upstream edge does for the others."""
 
@@ -49,8 +57,16 @@ class Upstreams(Protocol):
         """Open a login; the turn when the customer stays here, the address to send the browser to otherwise."""
         ...
 
-    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str:
+    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str | Misread:
         """Open a login by what she typed, an e-mail address or a phone number; as `open`."""
+        ...
+
+    def linked(self, turn: Turn, secret: str) -> bool:
+        """Whether a link with *secret*, out of a message, may finish the login that waits."""
+        ...
+
+    async def disown(self, journey: str, secret: str) -> None:
+        """Whoever got the message with *secret* did not begin that login: it is over."""
         ...
 
     def takes(self, upstream: str) -> ContactKind | None:

@@ -1,0 +1,74 @@
+"""
+What all processes remember of a code that was sent: how often it was tried, and what became of its message.
+
+The code itself is kept (as a keyed digest) with the login it is for, and is gone with it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from broker.flows.limits import TRIES_PER_CODE, Limits
+from broker.stores.ports import Get, Put, StateStore
+
+_TOLD_S: Final = 15 * 60.0
+"""How long it is known what became of a message: longer than any code lives."""
+
+
+class Fate(StrEnum):
+    """What became of a message."""
+
+    SENT = "sent"
+    """Somebody took it on, or may have."""
+    UNDELIVERABLE = "undeliverable"
+    """This address or number cannot be written to."""
+    UNSENT = "unsent"
+    """It did not go out, which is our matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """
+    A code is about to be tried, and was counted. ``count``: tries of this code, this one included. ``is_void``: there were too
+    many. ``is_refused``: too many for this address or from this network, whichever the code. ``fate``: of its message, if known.
+    """
+
+    count: int
+    is_void: bool
+    is_refused: bool
+    fate: Fate | None
+
+
+class Codes:
+    """One per way of sending codes."""
+
+    def __init__(self, state: StateStore, limits: Limits) -> None:
+        self._state = state
+        self._limits = limits
+
+    async def tried(self, code: str, address: str, network: str) -> Tried:
+        """
+        Count a try of *code* (its id).
+
+        security: before anything is compared, and in the store that all processes share: of many at once only so many count.
+        """
+        count, *others, told = await self._state.run(*self._limits.tries(code, address, network), Get(_key(code)))
+        may = self._limits.may_try(count, *others)
+        return Tried(count, count > TRIES_PER_CODE, not may, _fate(told))
+
+    async def tell(self, code: str, fate: Fate) -> None:
+        """The message of *code* came to that."""
+        await self._state.run(Put(_key(code), fate.value.encode(), _TOLD_S))
+
+    async def fate(self, code: str) -> Fate | None:
+        """What became of the message of *code*; None while nobody knows."""
+        (told,) = await self._state.run(Get(_key(code)))
+        return _fate(told)
+
+
+def _key(code: str) -> str:
+    return f"told:{code}"
+
+
+def _fate(told: Any) -> Fate | None:
+    return Fate(told.decode()) if isinstance(told, bytes) else None

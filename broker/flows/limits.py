@@ -1,0 +1,200 @@
+"""
+How often codes are sent to somebody and how often they are guessed at: the one place with the numbers.
+
+Everything is counted in the state store, which all processes share, under keyed digests: neither an address nor a number
+can be read there. What is narrow is asked first (the login, then the address), what many honest people share comes last and
+is wide (a mobile carrier's address, a country, a partner in its campaign); whoever is refused at one limit counts at none of
+the wider ones, so that nobody uses up what belongs to all.
+
+Against SMS pumping (somebody earns by the messages we pay for): see `Limits.is_stopped`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from broker.core.naming import neighbourhood
+from broker.core.policy import Strict
+from broker.flows.context import Clock
+from broker.stores.ports import Count, Enlist, Listed, Op, PutNew, StateStore
+from broker.stores.sealing import Digester
+
+TRIES_PER_CODE: Final = 5
+RESEND_AFTER: Final = timedelta(seconds=30)
+
+TRY_AFTER: Final = tuple(timedelta(seconds=seconds) for seconds in (0, 0, 1, 3, 8))
+"""How long after so many wrong codes the next one is looked at: people take longer to type it, programs do not."""
+
+_HOUR: Final = 3600
+_DAY: Final = 24 * _HOUR
+
+SMS_WATCHED_S: Final = _HOUR
+_SMS_WATCHED_MOST: Final = 100
+SMS_WATCHED_LEAST: Final = 20
+"""Fewer messages to a prefix than this prove nothing."""
+
+SMS_LEAST_USED: Final = 0.2
+_PREFIX: Final = 6
+"""The plus sign and five digits: a country and the first digits of a range within it."""
+
+
+class CodeLimits(Strict):
+    """
+    Limits for codes by any way; each may be moved within bounds that stay safe.
+
+    ``per_login``: messages for one login, in an hour. ``per_address_10_minutes``, ``per_address_day``: messages to one
+    address or number. ``per_network_10_minutes``: messages asked for from one network address (an IPv6 address being its
+    /64), which offices and mobile carriers share. ``tries_per_hour``: codes tried for one address or number, over all logins.
+    ``tries_per_network_hour``: codes tried from one network address.
+    """
+
+    per_login: Annotated[int, Field(ge=1, le=20)] = 5
+    per_address_10_minutes: Annotated[int, Field(ge=1, le=5)] = 3
+    per_address_day: Annotated[int, Field(ge=3, le=20)] = 10
+    per_network_10_minutes: Annotated[int, Field(ge=10, le=10_000)] = 200
+    tries_per_hour: Annotated[int, Field(ge=5, le=20)] = 10
+    tries_per_network_hour: Annotated[int, Field(ge=100, le=100_000)] = 1000
+
+
+class SmsLimits(CodeLimits):
+    """
+    Limits for text messages, which cost.
+
+    ``per_block_10_minutes``: messages to numbers that differ in their last four digits only. ``per_country_hour``: to one
+    country. ``per_partner_day``: for logins at one partner.
+    """
+
+    per_network_10_minutes: Annotated[int, Field(ge=10, le=10_000)] = 100
+    per_block_10_minutes: Annotated[int, Field(ge=5, le=1000)] = 30
+    per_country_hour: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
+    per_partner_day: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    A message that somebody asks for.
+
+    ``login``: id of the journey. ``address``: canonical. ``network``: the customer's network address. ``partner``: where she
+    is heading, may be empty. ``block``, ``country``: of a phone number.
+    """
+
+    login: str
+    address: str
+    network: str
+    partner: str
+    block: str | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    name: str
+    whom: str
+    most: int
+    window_s: int
+
+
+class Limits:
+    """
+    The limits of one way of sending codes.
+
+    Args:
+        kind: ``email`` or ``sms``; addresses of one kind are counted together, whatever the upstream is called.
+    """
+
+    def __init__(self, kind: str, limits: CodeLimits, state: StateStore, digester: Digester, clock: Clock) -> None:
+        self._kind = kind
+        self._limits = limits
+        self._state = state
+        self._digester = digester
+        self._clock = clock
+
+    async def reached(self, message: Message) -> str | None:
+        """Count *message*. Returns: the name of the limit that refuses it (docs/events.md), None when it may be sent."""
+        for stage in self._stages(message):
+            counts = await self._state.run(*(self._count(limit) for limit in stage))
+            for limit, count in zip(stage, counts, strict=True):
+                if count > limit.most:
+                    return limit.name
+        return None
+
+    def tries(self, code: str, address: str, network: str) -> tuple[Op, Op, Op]:
+        """One more try of *code*: operations for the caller's own round trip, their results being for `may_try`."""
+        limits = self._limits
+        return (
+            Count(self._key("tries", code), _HOUR),
+            self._count(_Limit("tries_address", address, limits.tries_per_hour, _HOUR)),
+            self._count(_Limit("tries_network", neighbourhood(network), limits.tries_per_network_hour, _HOUR)),
+        )
+
+    def may_try(self, of_code: int, of_address: int, of_network: int) -> bool:
+        """Whether a code may be compared at all, by the results of `tries`, as far as address and network go."""
+        return of_address <= self._limits.tries_per_hour and of_network <= self._limits.tries_per_network_hour
+
+    # security: SMS pumping. Whoever lets us send to numbers of a range that pays him types no codes in.
+
+    async def is_stopped(self, number: str, validity: timedelta) -> bool:
+        """
+        Whether nothing is sent to numbers like *number* (E.164) for now, because hardly anybody there uses the codes.
+
+        Looks at those that had *validity* to be used, at most the latest hundred of an hour. It ends by itself: what is not
+        sent grows old, until there is too little left to judge by.
+        """
+        sent, used = await self._state.run(
+            Listed(self._key("sms_sent", prefix_of(number))), Listed(self._key("sms_used", prefix_of(number)))
+        )
+        past = (self._clock() - validity).timestamp()
+        judged = [member for member in sent if _when(member) <= past]
+        was_used = len(set(judged).intersection(used))
+        return len(judged) >= SMS_WATCHED_LEAST and was_used < SMS_LEAST_USED * len(judged)
+
+    async def is_alarming(self, number: str) -> bool:
+        """That nothing is sent there is news: True once an hour."""
+        (is_news,) = await self._state.run(PutNew(self._key("alarm", prefix_of(number)), b"1", SMS_WATCHED_S))
+        return bool(is_news)
+
+    async def sent(self, number: str, code: str, at: datetime) -> None:
+        """A code went to *number*."""
+        await self._state.run(self._watched("sms_sent", number, code, at))
+
+    async def used(self, number: str, code: str, at: datetime) -> None:
+        """The code that went there *at* that time was typed in."""
+        await self._state.run(self._watched("sms_used", number, code, at))
+
+    def _watched(self, what: str, number: str, code: str, at: datetime) -> Enlist:
+        key, member = self._key(what, prefix_of(number)), f"{int(at.timestamp())}.{code}"
+        return Enlist(key, member, SMS_WATCHED_S, _SMS_WATCHED_MOST)
+
+    def _stages(self, message: Message) -> Iterator[list[_Limit]]:
+        limits = self._limits
+        yield [_Limit("login", message.login, limits.per_login, _HOUR)]
+        yield [_Limit("address", message.address, limits.per_address_10_minutes, 600)]
+        yield [_Limit("address_day", message.address, limits.per_address_day, _DAY)]
+        wide = [_Limit("network", neighbourhood(message.network), limits.per_network_10_minutes, 600)]
+        if not isinstance(limits, SmsLimits):
+            yield wide
+            return
+        if message.block is not None and message.country is not None:
+            wide.append(_Limit("block", message.block, limits.per_block_10_minutes, 600))
+            wide.append(_Limit("country", message.country, limits.per_country_hour, _HOUR))
+        yield wide
+        yield [_Limit("partner", message.partner, limits.per_partner_day, _DAY)]
+
+    def _count(self, limit: _Limit) -> Count:
+        return Count(self._key(limit.name, limit.whom), limit.window_s)
+
+    def _key(self, what: str, whom: str) -> str:
+        return f"rate:code_{what}:{self._digester.digest('limit', self._kind, what, whom)[:32]}"
+
+
+def prefix_of(number: str) -> str:
+    """The first digits of *number* (E.164): what is watched, and named in the log, together."""
+    return number[:_PREFIX]
+
+
+def _when(member: str) -> float:
+    return float(member.partition(".")[0])

@@ -1,0 +1,144 @@
+"""What the tests of codes by e-mail and SMS share: a broker with both, senders that do as they are told, and what was sent."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from broker.config.render import example_text
+from broker.notify.phone import PhoneRules
+from broker.notify.ports import Accepted, Mail, Messages, Sent, Sms
+from broker.stores.ports import StateStore
+from broker.upstream.one_time_code import CodeConnector
+from tests.stage import Answer, Browser, Stage, open_stage
+
+MAJA = "maja@example.com"
+NUMBER = "070-174 06 05"
+E164 = "+46701740605"
+
+UPSTREAMS = """upstreams:
+  email:
+    kind: email
+    titles: {en: E-mail}
+    ceiling: contact
+    may_bootstrap_other_methods: true
+    connect: {}
+  sms:
+    kind: sms
+    titles: {en: Text message}
+    ceiling: contact
+    may_bootstrap_other_methods: false
+    connect: {}
+"""
+
+_SHOPS = re.search(r"^      upstreams: \[(.+)\]\n", example_text(), re.MULTILINE)
+assert _SHOPS is not None
+
+EDIT = {
+    "\nupstreams:\n": f"\n{UPSTREAMS}",
+    "  retention:\n": (
+        "  mail: {driver: outbox}\n  sms: {gateways: [{driver: outbox}], countries: [SE, FI]}\n  retention:\n"
+    ),
+    _SHOPS[0]: f"      upstreams: [{_SHOPS[1]}, email, sms]\n",
+}
+
+
+@dataclass
+class PlayedSender:
+    """A `MailSender` and `SmsSender` whose answer is ``answer``. ``sent``: what it was given."""
+
+    answer: Sent | Exception = field(default_factory=lambda: Accepted("theirs"))
+    sent: list[Any] = field(default_factory=list)
+
+    async def send(self, message: Mail | Sms, ref: str) -> Sent:
+        self.sent.append(message)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def close(self) -> None:
+        pass
+
+    @property
+    def text(self) -> str:
+        """The newest message."""
+        return str(self.sent[-1].text)
+
+    @property
+    def code(self) -> str:
+        """The code in it, as digits."""
+        found = re.search(r"\b([0-9]{3}) ([0-9]{3})$|^([0-9]{6}) ", self.text, re.MULTILINE)
+        assert found is not None, self.text
+        return "".join(part for part in found.groups() if part)
+
+    @property
+    def link(self) -> str:
+        """The link in it that logs in."""
+        found = re.search(r"http\S+/m/[\w.-]+$", self.text, re.MULTILINE)
+        assert found is not None, self.text
+        return found[0]
+
+
+@dataclass
+class Post:
+    """The stage, and what its customers get."""
+
+    stage: Stage
+    mail: PlayedSender
+    sms: PlayedSender
+    connectors: Mapping[str, CodeConnector]
+
+    async def arrived(self, browser: Browser, to: str = MAJA) -> Answer:
+        """She comes from the shop and gives her address; the page she is on then. All messages have gone out."""
+        await browser.follow(await browser.get(self.stage.shop.request()))
+        return await self.given(browser, to)
+
+    async def given(self, browser: Browser, to: str = MAJA) -> Answer:
+        """She gives her address on the page she sees."""
+        answer = await browser.follow(await browser.press("identify", ("identifier", to)))
+        await self.idle()
+        return answer
+
+    async def typed(self, browser: Browser, code: str) -> Answer:
+        """She types a code in."""
+        return await browser.follow(await browser.press("send-code", ("code", code)))
+
+    async def again(self, browser: Browser) -> Answer:
+        """She asks for another one."""
+        answer = await browser.follow(await browser.press("again"))
+        await self.idle()
+        return answer
+
+    async def idle(self) -> None:
+        """All messages have gone out."""
+        for connector in self.connectors.values():
+            await connector.courier.idle()
+
+    def wrong(self, sender: PlayedSender) -> str:
+        """A code that is not the one sent last."""
+        return f"{(int(sender.code) + 1) % 10**6:06}"
+
+
+@asynccontextmanager
+async def open_post(
+    folder: Path, *, edit: Mapping[str, str] | None = None, state: StateStore | None = None
+) -> AsyncIterator[Post]:
+    """A broker that writes to its customers; `Post` reads their mail."""
+    mail, sms = PlayedSender(), PlayedSender()
+    messages = Messages(mail, sms, PhoneRules(["SE", "FI"], "SE"))
+    async with open_stage(
+        folder, edit={**EDIT, **(edit or {})}, state=state, is_played=False, messages=messages
+    ) as stage:
+        built: Any = stage.broker.connectors
+        yield Post(stage, mail, sms, {name: built[name] for name in ("email", "sms")})
+
+
+def said(answer: Answer) -> str:
+    """What the page says about how it stands: the text of its status, without markup."""
+    found = re.search(r'id="status"[^>]*>.*?<span>(.*?)</span>', answer.text, re.DOTALL)
+    if found is None:
+        found = re.search(r'class="(?:notice|complaint)"[^>]*>.*?<span>(.*?)</span>', answer.text, re.DOTALL)
+    assert found is not None, answer.text
+    return re.sub(r"<[^>]+>", "", found[1])
