@@ -19,13 +19,25 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from broker.config.load import load
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
-from broker.demo.providers.national import PROFILES, Fault, NationalClient, NationalSimulator, create_app, new_key
+from broker.demo.providers.national import (
+    PROFILES,
+    Fault,
+    NationalClient,
+    NationalSimulator,
+    create_app,
+    keys_at,
+    new_key,
+)
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.upstream.national_oidc import NationalOidcConnect, NationalOidcConnector, OwnKeys
+from broker.upstream.national_presets import PRESETS
 from broker.upstream.port import Connector, Done, KeyPublisher, LogoutListener, Redirect, Reply, ReplyKind
 from broker.upstream.registry import KINDS
 from broker.upstream.supplies import Supplies
@@ -604,12 +616,14 @@ async def test_a_lie_is_refused(ftn: Eid, fault: Fault, code: str) -> None:
     assert await ftn.refused(fault) == code
 
 
-@pytest.mark.parametrize("fault", [Fault.TOKEN_ERROR, Fault.KEYS_ERROR, Fault.DISCOVERY_ERROR])
-async def test_a_provider_that_is_ill(ftn: Eid, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    "fault", [Fault.TOKEN_ERROR, Fault.KEYS_ERROR, Fault.DISCOVERY_ERROR, Fault.PUSH_ERROR, Fault.USERINFO_ERROR]
+)
+async def test_a_provider_that_is_ill(mitid: Eid, fault: Fault) -> None:
     """Down, not refused: the breaker and the customer's page know the difference."""
-    ftn.simulator.switch({fault})
+    mitid.simulator.switch({fault})
     with pytest.raises(UpstreamDown):
-        await ftn.login()
+        await mitid.login()
 
 
 @pytest.mark.parametrize("preset", ["ftn", "itsme", "mitid", "id-porten"])
@@ -1032,3 +1046,23 @@ async def test_a_level_that_was_not_offered(ftn: Eid) -> None:
     async with httpx2.AsyncClient(verify=PLAIN, trust_env=False) as browser:
         page = await browser.get(url)
     assert re.findall(r'name="level" value="([^"]+)"', page.text) == ["http://ftn.ficora.fi/2017/loa3"]
+
+
+async def test_the_simulated_broker_fetches_keys_where_they_are_published() -> None:
+    """For the demo: by HTTP, from the client's own address; one that answers with an error gives none."""
+
+    async def key_set(request: Request) -> JSONResponse:
+        return JSONResponse({"keys": [ENTITY.as_dict(private=False)]})
+
+    async with on_loopback(lambda _: Starlette(routes=[Route("/up/eid/jwks.json", key_set)])) as origin:
+        assert len((await keys_at(f"{origin}/up/eid/jwks.json")())["keys"]) == 1
+        with pytest.raises(httpx2.HTTPStatusError):
+            await keys_at(f"{origin}/up/other/jwks.json")()
+
+
+@pytest.mark.parametrize("preset", sorted(PROFILES))
+def test_operators_read_about_every_preset(preset: str) -> None:
+    """docs/national-eid.md has a row for each, and each has a simulated provider."""
+    page = (Path(__file__).parents[2] / "docs" / "national-eid.md").read_text("utf-8")
+    assert f"\n| `{preset}` | " in page
+    assert set(PROFILES) == set(PRESETS)

@@ -9,7 +9,6 @@ adds: switches that make it lie.
 """
 
 import asyncio
-import base64
 import json
 import secrets
 from collections import Counter
@@ -20,7 +19,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,16 +31,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.demo.providers.forgery import broken, half_hash, overlaid, remember, s256, unsigned
+
 _FOLDER: Final = Path(__file__).with_suffix("")
 _SCOPES: Final = frozenset({"openid", "name", "email"})
-_REMEMBERED: Final = 1000
 _CODE_LIFETIME: Final = timedelta(minutes=5)
 _TOKEN_LIFETIME: Final = timedelta(days=1)
 #: Apple's bound for a client secret: six months, in seconds.
 LONGEST_SECRET_S: Final = 15_777_000
 _RELAY: Final = "privaterelay.appleid.com"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +212,7 @@ class AppleSimulator:
 
     def hold(self, asked: _Authorization) -> str:
         """Keep a request while the person chooses; returns the name of its form."""
-        return _remember(self._pending, asked)
+        return remember(self._pending, asked)
 
     def held(self, request_id: str) -> _Authorization:
         """The request behind a form, once. Raises: _Refused: unknown, used or too old."""
@@ -242,7 +240,7 @@ class AppleSimulator:
         if is_first:
             self._consents[asked.client_id, account.key] = form.get("email") == "hide"
         granted = replace(asked, account=account, expires_at=self.clock() + _CODE_LIFETIME)
-        members = {"state": self._state(asked), "code": f"c{_remember(self._codes, granted)}.0.mqry"}
+        members = {"state": self._state(asked), "code": f"c{remember(self._codes, granted)}.0.mqry"}
         if is_first and asked.scopes & {"name", "email"}:
             members["user"] = self._user(asked, account, form)
         return members
@@ -306,10 +304,10 @@ class AppleSimulator:
             raise _Refused("invalid_grant", "The code has expired or has been revoked.")
         if granted.client_id != client_id or form.get("redirect_uri") != granted.redirect_uri:
             raise _Refused("invalid_grant", "client_id or redirect_uri mismatch.")
-        if granted.challenge is not None and _challenge(form.get("code_verifier", "")) != granted.challenge:
+        if granted.challenge is not None and s256(form.get("code_verifier", "")) != granted.challenge:
             raise _Refused("invalid_grant", "Invalid code verifier.")
         person = (client_id, granted.account.key)
-        access_token, refresh_token = (_remember(self._tokens, person) for _ in range(2))
+        access_token, refresh_token = (remember(self._tokens, person) for _ in range(2))
         answer = {
             "access_token": access_token,
             "token_type": "Bearer",
@@ -343,7 +341,7 @@ class AppleSimulator:
             "sub": _subject(self.clients[granted.client_id].team_id, account),
             "nonce": granted.nonce,
             "nonce_supported": True if granted.nonce else None,
-            "at_hash": _half_hash(access_token),
+            "at_hash": half_hash(access_token),
             "auth_time": now,
         }
         if "email" in granted.scopes and account.email is not None:
@@ -351,7 +349,7 @@ class AppleSimulator:
             yes = "true" if self.flags_as_text else True
             claims |= {"email": self._email(granted, account), "email_verified": yes}
             claims["is_private_email"] = yes if is_hidden else None
-        return {name: value for name, value in {**claims, **self._lies(now)}.items() if value is not None}
+        return overlaid(claims, self._lies(now))
 
     def _lies(self, now: int) -> dict[str, Any]:
         """What the switched-on faults put over the true claims; None takes one away."""
@@ -360,7 +358,7 @@ class AppleSimulator:
             Fault.MISSING_NONCE: {"nonce": None},
             Fault.WRONG_AUDIENCE: {"aud": "com.other.web"},
             Fault.WRONG_ISSUER: {"iss": "https://appleid.other.example"},
-            Fault.WRONG_AT_HASH: {"at_hash": _half_hash("another access token")},
+            Fault.WRONG_AT_HASH: {"at_hash": half_hash("another access token")},
             Fault.EXPIRED: {"iat": now - 7200, "exp": now - 3600},
             Fault.FROM_THE_FUTURE: {"iat": now + 3600, "exp": now + 7200},
         }
@@ -368,13 +366,10 @@ class AppleSimulator:
 
     def _sign(self, claims: dict[str, Any]) -> str:
         if Fault.ALG_NONE in self.faults:
-            return f"{_segment({'alg': 'none'})}.{_segment(claims)}."
+            return unsigned(claims)
         signer = new_key() if Fault.UNKNOWN_KEY in self.faults else self.keys[0]
         token = jwt.encode({"alg": "RS256", "kid": signer.kid}, claims, signer, algorithms=["RS256"])
-        if Fault.BROKEN_SIGNATURE in self.faults:
-            content, _, signature = token.rpartition(".")
-            return f"{content}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
-        return token
+        return broken(token) if Fault.BROKEN_SIGNATURE in self.faults else token
 
 
 def create_app(
@@ -518,32 +513,6 @@ def _read_secret(secret: str, client: AppleClient) -> tuple[Mapping[str, Any], M
 def _subject(team_id: str, account: Account) -> str:
     """Stable for a team and a person, in Apple's form."""
     return f"000417.{sha256(f'{team_id} {account.key}'.encode()).hexdigest()[:32]}.1205"
-
-
-def _remember(shelf: dict[str, T], thing: T) -> str:
-    """Keep *thing* under a new random name; the oldest goes when the shelf is full."""
-    while len(shelf) >= _REMEMBERED:
-        del shelf[next(iter(shelf))]
-    name = secrets.token_urlsafe(32)
-    shelf[name] = thing
-    return name
-
-
-def _challenge(verifier: str) -> str:
-    return _b64url(sha256(verifier.encode()).digest())
-
-
-def _half_hash(access_token: str) -> str:
-    """``at_hash`` for RS256 (OpenID Connect Core section 3.1.3.6)."""
-    return _b64url(sha256(access_token.encode()).digest()[:16])
-
-
-def _segment(content: Mapping[str, Any]) -> str:
-    return _b64url(json.dumps(content).encode())
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _unavailable() -> Response:

@@ -11,7 +11,6 @@ it lie.
 import asyncio
 import base64
 import hmac
-import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -33,11 +31,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.demo.providers.forgery import broken, half_hash, overlaid, remember, s256, signed_by_public_key, unsigned
+
 _FOLDER: Final = Path(__file__).with_suffix("")
 _COOKIE: Final = "google_simulator_account"
 _SCOPES: Final = ("openid", "email", "profile")
 _PROMPTS: Final = frozenset({"none", "consent", "select_account"})
-_REMEMBERED: Final = 1000
 _CODE_LIFETIME: Final = timedelta(minutes=10)
 _TOKEN_LIFETIME: Final = timedelta(hours=1)
 _PAGE_HEADERS: Final = {
@@ -340,7 +339,7 @@ class GoogleSimulator:
 
     def hold(self, asked: _Authorization) -> str:
         """Keep a request while the person chooses; returns the name of its form."""
-        return _remember(self._pending, asked, prefix="")
+        return remember(self._pending, asked, prefix="")
 
     def held(self, request_id: str) -> _Authorization:
         """
@@ -364,7 +363,7 @@ class GoogleSimulator:
         if Fault.AUTHORIZE_REFUSED in self.faults:
             return self.error_callback(asked, "interaction_required")
         self._granted |= {(asked.client_id, account.key, scope) for scope in asked.scopes}
-        code = _remember(self._codes, replace(asked, expires_at=self.clock() + _CODE_LIFETIME), prefix="4/0A")
+        code = remember(self._codes, replace(asked, expires_at=self.clock() + _CODE_LIFETIME), prefix="4/0A")
         extra = {"hd": account.hd} if account.hd else {}
         return self._back(asked, {"code": code, "scope": " ".join(asked.scopes), "authuser": "0", **extra})
 
@@ -397,7 +396,7 @@ class GoogleSimulator:
         if form.get("redirect_uri") != granted.redirect_uri:
             raise _Refused("redirect_uri_mismatch", "Bad Request")
         _check_verifier(granted.challenge, form.get("code_verifier"))
-        access_token = _remember(
+        access_token = remember(
             self._access_tokens, replace(granted, expires_at=self.clock() + _TOKEN_LIFETIME), prefix="ya29."
         )
         answer = {
@@ -440,12 +439,12 @@ class GoogleSimulator:
             "azp": granted.client_id,
             "aud": granted.client_id,
             **_person(granted.account, granted.scopes, self.issuer),
-            "at_hash": _half_hash(access_token),
+            "at_hash": half_hash(access_token),
             "nonce": granted.nonce,
             "iat": now,
             "exp": now + int(_TOKEN_LIFETIME.total_seconds()),
         }
-        return {name: value for name, value in {**claims, **self._lies(now)}.items() if value is not None}
+        return overlaid(claims, self._lies(now))
 
     def _lies(self, now: int) -> dict[str, Any]:
         """What the switched-on faults put over the true claims; None takes one away."""
@@ -455,7 +454,7 @@ class GoogleSimulator:
             Fault.WRONG_AUDIENCE: {"aud": "another-client.apps.example"},
             Fault.WRONG_AZP: {"azp": "another-client.apps.example"},
             Fault.WRONG_ISSUER: {"iss": "https://accounts.other.example"},
-            Fault.WRONG_AT_HASH: {"at_hash": _half_hash("another access token")},
+            Fault.WRONG_AT_HASH: {"at_hash": half_hash("another access token")},
             Fault.EXPIRED: {"iat": now - 7200, "exp": now - 3600},
             Fault.FROM_THE_FUTURE: {"iat": now + 3600, "exp": now + 7200},
         }
@@ -464,12 +463,12 @@ class GoogleSimulator:
     def _sign(self, claims: dict[str, Any]) -> str:
         key = self.keys[0]
         if Fault.ALG_NONE in self.faults:
-            return f"{_segment({'alg': 'none'})}.{_segment(claims)}."
+            return unsigned(claims)
         if Fault.ALG_HS256 in self.faults:
-            return _signed_with_public_key(claims, key)
+            return signed_by_public_key(claims, key)
         signer = _new_key() if Fault.UNKNOWN_KEY in self.faults else key
         token = jwt.encode({"alg": "RS256", "kid": signer.kid}, claims, signer, algorithms=["RS256"])
-        return _spoil(token) if Fault.BROKEN_SIGNATURE in self.faults else token
+        return broken(token) if Fault.BROKEN_SIGNATURE in self.faults else token
 
 
 def create_app(
@@ -723,7 +722,7 @@ def _check_verifier(challenge: str | None, verifier: str | None) -> None:
         return
     if verifier is None:
         raise _Refused("invalid_grant", "Missing code verifier.")
-    if not hmac.compare_digest(_b64url(sha256(verifier.encode()).digest()), challenge):
+    if not hmac.compare_digest(s256(verifier), challenge):
         raise _Refused("invalid_grant", "Invalid code verifier.")
 
 
@@ -745,42 +744,8 @@ def _person(account: Account, scopes: Iterable[str], issuer: str) -> dict[str, A
     return claims
 
 
-def _remember(shelf: dict[str, _Authorization], thing: _Authorization, *, prefix: str) -> str:
-    """Keep *thing* under a new random name; the oldest goes when the shelf is full."""
-    while len(shelf) >= _REMEMBERED:
-        del shelf[next(iter(shelf))]
-    name = prefix + secrets.token_urlsafe(32)
-    shelf[name] = thing
-    return name
-
-
 def _new_key() -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": secrets.token_hex(20)})
-
-
-def _half_hash(access_token: str) -> str:
-    """``at_hash`` for RS256 (OpenID Connect Core section 3.1.3.6)."""
-    return _b64url(sha256(access_token.encode()).digest()[:16])
-
-
-def _segment(content: Mapping[str, Any]) -> str:
-    return _b64url(json.dumps(content).encode())
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _signed_with_public_key(claims: Mapping[str, Any], key: RSAKey) -> str:
-    """The classical forgery: HS256 with the published key as secret (RFC 8725 section 2.1)."""
-    content = f"{_segment({'alg': 'HS256', 'kid': key.kid})}.{_segment(claims)}"
-    mac = hmac.new(key.as_pem(private=False), content.encode(), sha256).digest()
-    return f"{content}.{_b64url(mac)}"
-
-
-def _spoil(token: str) -> str:
-    content, _, signature = token.rpartition(".")
-    return f"{content}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
 
 
 def _shared(scopes: Iterable[str]) -> str:

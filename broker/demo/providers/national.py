@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -727,7 +728,7 @@ class NationalSimulator:
             return unsigned(claims)
         if Fault.ALG_HS256 in self.faults:
             return signed_by_public_key(claims, self.keys[0])
-        signer = new_key() if Fault.UNKNOWN_KEY in self.faults else self.keys[0]
+        signer = _stranger() if Fault.UNKNOWN_KEY in self.faults else self.keys[0]
         token = jwt.encode({"alg": "RS256", "kid": signer.kid}, dict(claims), signer, algorithms=["RS256"])
         return broken(token) if Fault.BROKEN_SIGNATURE in self.faults else token
 
@@ -737,7 +738,7 @@ class NationalSimulator:
             return signed
         alg, enc = self.profile.encrypts
         published = next(key for key in (await self._client_keys())["keys"] if key.get("use") == "enc")
-        key = new_key() if Fault.FOREIGN_KEY in self.faults else RSAKey.import_key(dict(published))
+        key = _stranger() if Fault.FOREIGN_KEY in self.faults else RSAKey.import_key(dict(published))
         header = {"alg": alg, "enc": enc, "cty": "JWT", "kid": published["kid"]}
         header |= {"kid": "nobody's"} if Fault.KID_OF_NOBODY in self.faults else {}
         header |= {"zip": "DEF"} if Fault.COMPRESSED in self.faults else {}
@@ -811,6 +812,12 @@ def create_app(
 def new_key() -> RSAKey:
     """A signing key with a name."""
     return RSAKey.generate_key(2048, {"kid": secrets.token_urlsafe(7)})
+
+
+@cache
+def _stranger() -> RSAKey:
+    """A key that is neither the provider's nor the client's."""
+    return new_key()
 
 
 async def _discovery(request: Request) -> Response:
