@@ -1,0 +1,263 @@
+"""How often codes are sent and tried: what is narrow refuses first, and a peak locks nobody out."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from broker.flows.limits import SMS_WATCHED_LEAST, CodeLimits, Limits, Message, SmsLimits, prefix_of
+from broker.stores.memory import MemoryState
+from broker.stores.sealing import Digester
+from tests.stage import Clock
+
+VALIDITY = timedelta(minutes=5)
+NUMBER = "+46701740605"
+
+MAIL = Message("login-1", "maja@example.com", "192.0.2.1", "tyre-shop")
+SMS = Message("login-1", NUMBER, "192.0.2.1", "tyre-shop", block=NUMBER[:-4], country="SE")
+
+
+class World:
+    """Limits on a state store whose time is played."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.state = MemoryState(clock=self.clock.monotonic)
+        self.digester = Digester(b"0" * 32, "lookup")
+
+    def of(self, kind: str, limits: CodeLimits | None = None) -> Limits:
+        given = limits or (SmsLimits() if kind == "sms" else CodeLimits())
+        return Limits(kind, given, self.state, self.digester, self.clock)
+
+    async def many(self, limits: Limits, message: Message, count: int) -> list[str | None]:
+        """The answers to *count* messages, each of a login of its own."""
+        return [await limits.reached(replace(message, login=f"login-{index}")) for index in range(count)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# Sending
+
+
+async def test_three_in_ten_minutes_to_one_address(world: World) -> None:
+    """The fourth is refused, whichever login asks; ten minutes later it is not."""
+    limits = world.of("email")
+    assert await world.many(limits, MAIL, 4) == [None, None, None, "address"]
+    world.clock.forward(minutes=10)
+    assert await limits.reached(replace(MAIL, login="later")) is None
+
+
+async def test_ten_a_day_to_one_address(world: World) -> None:
+    """However they are spread over the day."""
+    limits = world.of("email")
+    answers = []
+    for index in range(11):
+        world.clock.forward(minutes=11)
+        answers.append(await limits.reached(replace(MAIL, login=f"login-{index}")))
+    assert answers == [None] * 10 + ["address_day"]
+    world.clock.forward(hours=24)
+    assert await limits.reached(replace(MAIL, login="tomorrow")) is None
+
+
+async def test_one_login_asks_for_five(world: World) -> None:
+    """Of whatever addresses: nobody tries out addresses from one page."""
+    limits = world.of("email")
+    answers = [await limits.reached(replace(MAIL, address=f"maja{index}@example.com")) for index in range(6)]
+    assert answers == [None] * 5 + ["login"]
+
+
+async def test_whoever_is_refused_uses_up_nothing_wider(world: World) -> None:
+    """A thousand refused messages to one address cost its owner no more of the day, and others nothing of their network."""
+    limits = world.of("email")
+    await world.many(limits, MAIL, 1000)
+    world.clock.forward(minutes=10)
+    assert await limits.reached(replace(MAIL, login="her own")) is None
+    assert await limits.reached(replace(MAIL, login="another", address="karl@example.com")) is None
+
+
+async def test_a_peak_behind_one_address_is_honest(world: World) -> None:
+    """Two hundred customers of one office or mobile carrier log in within ten minutes."""
+    limits = world.of("email")
+    answers = [
+        await limits.reached(replace(MAIL, login=f"login-{index}", address=f"customer{index}@example.com"))
+        for index in range(201)
+    ]
+    assert answers == [None] * 200 + ["network"]
+
+
+async def test_a_network_of_ipv6_is_counted_as_one(world: World) -> None:
+    """One customer has a /64; its addresses are no way around."""
+    limits = world.of("email", CodeLimits(per_network_10_minutes=10))
+    answers = [
+        await limits.reached(Message(f"login-{index}", f"m{index}@example.com", f"2001:db8::{index:x}", ""))
+        for index in range(11)
+    ]
+    assert answers[-1] == "network"
+
+
+async def test_numbers_of_one_block(world: World) -> None:
+    """Numbers that are rented together are counted together, however many there are."""
+    limits = world.of("sms")
+    answers = [
+        await limits.reached(replace(SMS, login=f"login-{index}", address=f"{NUMBER[:-4]}{index:04}"))
+        for index in range(31)
+    ]
+    assert answers == [None] * 30 + ["block"]
+
+
+async def test_a_country_has_its_hour(world: World) -> None:
+    """And another country is not held up by it."""
+    limits = world.of("sms", SmsLimits(per_country_hour=10))
+
+    def message(index: int, country: str) -> Message:
+        return Message(f"{country}{index}", f"+{country}{index}", f"192.0.2.{index}", "", f"+{country}{index}", country)
+
+    answers = [await limits.reached(message(index, "SE")) for index in range(11)]
+    assert answers == [None] * 10 + ["country"]
+    assert await limits.reached(message(1, "FI")) is None
+
+
+async def test_a_partner_has_its_day(world: World) -> None:
+    """What one partner's customers may cost; customers of another partner go on."""
+    limits = world.of("sms", SmsLimits(per_partner_day=10))
+
+    def message(index: int, partner: str) -> Message:
+        return Message(f"{partner}{index}", f"+4670{index:07}", f"192.0.2.{index}", partner, f"+4670{index:03}", "SE")
+
+    answers = [await limits.reached(message(index, "tyre-shop")) for index in range(11)]
+    assert answers == [None] * 10 + ["partner"]
+    assert await limits.reached(message(99, "garage")) is None
+
+
+async def test_mail_and_text_messages_are_counted_apart(world: World) -> None:
+    """Mail costs a number nothing, and the other way round."""
+    await world.many(world.of("email"), MAIL, 4)
+    assert await world.of("sms").reached(replace(SMS, address=MAIL.address)) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"per_address_10_minutes": 6}, {"per_address_10_minutes": 0}, {"per_address_day": 21}, {"tries_per_hour": 21},
+     {"per_login": 21}, {"per_network_10_minutes": 9}, {"tries_per_network_hour": 99}, {"tries_per_code": 6}],
+)  # fmt: skip
+def test_limits_stay_within_bounds(given: dict[str, int]) -> None:
+    """An operator cannot lift them to where they protect nobody; tries per code cannot be moved at all."""
+    with pytest.raises(ValidationError):
+        CodeLimits.model_validate(given)
+
+
+# Trying
+
+
+async def test_ten_tries_an_hour(world: World) -> None:
+    """For one address, over all codes and networks."""
+    limits = world.of("email")
+    may = [
+        limits.may_try(*await world.state.run(*limits.tries(f"code-{index}", MAIL.address, f"192.0.2.{index}")))
+        for index in range(11)
+    ]
+    assert may == [True] * 10 + [False]
+    world.clock.forward(hours=1)
+    assert limits.may_try(*await world.state.run(*limits.tries("code", MAIL.address, "192.0.2.1")))
+
+
+async def test_a_network_tries_many_addresses_only_so_often(world: World) -> None:
+    """One guess each at very many addresses is guessing too."""
+    limits = world.of("email", CodeLimits(tries_per_network_hour=100))
+    may = [
+        limits.may_try(*await world.state.run(*limits.tries(f"code-{index}", f"m{index}@example.com", "192.0.2.1")))
+        for index in range(101)
+    ]
+    assert may == [True] * 100 + [False]
+
+
+# SMS pumping
+
+
+async def sent(world: World, limits: Limits, count: int, *, used: int = 0, number: str = NUMBER) -> None:
+    for index in range(count):
+        at = world.clock()
+        await limits.sent(number, f"code-{at.timestamp()}-{index}", at)
+        if index < used:
+            await limits.used(number, f"code-{at.timestamp()}-{index}", at)
+
+
+@pytest.mark.parametrize(
+    ("count", "used", "stopped"), [(20, 3, True), (20, 4, False), (19, 0, False), (100, 19, True), (100, 20, False)]
+)
+async def test_one_in_five_must_be_used(world: World, count: int, used: int, stopped: bool) -> None:
+    """Below a fifth, and where there are enough to judge by."""
+    limits = world.of("sms")
+    await sent(world, limits, count, used=used)
+    world.clock.forward(minutes=5)
+    assert await limits.is_stopped(NUMBER, VALIDITY) is stopped
+
+
+async def test_nobody_is_judged_by_what_may_still_be_used(world: World) -> None:
+    """A peak of messages a moment ago says nothing yet."""
+    limits = world.of("sms")
+    await sent(world, limits, 90)
+    world.clock.forward(seconds=299)
+    assert not await limits.is_stopped(NUMBER, VALIDITY)
+
+
+async def test_another_range_goes_on(world: World) -> None:
+    """Only numbers that begin alike are stopped."""
+    limits = world.of("sms")
+    await sent(world, limits, SMS_WATCHED_LEAST)
+    world.clock.forward(minutes=5)
+    assert await limits.is_stopped("+46701999999", VALIDITY)
+    assert not await limits.is_stopped("+46731740605", VALIDITY)
+    assert not await limits.is_stopped("+35850123456", VALIDITY)
+
+
+async def test_it_recovers_by_itself(world: World) -> None:
+    """What was sent grows old within the hour; then it is tried again."""
+    limits = world.of("sms")
+    await sent(world, limits, 50)
+    world.clock.forward(minutes=59)
+    assert await limits.is_stopped(NUMBER, VALIDITY)
+    world.clock.forward(minutes=1)
+    assert not await limits.is_stopped(NUMBER, VALIDITY)
+
+
+async def test_a_code_counts_as_used_once(world: World) -> None:
+    """Nobody makes a range look honest by using one code often."""
+    limits = world.of("sms")
+    at = world.clock()
+    await sent(world, limits, 20)
+    for _ in range(20):
+        await limits.used(NUMBER, f"code-{at.timestamp()}-0", at)
+        await limits.used(NUMBER, "invented", at)
+    world.clock.forward(minutes=5)
+    assert await limits.is_stopped(NUMBER, VALIDITY)
+
+
+async def test_the_alarm_is_news_once_an_hour(world: World) -> None:
+    """The operator reads one line, not one for each message that is refused."""
+    limits = world.of("sms")
+    assert [await limits.is_alarming(NUMBER) for _ in range(3)] == [True, False, False]
+    world.clock.forward(hours=1)
+    assert await limits.is_alarming(NUMBER)
+
+
+def test_a_prefix_names_nobody() -> None:
+    """What the log names is a range of very many numbers."""
+    assert prefix_of(NUMBER) == "+46701"
+
+
+async def test_keys_tell_nothing(world: World) -> None:
+    """Neither address nor number nor network is in any key of the store."""
+    for kind, message in (("email", MAIL), ("sms", SMS)):
+        limits = world.of(kind)
+        await limits.reached(message)
+        await world.state.run(*limits.tries("code", message.address, message.network))
+    limits = world.of("sms")
+    await sent(world, limits, 2, used=1)
+    keys = " ".join([*world.state._entries, *world.state._lists])
+    for secret in ("maja", "example.com", "46701", "192.0.2", "tyre-shop"):
+        assert secret not in keys
