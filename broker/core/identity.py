@@ -43,8 +43,8 @@ class Evidence:
     (never handed to partners). ``amr``: method words for the ID token (RFC 8176 where one fits).
     ``authenticated_at``: when the person really authenticated, as far as the upstream says (aware UTC); where it says
     nothing, when it answered, and ``is_time_proven`` is False.
-    ``personal_number``: as its country writes it, which tells whose it is: 12 digits ``YYYYMMDDNNNC`` for Sweden, else 11 characters with
-    a sign for Finland, 10 digits for Denmark, 11 for Norway. ``proof``: signed evidence to be kept encrypted.
+    ``personal_number``: as its country writes it, which tells whose it is: 12 digits ``YYYYMMDDNNNC`` for Sweden, 11
+    characters with a sign for Finland, 10 digits for Denmark, 11 for Norway. ``proof``: signed evidence to be kept encrypted.
     ``signals``: names of risk observations (never values), for the log. ``session``: the provider's own session id, where
     it tells one (``sid``), so that it can end ours with its own. ``contact_proven_at``: when the contact was proven, where
     that was not in this login: a passkey counts as the proof it was enrolled with.
