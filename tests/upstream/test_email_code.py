@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from broker.stores.memory import MemoryState
 from broker.stores.ports import Op
 from broker.upstream.one_time_code import draw_code, read_code
 from tests.stage import ISSUER, Browser
-from tests.upstream.codes import MAJA, Post, open_post, said
+from tests.upstream.cases import Case
+from tests.upstream.codes import MAJA, Post, open_post, play_codes, said
+
+
+def cases() -> list[Case]:
+    """For the contract suite."""
+    return [Case("email", partial(play_codes, "email", MAJA), ())]
 
 
 @pytest_asyncio.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from broker.notify.ports import Reason, Rejected, Unknown
 from broker.upstream.code_texts import sms_of
 from broker.upstream.one_time_code import Letter
 from tests.stage import Browser
-from tests.upstream.codes import E164, NUMBER, Post, open_post, said
+from tests.upstream.cases import Case
+from tests.upstream.codes import E164, NUMBER, Post, open_post, play_codes, said
+
+
+def cases() -> list[Case]:
+    """For the contract suite."""
+    return [Case("sms", partial(play_codes, "sms", NUMBER), ())]
 
 
 @pytest_asyncio.fixture
