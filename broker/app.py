@@ -65,6 +65,7 @@ from broker.pages.account import AccountPages
 from broker.pages.faults import Faults
 from broker.pages.logo import BadLogo, Logo, Logos, read_logo
 from broker.pages.mailed import MailedLinks
+from broker.pages.passkeys import PasskeyPages
 from broker.pages.render import Pages
 from broker.pages.routes import JourneyPages
 from broker.pages.views import ContinuePage, PostPage
@@ -73,6 +74,7 @@ from broker.stores.ports import KeyStore, Records, StateStore
 from broker.stores.sealing import Digester, Sealer
 from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
+from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamLogouts, UpstreamRoutes
@@ -301,7 +303,9 @@ def build(
         return pages.render(view, language=visitor.language, reference=current_reference(), here=None)
 
     upstreams = UpstreamEdge(policy, logins, connectors, breaker, clock)
+    desk = PasskeyDesk(context, connectors, senders.messages)
     hub = Hub(logins, exits, upstreams, continue_page)
+    passkeys = PasskeyPages(policy, logins, logouts, desk, hub, pages)
     clients = Clients(policy, tokens, clock)
     access_tokens = AccessTokens(policy, keyring, clock)
     faults = Faults(policy, pages, exits, logos)
@@ -330,7 +334,8 @@ def build(
         *Introspection(policy, clients, issued, access_tokens).routes(),
         *Revocation(clients, issued, access_tokens).routes(),
         *Logout(policy, logouts, keyring).routes(),
-        *AccountPages(policy, logins, logouts, consents, hub, pages, logos).routes(),
+        *AccountPages(policy, logins, logouts, consents, hub, pages, logos, passkeys).routes(),
+        *passkeys.routes(),
         *Reports(senders.reporting).routes(),
         *health.routes(),
         *pages.routes(),
@@ -352,6 +357,7 @@ def build(
             for connector in connectors.values():
                 await connector.close()
             await senders.messages.close()
+            await desk.close()
             await fetcher.close()
             await state.close()
             await records.close()

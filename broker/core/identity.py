@@ -46,7 +46,9 @@ class Evidence:
     ``personal_number``: as its country writes it, which tells whose it is: 12 digits ``YYYYMMDDNNNC`` for Sweden, 11
     characters with a sign for Finland, 10 digits for Denmark, 11 for Norway. ``proof``: signed evidence to be kept encrypted.
     ``signals``: names of risk observations (never values), for the log. ``session``: the provider's own session id, where
-    it tells one (``sid``), so that it can end ours with its own. ``contact_proven_at``: when the contact was proven, where
+    it tells one (``sid``), so that it can end ours with its own. ``is_of_known``: we gave it to a customer ourselves, such as a
+    passkey: nobody becomes one by it.
+    ``contact_proven_at``: when the contact was proven, where
     that was not in this login: a passkey counts as the proof it was enrolled with.
     """
 
@@ -67,6 +69,7 @@ class Evidence:
     signals: tuple[str, ...] = ()
     is_time_proven: bool = True
     session: str | None = None
+    is_of_known: bool = False
     contact_proven_at: datetime | None = None
 
 
@@ -97,6 +100,7 @@ class Identity:
     may_bootstrap: bool
     is_time_proven: bool = True
     session: str | None = None
+    is_of_known: bool = False
     contact_proven_at: datetime | None = None
 
     @property
@@ -135,6 +139,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         may_bootstrap=may_bootstrap,
         is_time_proven=evidence.is_time_proven,
         session=evidence.session,
+        is_of_known=evidence.is_of_known,
         contact_proven_at=evidence.contact_proven_at,
     )
 

@@ -107,7 +107,8 @@ class Journey:
     """
     ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the
     customer is heading, empty for the broker's own pages; then neither ``ask`` (a partner's login, asked at
-    ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``notice``: a message key to show on the next page
+    ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``renews``: on the way to our own pages, she is to prove
+    anew who she is, by a way that may be used to add others. ``notice``: a message key to show on the next page
     (why the last attempt failed). ``challenge``: what the recipient's server bound this browser by when the customer arrived
     there; None before, and for recipients with a login of ours. ``link``: a login that was proven meanwhile and waits for her
     answer whether it is hers as well. ``is_adding``: she wants to add a way to log in.
@@ -127,6 +128,7 @@ class Journey:
     notice: str | None = None
     ended: Ending | None = None
     challenge: str | None = None
+    renews: bool = False
     link: Question | None = None
     is_adding: bool = False
 
@@ -238,7 +240,9 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class OwnPage:
-    """The customer logged in for the broker's own pages ("What I share")."""
+    """The customer logged in for the broker's own pages ("What I share"). ``renewed``: and did so anew just now."""
+
+    renewed: bool = False
 
 
 Step = (
@@ -423,6 +427,8 @@ def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handof
 
 
 def _own_step(journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime) -> Step:
+    if journey.renews:
+        return _renewal_step(journey, session, policy, available, now)
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=tuple(policy.config.upstreams))
     lacking = shortfall(session, need, policy.age_limits, now)
     if lacking is None and session is not None and journey.is_adding and may_add(session, policy):
@@ -434,6 +440,21 @@ def _own_step(journey: Journey, session: Session | None, policy: Policy, availab
         )
         return _login_or_wait(journey, policy, replace(need, upstreams=ways), available, "adding")
     return OwnPage() if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
+
+
+def _renewal_step(
+    journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime
+) -> Step:
+    """
+    A login by a way that may be used to add others, later than *journey* began.
+
+    What counts is that she logged in here anew: providers that do not tell when she proved who she is are not left out.
+    """
+    upstreams = tuple(name for name, each in policy.config.upstreams.items() if each.may_bootstrap_other_methods)
+    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=upstreams, opened_after=journey.created_at)
+    if shortfall(session, need, policy.age_limits, now) is None:
+        return OwnPage(renewed=True)
+    return _login_or_wait(journey, policy, need, available, "renewal")
 
 
 def may_add(session: Session, policy: Policy) -> bool:

@@ -34,6 +34,7 @@ class Why(StrEnum):
     LINKED = "linked"
     """Another way in was added: whoever was in before has to come in anew."""
     WAY_REMOVED = "way_removed"
+    """She gave up the way in that opened it, such as a passkey."""
 
 
 @dataclass(frozen=True, slots=True)

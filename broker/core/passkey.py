@@ -58,6 +58,24 @@ class Passkey:
     proof: EnrolmentProof
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPasskey:
+    """
+    One of a customer's passkeys as she sees it. ``id``: what forms call it; it opens nothing.
+
+    ``used_at``: to the day. ``is_stale``: what she had proven when she added it counts no more. ``is_here``: it opened the
+    session she is looking from.
+    """
+
+    id: str
+    name: str
+    added_at: datetime
+    used_at: datetime
+    is_synced: bool
+    is_stale: bool
+    is_here: bool
+
+
 class Unfit(StrEnum):
     """Why nobody may add a passkey in a session; the words are the catalogue's ``passkeys.unfit.<value>``."""
 
@@ -90,7 +108,8 @@ def proof_of(session: Session) -> EnrolmentProof:
         (ContactKind.PHONE, profile.phone_number, profile.phone_number_verified),
     )
     contacts = tuple(Contact(kind, value, True) for kind, value, verified in said if value and verified)
-    return EnrolmentProof(session.upstream, session.assurance, session.amr, contacts, session.authenticated_at)
+    proven_at = session.contact_proven_at or session.authenticated_at
+    return EnrolmentProof(session.upstream, session.assurance, session.amr, contacts, proven_at)
 
 
 def is_stale(proof: EnrolmentProof, *, lifetime: timedelta, now: datetime) -> bool:

@@ -193,10 +193,16 @@ class Logins:
             raise Spent("handle does not fit its handoff", code="handoff.foreign")
         return self._bound(turn, visitor)
 
-    async def begin_own(self, visitor: Visitor) -> Turn:
-        """A customer wants to see the broker's own pages. Nothing is stored yet."""
+    async def begin_own(self, visitor: Visitor, *, renews: bool = False) -> Turn:
+        """
+        A customer wants to see the broker's own pages. Nothing is stored yet.
+
+        Args:
+            renews: she is to prove anew who she is, because she wants to change how she logs in.
+        """
         now = self._c.now()
-        return self._bound(await self._turn(self._new_journey("", visitor, now), visitor, now), visitor)
+        journey = replace(self._new_journey("", visitor, now), renews=renews)
+        return self._bound(await self._turn(journey, visitor, now), visitor)
 
     async def keep(self, turn: Turn, visitor: Visitor, attempt: Attempt | None = None) -> Turn:
         """
@@ -296,7 +302,7 @@ class Logins:
             turn,
             self._callback_token(turn.journey),
             step.need,
-            fresh=step.reason in {"login_asked", "too_old", "aged"},
+            fresh=step.reason in {"login_asked", "too_old", "renewal", "aged"},
             max_age_s=ask.max_age_s if ask else None,
             login_hint=hint,
         )
@@ -466,7 +472,8 @@ class Logins:
         The session id is always new (session fixation); the turn's ``token`` must be set as cookie.
 
         Raises:
-            Spent: the attempt was replaced meanwhile. UpstreamRefused: the login is older than the partner accepts.
+            Spent: the attempt was replaced meanwhile. UpstreamRefused: the login is older than the partner accepts, or by
+                something that its customer has given up meanwhile.
         """
         now, journey = self._c.now(), claim.journey
         policy = self._c.policy()
@@ -490,7 +497,16 @@ class Logins:
         )
         profile = self._with_known_name(known.customer, opened.profile)
         session = _carry_over(replace(opened, subjects=known.subjects, profile=profile), claim.session)
-        return await self._proved(claim, handoff, session, visitor)
+        turn = await self._proved(claim, handoff, session, visitor)
+        if identity.is_of_known:
+            await self._check_not_removed(known.identity.lookup, turn, session)
+        return turn
+
+    async def _check_not_removed(self, lookup: str, turn: Turn, session: Session) -> None:
+        """security: whoever removes a way in ends its sessions, and may just have looked when this one was not there yet."""
+        if await self._c.records.customer_of(lookup) is None:
+            await self._sessions.end(name_of(turn.token or ""), session, why=Why.WAY_REMOVED)
+            raise UpstreamRefused("removed while somebody logged in by it", code="identity.removed")
 
     async def _proved(self, claim: Claim, handoff: Held[Handoff] | None, session: Session, visitor: Visitor) -> Turn:
         cookie = self._c.tokens.random()
@@ -570,6 +586,8 @@ class Logins:
         return replace(turn, journey=noted, held=stored) if stored else turn
 
     async def _customer_of(self, identity: Identity, language: str, now: datetime) -> KnownCustomer:
+        if identity.is_of_known:
+            return await self._known_customer(identity, now)
         new = self._c.tokens.id()
         profile = open_session(identity, customer=new, language=language, now=now).profile
         lookup = self._c.lookup.digest(identity.issuer, identity.subject)
@@ -590,12 +608,27 @@ class Logins:
             self._keep_up(known, self._with_known_name(known.customer, profile), now)
         return known
 
+    async def _known_customer(self, identity: Identity, now: datetime) -> KnownCustomer:
+        """
+        Whose *identity* is; what is known of her stays as it is, for such a login tells nothing new.
+
+        Raises: UpstreamRefused: nobody's any more.
+        """
+        known = await self._c.records.known_customer(self._c.lookup.digest(identity.issuer, identity.subject))
+        if known is None:
+            raise UpstreamRefused("removed while somebody logged in by it", code="identity.removed")
+        self._mark_used(known, now)
+        return known
+
     def _keep_up(self, known: KnownCustomer, profile: Profile, now: datetime) -> None:
         """Write beside the login what it changed: usually nothing."""
         customer = known.customer.id
         if not self._is_profile(known.customer, profile):
             fresh = self._c.seal_profile(customer, profile)
             self._c.audit.later(lambda: self._c.records.save_profile(customer, fresh))
+        self._mark_used(known, now)
+
+    def _mark_used(self, known: KnownCustomer, now: datetime) -> None:
         if now - known.identity.last_used_at > _MARK_USED_EVERY:
             self._c.audit.later(lambda: self._c.records.mark_used(known.identity.lookup, now))
 

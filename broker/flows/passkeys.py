@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import msgspec
 
+from broker.core.identity import ContactKind
 from broker.core.logout import Why
 from broker.core.naming import name_of
 from broker.core.passkey import MOST, EnrolmentProof, Passkey, given_name, proof_of
@@ -201,6 +202,20 @@ class PasskeyRing:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
         self._c.audit.note("passkey.removed", customer=session.customer, passkey=lookup, sessions=len(resting))
         return [each.name for each in resting]
+
+    async def contacts_of(self, session: Session) -> Sequence[tuple[ContactKind, str]]:
+        """What is verified of *session*'s customer: in this login, and on file from others."""
+        customer, profiles = await self._c.records.get_customer(session.customer), [session.profile]
+        if customer is not None and customer.profile is not None:
+            try:
+                profiles.append(self._c.open_profile(session.customer, customer.profile))
+            except Broken as error:
+                log("passkey.unreadable", "error", error=type(error).__name__)
+        found = [
+            *((ContactKind.EMAIL, each.email) for each in profiles if each.email_verified),
+            *((ContactKind.PHONE, each.phone_number) for each in profiles if each.phone_number_verified),
+        ]
+        return [(kind, value) for kind, value in dict.fromkeys(found) if value]
 
     async def wants_hint(self, customer: str) -> bool:
         """Whether the customer may be told that there are passkeys; she is not told again for a while after `dismiss_hint`."""

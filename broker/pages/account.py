@@ -18,6 +18,7 @@ from broker.flows.logout import Logouts, Parted
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference
 from broker.pages.logo import Logos
+from broker.pages.passkeys import PasskeyPages
 from broker.pages.render import Pages
 from broker.pages.show import Show
 from broker.pages.views import (
@@ -49,6 +50,7 @@ class AccountPages:
         hub: Hub,
         pages: Pages,
         logos: Logos,
+        passkeys: PasskeyPages,
     ) -> None:
         self._policy = policy
         self._logins = logins
@@ -57,6 +59,7 @@ class AccountPages:
         self._hub = hub
         self._pages = pages
         self._logos = logos
+        self._passkeys = passkeys
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -100,6 +103,7 @@ class AccountPages:
             logins=tuple(logins),
             sign_out=Form(f"{SHARED_PATH}/sign-out", self._token(visitor)),
             signed_out="signed_out" in request.query_params,
+            passkeys=await self._passkeys.listed(request, visitor, session),
         )
         return self._render(visitor, view)
 

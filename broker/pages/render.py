@@ -26,6 +26,7 @@ from starlette.routing import Route
 from broker.pages.catalogue import Catalogue, load_catalogues
 from broker.pages.static import StaticFiles
 from broker.pages.views import (
+    AddPasskeyPage,
     ArrivePage,
     Cell,
     ChoosePage,
@@ -38,9 +39,11 @@ from broker.pages.views import (
     LoggedOutPage,
     LogoutConfirmPage,
     Page,
+    PasskeyPage,
     PostPage,
     Problem,
     ProblemPage,
+    RemovePasskeyPage,
     SharedLoginPage,
     SharedPage,
     WaitPage,
@@ -59,11 +62,12 @@ _FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": (
-        "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), "
-        "magnetometer=(), microphone=(), midi=(), payment=(), usb=()"
-    ),
 }
+
+_NO_DEVICES = (
+    "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), "
+    "magnetometer=(), microphone=(), midi=(), payment=(), usb=()"
+)
 
 #: Schemes a page may link to besides paths of our own: the web, and the app that logs customers in.
 _LINKABLE = frozenset({"http", "https", "bankid"})
@@ -76,17 +80,21 @@ _ORIGIN = re.compile(r"^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$|^https?://\[[0-9
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a view is shown. ``posts``: it holds a form, whose POST should carry a real ``Origin``."""
+    """
+    How a view is shown. ``posts``: it holds a form, whose POST should carry a real ``Origin``. ``passkeys``: what its script may
+    do with them, ``get`` or ``create``.
+    """
 
     template: str
     posts: bool = True
     script: str | None = None
     polls: bool = False
     status: int = 200
+    passkeys: str | None = None
 
 
 _KINDS: Mapping[type, _Kind] = {
-    ChoosePage: _Kind("choose.html"),
+    ChoosePage: _Kind("choose.html", script="passkeys.js", polls=True, passkeys="get"),
     WelcomePage: _Kind("welcome.html"),
     WrongCustomerPage: _Kind("wrong_customer.html"),
     ArrivePage: _Kind("arrive.html"),
@@ -94,6 +102,9 @@ _KINDS: Mapping[type, _Kind] = {
     CodePage: _Kind("code.html", script="code.js", polls=True),
     LinkPage: _Kind("link.html", script="link.js"),
     ConsentPage: _Kind("consent.html", script="consent.js"),
+    PasskeyPage: _Kind("passkey.html", script="passkeys.js", passkeys="get"),
+    AddPasskeyPage: _Kind("passkey_add.html", script="passkeys.js", passkeys="create"),
+    RemovePasskeyPage: _Kind("passkey_remove.html"),
     SharedPage: _Kind("shared.html"),
     SharedLoginPage: _Kind("shared_login.html", posts=False),
     HandoffStatusPage: _Kind("handoff_status.html", posts=False),
@@ -103,6 +114,12 @@ _KINDS: Mapping[type, _Kind] = {
     LogoutConfirmPage: _Kind("log_out.html"),
     LoggedOutPage: _Kind("logged_out.html", posts=False),
     IndexPage: _Kind("index.html", posts=False),
+}
+
+#: Without anything to ask the browser for, these pages run no script.
+_SILENT: Mapping[type, _Kind] = {
+    ChoosePage: _Kind("choose.html"),
+    AddPasskeyPage: _Kind("passkey_add.html", posts=False),
 }
 
 _PROBLEM_STATUS: Mapping[Problem, int] = {
@@ -194,7 +211,7 @@ class Pages:
         Raises:
             ValueError: an origin is none, or a link's scheme is not http, https or the app's.
         """
-        kind = _KINDS[type(view)]
+        kind = _kind_of(view)
         words = self.words(language)
         html = self._templates[type(view)].render(
             view=view,
@@ -208,19 +225,22 @@ class Pages:
             "Content-Security-Policy": _security_policy(
                 kind, tuple(form_action_origins), _framed(view), _posts_to(view)
             ),
+            "Permissions-Policy": _permissions(kind),
             "Referrer-Policy": "same-origin" if kind.posts and not url_is_secret else "no-referrer",
             "Content-Language": words.language,
             **_retry_after(view),
         }
         return HTMLResponse(html, status_code=status or _status(view, kind), headers=headers)
 
-    def poll_answer(self, view: WaitPage | CodePage, *, language: str) -> Response:
+    def poll_answer(self, view: WaitPage | CodePage | PasskeyPage, *, language: str) -> Response:
         """What the waiting page's script gets every second: the same facts and words as the page itself, as JSON."""
         same = {
             "message": self.message(view.message_key, language=language),
             "actions": list(view.actions),
             "next": None,
         }
+        if isinstance(view, PasskeyPage):
+            return _json(same)
         if isinstance(view, CodePage):
             return _json({**same, "is_well": view.is_well, "again_in_s": view.again_in_s})
         return _json(
@@ -395,6 +415,20 @@ def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...], framed: 
         rules.append(f"frame-src {' '.join(framed)}")
     origins = "".join(f" {origin}" for origin in dict.fromkeys(form_action_origins))
     return "; ".join([*rules, "base-uri 'none'", "frame-ancestors 'none'", f"form-action 'self'{origins}{posts_to}"])
+
+
+def _kind_of(view: Page) -> _Kind:
+    match view:
+        case ChoosePage(at_once=None) | AddPasskeyPage(options=""):
+            return _SILENT[type(view)]
+        case _:
+            return _KINDS[type(view)]
+
+
+def _permissions(kind: _Kind) -> str:
+    """security: what a page has no use for, nothing that gets into it may do either (WebAuthn section 5.9)."""
+    use = {what: "(self)" if kind.passkeys == what else "()" for what in ("get", "create")}
+    return f"{_NO_DEVICES}, " + ", ".join(f"publickey-credentials-{what}={who}" for what, who in use.items())
 
 
 def _status(view: Page, kind: _Kind) -> int:

@@ -41,6 +41,7 @@ from broker.pages.show import Show
 from broker.pages.views import (
     Action,
     ArrivePage,
+    AskAtOnce,
     ChoosePage,
     CodePage,
     Form,
@@ -49,6 +50,7 @@ from broker.pages.views import (
     Identify,
     Method,
     Page,
+    PasskeyPage,
     Phase,
     Reason,
     WaitPage,
@@ -74,6 +76,7 @@ _REASONS: Mapping[str, Reason] = {
     "session_too_old": Reason.AGAIN,
     "too_weak": Reason.STRONGER,
     "other_upstream": Reason.CONTINUE,
+    "renewal": Reason.RENEWAL,
 }
 
 
@@ -205,6 +208,10 @@ class JourneyPages:
             gone = await self._upstreams.identify(posted.turn, posted.visitor, typed)
             if isinstance(gone, Misread):
                 return self._misread(gone, typed)
+        elif "credential" in posted.fields:
+            gone = await self._upstreams.take_up(
+                posted.turn, posted.visitor, posted.fields.get("method", ""), posted.fields
+            )
         else:
             gone = await self._upstreams.open(posted.turn, posted.visitor, posted.fields.get("method", ""))
         if isinstance(gone, str):
@@ -393,8 +400,9 @@ class JourneyPages:
             hint = policy.text(upstream.hints, language) if upstream.hints else ""
             methods.append(Method(choice.upstream, policy.text(upstream.titles, language), hint, upstream.icon))
         handoff = turn.handoff.value if turn.handoff else None
+        offered = self._upstreams.offered(turn)
         reason = _REASONS.get(step.reason, Reason.CONTINUE)
-        if not turn.journey.partner:
+        if not turn.journey.partner and reason is not Reason.RENEWAL:
             reason = Reason.SHARED
         elif handoff is not None and reason is Reason.CONTINUE:
             reason = Reason.HANDOFF
@@ -405,10 +413,11 @@ class JourneyPages:
             reason=reason,
             source=show.party(handoff.source) if handoff else None,
             notice_key=turn.journey.notice,
+            at_once=AskAtOnce(offered.upstream, offered.options, offered.mark) if offered else None,
             identify=Identify("either" if len(taken) > 1 else next(iter(taken)).value) if taken else None,
         )
 
-    def _waiting_page(self, turn: Turn, seen: Waiting) -> WaitPage | CodePage:
+    def _waiting_page(self, turn: Turn, seen: Waiting) -> WaitPage | CodePage | PasskeyPage:
         """The page for what a connector shows while she stays with us."""
         match seen:
             case Poll():
@@ -422,7 +431,8 @@ class JourneyPages:
                     now=self._logins.now(),
                 )
             case AskPasskey():
-                raise Spent("there is no page for this yet", code="journey.went_on")
+                partner = self._show(turn).party(turn.journey.partner) if turn.journey.partner else None
+                return PasskeyPage(self._form(turn, "wait"), partner, seen.options, seen.message_key)
         assert_never(seen)
 
     def _wait_page(self, turn: Turn, seen: Poll) -> WaitPage:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+from broker.core.passkey import OwnPasskey, Unfit
+
 
 @dataclass(frozen=True, slots=True)
 class Party:
@@ -69,6 +71,8 @@ class Reason(StrEnum):
     """The partner needs more assurance than the session has."""
     AGAIN = "again"
     """The partner wants a fresh login (``prompt=login`` or ``max_age``)."""
+    RENEWAL = "renewal"
+    """She is about to change how she logs in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ class ChoosePage:
     Posts ``method=<id>`` (`#method-<id>`) or ``answer=cancel`` (`#cancel`). ``notice_key``: catalogue key of what went
     wrong with the way chosen before, such as ``notice.upstream_down`` or ``bankid.RFA6``. ``source``: with
     `Reason.HANDOFF`, who passes something on. ``identify``: the field above the ways, None without.
+    ``at_once``: its list offers passkeys too (conditional mediation).
     """
 
     form: Form
@@ -125,6 +130,7 @@ class ChoosePage:
     source: Party | None = None
     notice_key: str | None = None
     identify: Identify | None = None
+    at_once: AskAtOnce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +262,8 @@ class LinkPage:
     """
     A link out of a mail was followed; nothing has happened yet (but for `LinkStatus.DISOWNED`).
 
-    Posts ``secret``, and ``do=link`` (`LinkStatus.OPEN`). ``bare``: the address that takes the place of the one with the
-    secret, as soon as the page is there.
+    `LinkStatus.OPEN` posts ``do=link`` and ``secret``; the token of the form of `LinkStatus.DISOWN` is the secret. ``bare``:
+    the address that takes the place of the one with the secret, as soon as the page is there.
     """
 
     status: LinkStatus
@@ -266,6 +272,21 @@ class LinkPage:
     secret: str = ""
     partner: Party | None = None
     ways: tuple[Way, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyPage:
+    """
+    Log in by a passkey; the script asks the browser for it, and again by the button.
+
+    Posts ``do`` = ``passkey`` (with ``credential``) or ``cancel``. ``options``: PublicKeyCredentialRequestOptions as JSON.
+    """
+
+    form: Form
+    partner: Party | None
+    options: str
+    message_key: str
+    actions: tuple[str, ...] = ("passkey", "cancel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +415,51 @@ class OwnLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class PasskeyList:
+    """
+    The customer's passkeys on her own page.
+
+    ``rename``: its form posts ``passkey=<id>`` and ``name``. ``remove_url``: asks whether to remove the one added to it.
+    ``said``: what happened a moment ago (``passkeys.said.<said>``). ``hint``: tell her what passkeys are good for; its form
+    takes that away.
+    """
+
+    passkeys: tuple[OwnPasskey, ...]
+    add_url: str
+    remove_url: str
+    rename: Form
+    said: str | None = None
+    hint: Form | None = None
+    may_add: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AddPasskeyPage:
+    """
+    Add a passkey: the script asks the browser to make one.
+
+    Posts ``ticket`` and ``credential``. ``options``: PublicKeyCredentialCreationOptions as JSON. ``unfit``: why not now
+    (``passkeys.unfit.<unfit>``); then ``renew_url`` leads to a login after which it works, if there is a way for that.
+    """
+
+    form: Form
+    back_url: str
+    options: str = ""
+    ticket: str = ""
+    unfit: Unfit | None = None
+    renew_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePasskeyPage:
+    """Remove it? Posts ``passkey`` and ``answer=remove``."""
+
+    form: Form
+    back_url: str
+    passkey: OwnPasskey
+
+
+@dataclass(frozen=True, slots=True)
 class SharedPage:
     """
     "What I share" of one customer, and where she is logged in.
@@ -412,6 +478,7 @@ class SharedPage:
     logins: tuple[OwnLogin, ...] = ()
     sign_out: Form | None = None
     signed_out: bool = False
+    passkeys: PasskeyList | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,6 +642,9 @@ Page = (
     | CodePage
     | LinkPage
     | ConsentPage
+    | PasskeyPage
+    | AddPasskeyPage
+    | RemovePasskeyPage
     | SharedPage
     | SharedLoginPage
     | HandoffStatusPage

@@ -207,6 +207,7 @@ class PasskeyConnector:
             signals=("passkey.stale_proof",) if is_stale(passkey.proof, lifetime=lifetime, now=now) else (),
             session=owned.lookup,
             is_of_known=True,
+            contact_proven_at=passkey.proof.proven_at,
         )
 
 

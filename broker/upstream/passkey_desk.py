@@ -19,7 +19,6 @@ from broker.flows.values import Visitor
 from broker.notify.courier import Courier
 from broker.notify.ports import Accepted, Mail, Messages, Sent, Sms
 from broker.observe.logging import log
-from broker.stores.sealing import Broken
 from broker.upstream.passkey import PasskeyConnector
 from broker.upstream.port import Connector
 from broker.web.hub import Addition
@@ -205,7 +204,7 @@ class PasskeyDesk:
         subject, text = words.get(visitor.language, words["en"])
         broker = self._c.policy().broker
         text = text.format(broker=broker.name, page=f"{broker.issuer}/shared")
-        reached = await self._contacts(session)
+        reached = await self._open().ring.contacts_of(session)
         mailboxes = [value for kind, value in reached if kind is ContactKind.EMAIL]
         numbers = [value for kind, value in reached if kind is ContactKind.PHONE]
         if mailboxes and (mail := self._messages.mail) is not None:
@@ -215,20 +214,6 @@ class PasskeyDesk:
         elif (sms := self._messages.sms) is not None:
             for number in numbers:
                 self._courier.post(partial(sms.send, Sms(number, text), self._c.tokens.id()), self._sent)
-
-    async def _contacts(self, session: Session) -> list[tuple[ContactKind, str]]:
-        customer = await self._c.records.get_customer(session.customer)
-        profiles = [session.profile]
-        if customer is not None and customer.profile is not None:
-            try:
-                profiles.append(self._c.open_profile(session.customer, customer.profile))
-            except Broken:
-                log("passkey.profile_unreadable", "error")
-        found = [
-            *((ContactKind.EMAIL, each.email) for each in profiles if each.email_verified),
-            *((ContactKind.PHONE, each.phone_number) for each in profiles if each.phone_number_verified),
-        ]
-        return [(kind, value) for kind, value in dict.fromkeys(found) if value]
 
     async def _sent(self, sent: Sent) -> None:
         if not isinstance(sent, Accepted):

@@ -28,6 +28,7 @@ from broker.upstream.national_oidc import (
     trusted_keys,
 )
 from broker.upstream.oidc import OidcConfig, OidcConnector
+from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, passkey_connector
 from broker.upstream.port import Connector
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from broker.upstream.supplies import References, Supplies
@@ -162,6 +163,10 @@ def _build_sms(id: str, connect: SmsCodeConnect, supplies: Supplies) -> Connecto
     return SmsCodeConnector(id, connect, sms=messages.sms, numbers=messages.numbers, context=supplies.context)
 
 
+def _build_passkey(id: str, connect: PasskeyConnect, supplies: Supplies) -> Connector:
+    return passkey_connector(id, connect, supplies.context)
+
+
 KINDS: Mapping[str, Kind] = {
     "apple": Kind(AppleConnect, lambda connect: reaches(connect.oidc), _build_apple, _apple_concerns),
     "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
@@ -169,5 +174,6 @@ KINDS: Mapping[str, Kind] = {
     "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
     "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
+    "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey),
     "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms"),
 }

@@ -34,6 +34,7 @@ from broker.upstream.port import (
     LinkConnector,
     LoggedOut,
     LogoutListener,
+    OfferingConnector,
     Pending,
     Redirect,
     RemovalListener,
@@ -43,7 +44,7 @@ from broker.upstream.port import (
     WaitingConnector,
 )
 from broker.web import params
-from broker.web.hub import Hub, Misread
+from broker.web.hub import Hub, Misread, Offered
 from broker.web.visitor import visitor_of
 
 _PRESSED_TRIES: Final = 10
@@ -134,6 +135,38 @@ class UpstreamEdge:
         waits = not isinstance(begun.prompt, Redirect)
         turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=waits)
         return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
+
+    def offered(self, turn: Turn) -> Offered | None:
+        """What the page that offers the ways in may ask of the browser at once; None when no way in has that."""
+        if not isinstance(turn.step, Login):
+            return None
+        for choice in turn.step.choices.may:
+            if (connector := self._offering(choice.upstream)) is not None:
+                offer = connector.offer(_secret(turn.journey), self._clock())
+                return Offered(choice.upstream, offer.options, offer.mark)
+        return None
+
+    async def take_up(self, turn: Turn, visitor: Visitor, upstream: str, data: Mapping[str, str]) -> Turn:
+        """
+        The browser answered an offer of *upstream*'s: open the login, and take the answer.
+
+        Raises: BadAsk: it makes none. Otherwise as `open`.
+        """
+        connector = self._offering(upstream)
+        if connector is None:
+            raise BadAsk("this way in makes no offers", code="journey.upstream")
+        opening = await self._logins.open(turn, visitor, upstream)
+        await self._cancel_running(turn.journey)
+        try:
+            state = connector.taken_up(_secret(turn.journey), data.get("mark", ""), self._clock())
+        except UpstreamRefused as error:
+            return await self._failed(turn.journey, visitor, upstream, error)
+        opened = await self._logins.attempted(opening, visitor, upstream=upstream, state=state, waits=True)
+        return await self.act(opened, visitor, {"do": "passkey", "credential": data.get("credential", "")})
+
+    def _offering(self, upstream: str) -> OfferingConnector | None:
+        connector = self._connectors.get(upstream)
+        return cast(OfferingConnector, connector) if hasattr(connector, "taken_up") else None
 
     def sends_away(self, upstream: str) -> bool:
         """Whether a login there begins by a redirect, not by waiting on our page."""
@@ -315,6 +348,11 @@ class UpstreamEdge:
             journey=journey.id,
             partner=journey.partner,
         )
+
+
+def _secret(journey: Journey) -> str:
+    """What only this journey's own pages know of it."""
+    return f"{journey.id}.{journey.csrf}"
 
 
 def _notice(error: Stopped | UpstreamDown | UpstreamRefused, general: str) -> str:

@@ -5,7 +5,7 @@ It is a function, not a stop: the edge that just did its part answers with the n
 what needs a page, and for reload, back and resumption. Edges know each other only by the two protocols here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,7 +14,9 @@ from starlette.responses import RedirectResponse, Response
 
 from broker.core.identity import ContactKind
 from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
+from broker.core.passkey import OwnPasskey, Unfit
 from broker.core.policy import Policy
+from broker.core.session import Session
 from broker.core.waiting import Waiting
 from broker.errors import Gone, Spent, StoreDown
 from broker.flows.login import Turn
@@ -26,6 +28,7 @@ from broker.web.params import with_query
 
 #: Pages of ours that more than one edge sends the browser to.
 SHARED_PATH = "/shared"
+ADD_PASSKEY_PATH = "/shared/passkeys/add"
 LOGOUT_CONFIRM_PATH = "/logout/confirm"
 LOGGED_OUT_PATH = "/logged-out"
 
@@ -48,6 +51,19 @@ class Misread:
 
     turn: Turn
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """
+    What the page that offers the ways in may ask of the browser at once, for the way in ``upstream``.
+
+    ``options``: PublicKeyCredentialRequestOptions as JSON (WebAuthn section 5.5). ``mark``: comes back with the answer.
+    """
+
+    upstream: str
+    options: str
+    mark: str
 
 
 class Upstreams(Protocol):
@@ -75,6 +91,14 @@ class Upstreams(Protocol):
 
     def sends_away(self, upstream: str) -> bool:
         """Whether a login there begins by a redirect (and costs nothing until the customer acts)."""
+        ...
+
+    def offered(self, turn: Turn) -> Offered | None:
+        """What the page that offers the ways in may ask of the browser at once; None for nothing."""
+        ...
+
+    async def take_up(self, turn: Turn, visitor: Visitor, upstream: str, data: Mapping[str, str]) -> Turn:
+        """The browser answered what was offered, with the fields ``mark`` and ``credential``."""
         ...
 
     async def act(self, turn: Turn, visitor: Visitor, data: Mapping[str, str]) -> Turn:
@@ -134,6 +158,62 @@ class Partners(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """
+    What her browser is asked to make a passkey by. ``options``: PublicKeyCredentialCreationOptions as JSON (WebAuthn section
+    5.4). ``ticket``: comes back with the answer.
+    """
+
+    options: str
+    ticket: str
+
+
+class PasskeyDesk(Protocol):
+    """What the upstream edge does for the customer's own page: her passkeys."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are passkeys at this broker."""
+        ...
+
+    async def of(self, session: Session) -> Sequence[OwnPasskey]:
+        """Hers, the oldest first."""
+        ...
+
+    async def wants_hint(self, session: Session) -> bool:
+        """Whether she is to be told that she could have one."""
+        ...
+
+    async def dismiss_hint(self, session: Session) -> None:
+        """She does not want to be told."""
+        ...
+
+    def unfit(self, session: Session) -> Unfit | None:
+        """Why she cannot add one in this session."""
+        ...
+
+    async def offer(self, visitor: Visitor, session: Session) -> Addition:
+        """Begin to add one. Raises: BadAsk: in this session she cannot."""
+        ...
+
+    async def add(self, visitor: Visitor, session: Session, ticket: str, unverified: str) -> bool:
+        """
+        Her browser answered. Returns: False when she has as many as she may, or this one already.
+
+        Raises: Spent: not a ticket of this session, or used. UpstreamRefused: the answer fails a check. BadAsk: as `offer`.
+        """
+        ...
+
+    async def rename(self, session: Session, passkey: str, name: str) -> None:
+        """Raises: BadAsk: not hers, or no name."""
+        ...
+
+    async def remove(self, visitor: Visitor, session: Session, passkey: str) -> bool:
+        """Take it away, with every session it opened. Returns: whether this one was among them. Raises: BadAsk: not hers."""
+        ...
+
+
 class Continue(Protocol):
     """A page that sends the browser on by itself, and shows a link or button besides."""
 
@@ -178,8 +258,8 @@ class Hub:
                 return self.leave_for(request, visitor, await self._partners.deliver(turn))
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)
-            case OwnPage():
-                return RedirectResponse(SHARED_PATH, status_code=303)
+            case OwnPage(renewed=renewed):
+                return RedirectResponse(ADD_PASSKEY_PATH if renewed else SHARED_PATH, status_code=303)
             case _:
                 await self._journeys.keep(turn, visitor)
                 return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
