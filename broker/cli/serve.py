@@ -6,7 +6,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import uvicorn
 
@@ -107,7 +107,7 @@ def server(broker: Broker) -> uvicorn.Server:
         broker.app,
         access_log=False,
         log_config=None,
-        http=_protocol(),
+        http=http_protocol(),
         proxy_headers=False,
         server_header=False,
         lifespan="on",
@@ -118,7 +118,7 @@ def server(broker: Broker) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
+def http_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
     """
     How HTTP is read: by httptools where it is installed (uvicorn's ``standard`` extra), with a bound on the head.
 
@@ -133,6 +133,15 @@ def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
         """Hangs up when a request sends more than `_MAX_HEAD` besides its body."""
 
         beside_body = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            # What answers are written to; what is read is none of its business.
+            self.transport = Together(transport)  # type: ignore[assignment]
+
+        def on_response_complete(self) -> None:
+            cast(Together, self.transport).send()
+            super().on_response_complete()
 
         def on_message_begin(self) -> None:
             self.beside_body = 0
@@ -149,6 +158,44 @@ def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
                 self.transport.close()
 
     return Bounded
+
+
+class Together:
+    """
+    A transport that sends the head of an answer and its body in one piece.
+
+    uvicorn writes them one after the other, and uvloop sends what it gets at once: two system calls, two packets and, at the
+    other end, two wake-ups. Here a head waits for what is written next, or for the end of the answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, with what waits before it."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """As a transport's; what waits is sent before."""
+        self.send()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def send(self) -> None:
+        """Send what waits."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
 
 def bind(host: str, port: int, key: str) -> socket.socket:
