@@ -7,10 +7,12 @@ double the round trips of a login. What needs a transaction asks for one with `D
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
 import aiosqlite
 from asyncpg import InterfaceError, PostgresError  # type: ignore[import-untyped]
@@ -80,6 +82,44 @@ class Question:
         ]
 
 
+class _Glance:
+    """
+    A reader of a SQLite file, for questions that an index answers at once.
+
+    Handing one to the connection's thread and taking the answer back costs 200 us of CPU, the question itself 20. In WAL mode a
+    reader waits for nobody; where it would have to (a lock, a file that is not there yet, a disk that fails), it gives
+    up at once and the thread takes over, with all its patience.
+    """
+
+    def __init__(self, path: str) -> None:
+        # Also for SQLite, a "?" in a name ends it.
+        self._uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
+        self._connection: sqlite3.Connection | None = None
+
+    def rows(self, question: str, given: Sequence[str]) -> list[tuple[Any, ...]] | None:
+        """What is found; None when it cannot be told without waiting."""
+        try:
+            if self._connection is None:
+                self._connection = self._opened()
+            return self._connection.execute(question, given).fetchall()
+        except sqlite3.Error:
+            self.close()
+            return None
+
+    def close(self) -> None:
+        """Let go of the file; the next question opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._uri, uri=True, timeout=0, isolation_level=None)
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.close()
+            raise sqlite3.OperationalError("a reader would wait for writers")
+        return connection
+
+
 class Database:
     """
     An engine with bounded waiting and translated errors.
@@ -108,6 +148,7 @@ class Database:
         transactional = self._engine.execution_options(
             isolation_level="SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
         )
+        self._glance = _Glance(address.database) if self.dialect == "sqlite" and address.database else None
         self._pgbouncer = pgbouncer
         # A pooler may give preparing and executing to two servers unless a transaction holds them together.
         self._single = transactional if pgbouncer else self._engine
@@ -129,6 +170,8 @@ class Database:
     async def ask(self, question: Question, **values: str) -> list[tuple[Any, ...]]:
         """The rows that answer *question*, in a transaction of its own. Raises StoreDown."""
         given = [values[name] for name in question.names]
+        if self._glance is not None and (rows := self._glance.rows(question.text, given)) is not None:
+            return question.read(rows)
         async with self._bounded(), self._slots, self._engine.connect() as connection:
             try:
                 driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -160,6 +203,8 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._glance is not None:
+            self._glance.close()
         await self._engine.dispose()
 
     def down(self, what: str) -> StoreDown:
