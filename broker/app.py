@@ -328,7 +328,7 @@ def build(
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),
         *RedeemApi(clients, tokens, handoffs).routes(),
         *NewsletterApi(policy, clients, newsletters).routes(),
-        *JourneyPages(policy, logins, consents, handoffs, upstreams, exits, hub, pages, logos).routes(),
+        *JourneyPages(policy, logins, consents, handoffs, newsletters, upstreams, exits, hub, pages, logos).routes(),
         *MailedLinks(policy, logins, upstreams, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),

@@ -4,6 +4,7 @@ What a customer who stays on our page to log in sees and does there: plain data 
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from broker.core.identity import ContactKind
 
@@ -27,10 +28,19 @@ class Poll:
     again_after_s: float = 1.0
 
 
+class Addressee(StrEnum):
+    """How we came to the address that a code goes to."""
+
+    TYPED = "typed"
+    """She typed it herself, and reads it again on the page."""
+    NEWSLETTER = "newsletter"
+    """A newsletter went there whose link was followed in her browser: it may be somebody else's, and no page shows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class EnterCode:
     """
-    Type the code in that was sent to ``to``, which is as she typed it herself.
+    Type the code in that was sent to ``to``, which is as she typed it herself; empty for any other ``addressee``.
 
     ``kind``: e-mail or phone. ``message_key``: customer text about how it stands, such as ``code.sent``, ``code.wrong``.
     ``until``: how long the code counts; ``again_at``: when another may be asked for, None for never (both aware UTC).
@@ -44,6 +54,7 @@ class EnterCode:
     again_at: datetime | None = None
     has_link: bool = False
     actions: tuple[str, ...] = ("code", "again", "cancel")
+    addressee: Addressee = Addressee.TYPED
 
 
 @dataclass(frozen=True, slots=True)

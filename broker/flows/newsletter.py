@@ -6,7 +6,7 @@ was taken back, until the last link of it is over.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -109,13 +109,13 @@ class Newsletters:
         until = min(said.until, self._c.now() + SOFT_LIFE)
         return self._seal(replace(said, until=until))
 
-    async def recognised(self, cookie: str) -> SoftRecognition | None:
-        """Who the browser softly is; None when that is over or was taken back."""
+    async def recognised(self, cookie: str, partners: Collection[str]) -> SoftRecognition | None:
+        """Who the browser softly is to one of *partners*; None when it is not, that is over, or it was taken back."""
         try:
             said = self._open(cookie)
         except Spent:
             return None
-        if self._c.now() >= said.until:
+        if said.partner not in partners or self._c.now() >= said.until:
             return None
         ops: list[Op] = [Get(key) for key in self._revoked_keys(said)]
         return None if any(await self._c.state.run(*ops)) else said

@@ -25,12 +25,14 @@ from broker.core.journey import (
     Welcome,
     WrongCustomer,
 )
+from broker.core.newsletter import SoftRecognition
 from broker.core.policy import Policy
-from broker.core.waiting import AskPasskey, EnterCode, Poll, Waiting
+from broker.core.waiting import Addressee, AskPasskey, EnterCode, Poll, Waiting
 from broker.errors import BadAsk, Expired, Spent
 from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
+from broker.flows.newsletter import Newsletters
 from broker.flows.values import Visitor
 from broker.observe.logging import current_reference
 from broker.pages import qr
@@ -99,6 +101,7 @@ class JourneyPages:
         logins: Logins,
         consents: Consents,
         handoffs: Handoffs,
+        newsletters: Newsletters,
         upstreams: Upstreams,
         partners: Partners,
         hub: Hub,
@@ -109,6 +112,7 @@ class JourneyPages:
         self._logins = logins
         self._consents = consents
         self._handoffs = handoffs
+        self._newsletters = newsletters
         self._upstreams = upstreams
         self._partners = partners
         self._hub = hub
@@ -203,11 +207,14 @@ class JourneyPages:
             return await self._leave(request, posted)
         if not isinstance(posted.turn.step, Login | Wait):
             return await self._hub.go(request, posted.visitor, posted.turn, self._policy())
-        if posted.fields.get("answer") == "identify":
+        gone: Turn | str | Misread
+        if posted.fields.get("answer") == "newsletter":
+            gone = await self._write_to_reader(request, posted)
+        elif posted.fields.get("answer") == "identify":
             typed = posted.fields.get("identifier", "")[:_MAX_IDENTIFIER].strip()
             gone = await self._upstreams.identify(posted.turn, posted.visitor, typed)
             if isinstance(gone, Misread):
-                return self._misread(gone, typed)
+                return await self._misread(request, gone, typed)
         elif "credential" in posted.fields:
             gone = await self._upstreams.take_up(
                 posted.turn, posted.visitor, posted.fields.get("method", ""), posted.fields
@@ -218,12 +225,28 @@ class JourneyPages:
             return self._hub.leave_for(request, posted.visitor, gone)
         return await self._hub.go(request, posted.visitor, gone, self._policy())
 
-    def _misread(self, misread: Misread, typed: str) -> Response:
+    async def _write_to_reader(self, request: Request, posted: Posted) -> Turn | str:
+        """A code to the address that a newsletter of the partner went to; what she read may be over or taken back by now."""
+        reader = await self._reader(request, posted.turn)
+        if reader is None:
+            await self._logins.keep(posted.turn, posted.visitor)
+            return await self._logins.attempt_failed(posted.turn.journey.id, posted.visitor, "notice.no_newsletter")
+        return await self._upstreams.write_to(posted.turn, posted.visitor, reader.address, Addressee.NEWSLETTER)
+
+    async def _reader(self, request: Request, turn: Turn) -> SoftRecognition | None:
+        """Whose newsletter was probably read in this browser, if it is of a party to this journey."""
+        cookie = cookies.read_soft(request)
+        if cookie is None:
+            return None
+        parties = {turn.journey.partner} | ({turn.handoff.value.source} if turn.handoff else set())
+        return await self._newsletters.recognised(cookie, parties)
+
+    async def _misread(self, request: Request, misread: Misread, typed: str) -> Response:
         """The same page once more, with what she typed and why it was not taken; nothing of it is kept."""
         turn = misread.turn
         if not isinstance(turn.step, Login):
             raise Spent("no login is due on this journey", code="journey.went_on")
-        page = self._choose_page(turn, turn.step, self._show(turn))
+        page = await self._choose_page(request, turn, turn.step)
         asked = replace(page.identify, typed=typed, complaint_key=misread.key) if page.identify else None
         view = replace(page, identify=asked, notice_key=None)
         return self._pages.render(view, language=turn.journey.language, reference=current_reference(), status=422)
@@ -317,6 +340,7 @@ class JourneyPages:
     async def _respond(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
         """Render the step's page, or send the browser on."""
         policy = self._policy()
+        view: Page
         match turn.step:
             case Late():
                 return self._late(turn)
@@ -326,7 +350,9 @@ class JourneyPages:
                 return RedirectResponse(self._partners.start_again(turn.journey.partner) or "/", status_code=303)
             case HandoffOver(why="already"):
                 return self._already(turn.journey.partner)
-            case Welcome() | Login() | WrongCustomer() | AskConsent() | Arrive() | HandoffOver():
+            case Login():
+                view = await self._choose_page(request, turn, turn.step)
+            case Welcome() | WrongCustomer() | AskConsent() | Arrive() | HandoffOver():
                 view = self._view(turn)
             case Wait():
                 seen = self._upstreams.waiting(turn)
@@ -371,8 +397,6 @@ class JourneyPages:
                     customer=self._masked(turn),
                     may_continue_as_guest=self._has_guest_page(handoff.recipient),
                 )
-            case Login():
-                return self._choose_page(turn, step, show)
             case AskConsent() if turn.session is not None:
                 offered = turn.handoff.value if turn.handoff else None
                 return show.consent(step, offered, turn.session.value, self._form(turn, "consent"), self._logins.now())
@@ -389,7 +413,14 @@ class JourneyPages:
             case _:
                 raise Spent("no page for this step", code="journey.went_on")
 
-    def _choose_page(self, turn: Turn, step: Login, show: Show) -> ChoosePage:
+    async def _choose_page(self, request: Request, turn: Turn, step: Login) -> ChoosePage:
+        """The ways in; with one more where a newsletter was read in this browser, which nobody else pays for."""
+        page = self._ways_in(turn, step, self._show(turn))
+        if self._upstreams.writes(turn) is None or (reader := await self._reader(request, turn)) is None:
+            return page
+        return replace(page, newsletter_of=self._show(turn).party(reader.partner))
+
+    def _ways_in(self, turn: Turn, step: Login, show: Show) -> ChoosePage:
         policy, language = self._policy(), turn.journey.language
         methods = []
         taken = {kind for choice in step.choices.may if (kind := self._upstreams.takes(choice.upstream)) is not None}

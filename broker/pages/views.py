@@ -121,6 +121,8 @@ class ChoosePage:
     wrong with the way chosen before, such as ``notice.upstream_down`` or ``bankid.RFA6``. ``source``: with
     `Reason.HANDOFF`, who passes something on. ``identify``: the field above the ways, None without.
     ``at_once``: its list offers passkeys too (conditional mediation).
+    ``newsletter_of``: whose newsletter was read in this browser, where a code may go to the address that got it
+    (``answer=newsletter``, `#newsletter`).
     """
 
     form: Form
@@ -131,6 +133,7 @@ class ChoosePage:
     notice_key: str | None = None
     identify: Identify | None = None
     at_once: AskAtOnce | None = None
+    newsletter_of: Party | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ class CodePage:
 
     Args:
         kind: ``email`` or ``phone``.
-        to: where it was sent, as she typed it herself.
+        to: where it was sent, as she typed it herself; empty for another ``addressee`` than ``typed``.
         is_well: the message is no complaint.
         again_in_s: when another one may be asked for; 0 now, None never.
         poll_url: answers `Pages.poll_answer` to GET.
@@ -241,6 +244,7 @@ class CodePage:
     poll_url: str
     actions: tuple[str, ...]
     again_in_s: int | None = None
+    addressee: str = "typed"
 
 
 class LinkStatus(StrEnum):

@@ -27,4 +27,5 @@ def code_page(seen: EnterCode, *, form: Form, partner: Party | None, poll_url: s
         poll_url=poll_url,
         actions=seen.actions,
         again_in_s=None if left_s is None else math.ceil(left_s),
+        addressee=seen.addressee.value,
     )

@@ -27,7 +27,7 @@ import msgspec
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.core.naming import name_of
-from broker.core.waiting import EnterCode
+from broker.core.waiting import Addressee, EnterCode
 from broker.errors import StoreDown, UpstreamDown, UpstreamRefused
 from broker.flows.codes import Codes, Fate, Tried
 from broker.flows.context import Context
@@ -107,8 +107,8 @@ class _Code(msgspec.Struct, frozen=True):
 
 class _State(msgspec.Struct, frozen=True):
     """
-    ``code``: None when there is none that counts. ``older``: digests of codes that were replaced. ``looks``: how often it was
-    asked what became of the message, None when that is known.
+    ``typed``: the address as it was given. ``code``: None when there is none that counts. ``older``: digests of codes that were
+    replaced. ``looks``: how often it was asked what became of the message, None when that is known.
     """
 
     typed: str
@@ -124,6 +124,7 @@ class _State(msgspec.Struct, frozen=True):
     code: _Code | None = None
     older: tuple[str, ...] = ()
     looks: int | None = None
+    addressee: Addressee = Addressee.TYPED
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -218,6 +219,7 @@ class CodeConnector(ABC):
             message="code.sent",
             again_at=None,
             try_at=ask.now,
+            addressee=ask.addressee,
         )
         state = self._sent(state, to, ask.now)
         return Begun(self._page(state, ask.now), msgspec.msgpack.encode(state))
@@ -423,12 +425,13 @@ class CodeConnector(ABC):
         again = ("again",) if held.again_at is not None and message != "code.undeliverable" else ()
         return EnterCode(
             kind=self.takes,
-            to=held.typed,
+            to=held.typed if held.addressee is Addressee.TYPED else "",
             message_key=message,
             until=code.until if code is not None else now,
             again_at=held.again_at,
             has_link=self._has_link,
             actions=(*actions, *again, "cancel"),
+            addressee=held.addressee,
         )
 
 

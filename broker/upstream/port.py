@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from broker.core.assurance import Assurance
 from broker.core.identity import ContactKind, Evidence
-from broker.core.waiting import AskPasskey, EnterCode, Poll, Waiting
+from broker.core.waiting import Addressee, AskPasskey, EnterCode, Poll, Waiting
 
 
 class Device(StrEnum):
@@ -36,7 +36,8 @@ class UpstreamAsk:
     ``language``: BCP 47, one of the broker's. ``partner_name``: shown to the customer, already in that language.
     ``end_user_ip``, ``user_agent``: as the trusted edge saw them. ``device_id``: stable hash per browser, or None.
     ``mobile``: the browser looks like a phone or tablet. ``minimum``: what the partner needs.
-    ``identifier``: what the customer typed into our field, as she typed it, for connectors that take it.
+    ``identifier``: what the customer typed into our field, as she typed it, for connectors that take it; with another
+    ``addressee`` it is ours, and nothing she sees may show it.
     ``journey``: its id, for links back to it. ``partner``: where she is heading, empty for our own pages.
     """
 
@@ -58,6 +59,7 @@ class UpstreamAsk:
     identifier: str | None = field(default=None, repr=False)
     journey: str = ""
     partner: str = ""
+    addressee: Addressee = Addressee.TYPED
 
 
 class ReplyKind(StrEnum):

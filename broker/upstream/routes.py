@@ -17,7 +17,7 @@ from starlette.routing import Route
 from broker.core.identity import ContactKind, contact_kind
 from broker.core.journey import Attempt, Journey, Login, Wait
 from broker.core.policy import Policy
-from broker.core.waiting import Waiting
+from broker.core.waiting import Addressee, Waiting
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Claim, Logins, Opening, Turn
@@ -96,6 +96,25 @@ class UpstreamEdge:
             return Misread(idle, key)
         return await self.open(turn, visitor, upstream, typed)
 
+    async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | str:
+        """
+        Open a login by a code to an e-mail *address* that she did not type: no page shows it.
+
+        Returns: as `open`; where nothing can be sent there, she chooses again.
+        """
+        idle = await self._logins.idle(turn)
+        upstream = self.writes(idle)
+        connector = self._connectors.get(upstream) if upstream is not None else None
+        if upstream is None or not isinstance(connector, IdentifierConnector) or connector.complaint(address):
+            await self._logins.keep(turn, visitor)
+            return await self._logins.attempt_failed(turn.journey.id, visitor, f"notice.no_{addressee.value}")
+        return await self.open(turn, visitor, upstream, address, addressee)
+
+    def writes(self, turn: Turn) -> str | None:
+        """The first way in of those she may choose from that writes to an e-mail address."""
+        may = turn.step.choices.may if isinstance(turn.step, Login) else ()
+        return next((choice.upstream for choice in may if self.takes(choice.upstream) is ContactKind.EMAIL), None)
+
     def linked(self, turn: Turn, secret: str) -> bool:
         """Whether a link with *secret*, out of a message, may finish the login that waits. Looks only."""
         attempt = turn.journey.attempt
@@ -118,7 +137,14 @@ class UpstreamEdge:
         """What the customer types to log in there; None where she types nothing."""
         return getattr(self._connectors.get(upstream), "takes", None)
 
-    async def open(self, turn: Turn, visitor: Visitor, upstream: str, identifier: str | None = None) -> Turn | str:
+    async def open(
+        self,
+        turn: Turn,
+        visitor: Visitor,
+        upstream: str,
+        identifier: str | None = None,
+        addressee: Addressee = Addressee.TYPED,
+    ) -> Turn | str:
         """
         Open a login at *upstream* for the journey as *turn* saw it.
 
@@ -128,7 +154,7 @@ class UpstreamEdge:
         connector = self._connectors[upstream]
         await self._cancel_running(turn.journey)
         try:
-            begun = await connector.begin(self._ask(opening, visitor, upstream, identifier))
+            begun = await connector.begin(self._ask(opening, visitor, upstream, identifier, addressee))
         except (UpstreamDown, UpstreamRefused) as error:
             await self._logins.keep(turn, visitor)
             return await self._failed(turn.journey, visitor, upstream, error)
@@ -324,7 +350,9 @@ class UpstreamEdge:
         if attempt is not None and connector is not None:
             await connector.cancel(attempt.state)
 
-    def _ask(self, opening: Opening, visitor: Visitor, upstream: str, identifier: str | None) -> UpstreamAsk:
+    def _ask(
+        self, opening: Opening, visitor: Visitor, upstream: str, identifier: str | None, addressee: Addressee
+    ) -> UpstreamAsk:
         policy, journey = self._policy(), opening.turn.journey
         broker = policy.broker
         name = policy.partner_name(journey.partner, journey.language) if journey.partner else broker.name
@@ -347,6 +375,7 @@ class UpstreamEdge:
             identifier=identifier,
             journey=journey.id,
             partner=journey.partner,
+            addressee=addressee,
         )
 
 

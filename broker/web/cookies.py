@@ -54,7 +54,7 @@ def set_session(response: Response, value: str, life: timedelta) -> None:
 
 def read_soft(connection: HTTPConnection) -> str | None:
     """Who the browser softly is, encrypted; None when absent or not of the shape we give out."""
-    value = connection.cookies.get(SOFT)
+    value = sent(connection).get(SOFT)
     if value is None or not 20 <= len(value) <= _MAX_SOFT or not value.replace("-", "").replace("_", "").isalnum():
         return None
     return value

@@ -17,7 +17,7 @@ from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
 from broker.core.passkey import OwnPasskey, Unfit
 from broker.core.policy import Policy
 from broker.core.session import Session
-from broker.core.waiting import Waiting
+from broker.core.waiting import Addressee, Waiting
 from broker.errors import Gone, Spent, StoreDown
 from broker.flows.login import Turn
 from broker.flows.logout import Parted
@@ -75,6 +75,14 @@ class Upstreams(Protocol):
 
     async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str | Misread:
         """Open a login by what she typed, an e-mail address or a phone number; as `open`."""
+        ...
+
+    async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | str:
+        """Open a login by a code to an e-mail *address* that she did not type, and that no page shows; as `open`."""
+        ...
+
+    def writes(self, turn: Turn) -> str | None:
+        """The first way in of those she may choose from that writes to an e-mail address."""
         ...
 
     def linked(self, turn: Turn, secret: str) -> bool:

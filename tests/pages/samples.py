@@ -105,6 +105,7 @@ def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) 
         for reason in Reason
     }
     return pages | {
+        "choose-newsletter": ChoosePage(form, garage, methods[:2], newsletter_of=shop),
         "choose-notice": ChoosePage(form, shop, methods[:2], notice_key="notice.upstream_down"),
         "choose-unknown-notice": ChoosePage(form, shop, methods[:1], notice_key=said("bankid.NEW")),
         "choose-nobody": ChoosePage(form, None, ()),
