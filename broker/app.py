@@ -56,6 +56,7 @@ from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
+from broker.flows.ways import Ways
 from broker.notify.build import Senders, Workshop
 from broker.notify.ports import Messages
 from broker.notify.routes import Reports
@@ -69,6 +70,7 @@ from broker.pages.passkeys import PasskeyPages
 from broker.pages.render import Pages
 from broker.pages.routes import JourneyPages
 from broker.pages.views import ContinuePage, PostPage
+from broker.pages.ways_in import WaysInPages
 from broker.stores.key_folder import GivenKeys, KeyFolder
 from broker.stores.ports import KeyStore, Records, StateStore
 from broker.stores.sealing import Digester, Sealer
@@ -291,6 +293,7 @@ def build(
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)
+    ways = Ways(context)
     newsletters = Newsletters(context)
     policy = context.policy
 
@@ -306,6 +309,7 @@ def build(
     desk = PasskeyDesk(context, connectors, senders.messages)
     hub = Hub(logins, exits, upstreams, continue_page)
     passkeys = PasskeyPages(policy, logins, logouts, desk, hub, pages)
+    ways_in = WaysInPages(policy, logins, logouts, ways, hub, pages)
     clients = Clients(policy, tokens, clock)
     access_tokens = AccessTokens(policy, keyring, clock)
     faults = Faults(policy, pages, exits, logos)
@@ -328,14 +332,17 @@ def build(
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),
         *RedeemApi(clients, tokens, handoffs).routes(),
         *NewsletterApi(policy, clients, newsletters).routes(),
-        *JourneyPages(policy, logins, consents, handoffs, newsletters, upstreams, exits, hub, pages, logos).routes(),
+        *JourneyPages(
+            policy, logins, consents, handoffs, newsletters, upstreams, exits, hub, pages, logos, ways
+        ).routes(),
         *MailedLinks(policy, logins, upstreams, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),
         *Revocation(clients, issued, access_tokens).routes(),
         *Logout(policy, logouts, keyring).routes(),
-        *AccountPages(policy, logins, logouts, consents, hub, pages, logos, passkeys).routes(),
+        *AccountPages(policy, logins, logouts, consents, hub, pages, logos, passkeys, ways_in).routes(),
         *passkeys.routes(),
+        *ways_in.routes(),
         *Reports(senders.reporting).routes(),
         *health.routes(),
         *pages.routes(),

@@ -26,7 +26,7 @@ from broker.core.trust import Available
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
-from broker.flows.values import Grant, PostedAnswer, PushedRequest
+from broker.flows.values import Grant, PostedAnswer, Proven, PushedRequest
 from broker.stores.ports import ConsentRecord, Count, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
@@ -105,6 +105,7 @@ class Shelves:
     subjects: Shelf[str]
     farewells: Shelf[Farewell]
     devices: Shelf[DeviceRecord]
+    links: Shelf[Proven]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -120,6 +121,7 @@ class Shelves:
             Shelf("subject", str, sealer),
             Shelf("farewell", Farewell, sealer),
             Shelf("device", DeviceRecord, sealer),
+            Shelf("link", Proven, sealer),
         )
 
 

@@ -20,6 +20,7 @@ from broker.core.journey import (
     Answer,
     Ask,
     AskConsent,
+    AskLink,
     Attempt,
     Ending,
     Journey,
@@ -30,8 +31,10 @@ from broker.core.journey import (
     describe,
     need_of_ask,
     next_step,
+    open_question,
     redeemable,
 )
+from broker.core.linking import Question, Rule, joined
 from broker.core.logout import Why
 from broker.core.memory import DeviceRecord
 from broker.core.naming import is_id, name_of
@@ -57,11 +60,12 @@ from broker.errors import (
 )
 from broker.flows.context import Context, consent_of, withdrawn_key
 from broker.flows.devices import Devices
+from broker.flows.links import Links
 from broker.flows.sessions import Sessions
-from broker.flows.values import HANDOFF_AFTERLIFE_S, PostedAnswer, Visitor
+from broker.flows.values import HANDOFF_AFTERLIFE_S, PostedAnswer, Proven, Visitor
 from broker.observe.logging import log
 from broker.observe.telemetry import about
-from broker.stores.ports import Customer, Get, KnownCustomer, LinkedIdentity, Op, ProofRecord, PutNew, Take
+from broker.stores.ports import Customer, Get, KnownCustomer, Op, ProofRecord, PutNew, Take
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -150,13 +154,33 @@ class Claim:
         return self.held.value
 
 
-class Logins:
-    """The flow; one per process."""
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """
+    What a proven login does to its journey: ``held`` and ``session`` as they were, ``change``, and whether it still ``holds``
+    where somebody else changed the journey meanwhile.
+    """
 
-    def __init__(self, context: Context) -> None:
+    held: Held[Journey]
+    session: Held[Session] | None
+    remembered: DeviceRecord | None
+    change: Callable[[Journey], Journey]
+    holds: Callable[[Journey], bool]
+
+    @property
+    def journey(self) -> Journey:
+        """The journey as it was."""
+        return self.held.value
+
+
+class Logins:
+    """The flow; one per process. *links*: who asks whether a login is hers as well; its own where none is given."""
+
+    def __init__(self, context: Context, links: Links | None = None) -> None:
         self._c = context
         self._sessions = Sessions(context)
         self._devices = Devices(context)
+        self._links = links or Links(context)
 
     def now(self) -> datetime:
         """The time, aware UTC."""
@@ -302,7 +326,7 @@ class Logins:
             turn,
             self._callback_token(turn.journey),
             step.need,
-            fresh=step.reason in {"login_asked", "too_old", "renewal", "aged"},
+            fresh=step.reason in {"login_asked", "too_old", "renewal", "aged", "renew_anew"},
             max_age_s=ask.max_age_s if ask else None,
             login_hint=hint,
         )
@@ -483,12 +507,163 @@ class Logins:
         if journey.ask is not None:
             need = need_of_ask(journey.ask, handoff.value if handoff else None, policy, journey.created_at)
             _check_freshness(identity, need)
-        known = await self._customer_of(identity, journey.language, now)
-        customer = known.customer.id
-        if evidence.proof is not None:
-            await self._keep_proof(customer, evidence, now)
+        running = claim.session.value if claim.session is not None else None
+        proven, move = Proven(identity, evidence.proof), _move_of(claim)
+        question = open_question(journey, running, now)
+        if question is not None and question.is_confirmed:
+            if (turn := await self._renewed(move, visitor, handoff, question, proven)) is not None:
+                return turn
+            move = replace(move, change=_other_than_asked)
+        met = await self._links.meet(identity, journey, running, now)
+        if isinstance(met, Question):
+            return await self._asked(move, visitor, handoff, met, proven)
+        known = await self._customer_of(identity, journey.language, now, met)
+        session = _carry_over(await self._session_of(proven, known, journey, visitor), claim.session)
+        turn = await self._proved(move, handoff, session, visitor)
+        if identity.is_of_known:
+            await self._check_not_removed(known.identity.lookup, turn, session)
+        return turn
+
+    async def begin_link(self, visitor: Visitor) -> Turn:
+        """A customer wants to add a way to log in. Nothing is stored yet."""
+        now = self._c.now()
+        journey = replace(self._new_journey("", visitor, now), is_adding=True)
+        return self._bound(await self._turn(journey, visitor, now), visitor)
+
+    async def join(self, journey: str, visitor: Visitor) -> Turn:
+        """
+        She says that the login she just proved is hers as well.
+
+        Where a side was proven too long ago she is to log in there once more first. A repeated answer gives the journey as it
+        stands.
+
+        Raises: StoreDown; then nothing happened, and she may answer again.
+        """
+        turn = await self.look(journey, visitor)
+        if not isinstance(turn.step, AskLink) or turn.held is None or not turn.step.question.may_join:
+            return turn
+        question = turn.step.question
+        if question.renew:
+            return await self._act(turn, visitor, lambda old: _confirmed(old, question))
+        if turn.session is None:
+            return turn
+        move = _answer_to(question, turn.held, turn)
+        linked = await self._link(question, move, turn.session.value, visitor)
+        if linked is None:
+            return await self.look(journey, visitor)
+        known, proven = linked
+        if isinstance(known, Question):
+            return await self._asked(move, visitor, turn.handoff, known, proven)
+        session = await self._session_after(proven, known, turn.session.value, turn.journey, visitor)
+        return await self._proved(move, turn.handoff, session, visitor)
+
+    async def keep_apart(self, journey: str, visitor: Visitor) -> Turn:
+        """
+        She says that the login she just proved stays apart: she goes on by it, as whoever it belongs to.
+
+        Where she was about to add a way, she goes on as before instead.
+        """
+        turn = await self.look(journey, visitor)
+        if not isinstance(turn.step, AskLink) or turn.held is None:
+            return turn
+        question = turn.step.question
+        if turn.journey.is_adding and question.rule is not Rule.BELONGS_TO_ANOTHER:
+            return await self._stayed(turn, visitor, question)
+        taken = await self._links.take(question)
+        if taken.proven is None:
+            return await self._unanswered(turn, visitor, question, is_busy=taken.is_busy)
+        identity = taken.proven.identity
+        try:
+            met = await self._c.records.known_customer(self._links.lookup(identity))
+            known = await self._customer_of(identity, turn.journey.language, self._c.now(), met)
+        except StoreDown:
+            await self._links.give_back(question, taken.proven)
+            raise
+        self._links.kept_apart(question, known.customer.id)
+        session = await self._session_of(taken.proven, known, turn.journey, visitor)
+        move = _answer_to(question, turn.held, turn)
+        return await self._proved(move, turn.handoff, _carry_over(session, turn.session), visitor)
+
+    async def stay(self, journey: str, visitor: Visitor) -> Turn:
+        """She goes on as who she was before: what she proved meanwhile is forgotten."""
+        turn = await self.look(journey, visitor)
+        return await self._stayed(turn, visitor, turn.step.question) if isinstance(turn.step, AskLink) else turn
+
+    async def _stayed(self, turn: Turn, visitor: Visitor, question: Question) -> Turn:
+        await self._c.state.run(*self._links.forget(question))
+        return await self._act(turn, visitor, lambda old: _unlinked(old) if old.link == question else old)
+
+    async def _unanswered(self, turn: Turn, visitor: Visitor, question: Question, *, is_busy: bool) -> Turn:
+        """The login the question was about is being answered for in another tab, or is kept no longer."""
+        if is_busy:
+            return await self.look(turn.journey.id, visitor)
+        late = "notice.link_expired"
+        return await self._act(
+            turn, visitor, lambda old: replace(old, link=None, notice=late) if old.link == question else old
+        )
+
+    async def _asked(
+        self, move: _Move, visitor: Visitor, handoff: Held[Handoff] | None, question: Question, proven: Proven
+    ) -> Turn:
+        """The login is kept, and nothing else happens to anybody before she answered *question*."""
+        asking = replace(move, change=lambda old: replace(old, attempt=None, notice=None, link=question))
+        held = await self._settled(asking, visitor, self._links.keep(question, proven))
+        if held is None:
+            await self._c.state.run(*self._links.forget(question))
+            raise Spent("the journey went on in another tab", code="journey.went_on")
+        self._links.asked(question, held.value)
+        turn = await self._decide(held.value, move.session, handoff, self._c.now(), visitor.session, move.remembered)
+        return replace(turn, held=held)
+
+    async def _renewed(
+        self, move: _Move, visitor: Visitor, handoff: Held[Handoff] | None, question: Question, proven: Proven
+    ) -> Turn | None:
+        """
+        She said that the login *question* is about is hers as well, and now logged in as the customer it is to join.
+
+        Returns: None when she did not: then this is a login as any other.
+        """
+        known = await self._c.records.known_customer(self._links.lookup(proven.identity))
+        if known is None or known.customer.id != question.customer:
+            return None
+        session = _carry_over(await self._session_of(proven, known, move.journey, visitor), move.session)
+        linked = await self._link(question, move, session, visitor)
+        if linked is None or isinstance(linked[0], Question):
+            # What she had proven before is kept no longer, or somebody was faster: she is in all the same.
+            return await self._proved(replace(move, change=_too_late), handoff, session, visitor)
+        whole = await self._session_after(linked[1], linked[0], session, move.journey, visitor)
+        return await self._proved(replace(move, change=_unlinked), handoff, whole, visitor)
+
+    async def _link(
+        self, question: Question, move: _Move, session: Session, visitor: Visitor
+    ) -> tuple[KnownCustomer | Question, Proven] | None:
+        """
+        Link what *question* is about to the customer of *session*.
+
+        Returns: whose it is now, or what to ask instead, and the login; None when it is kept no longer.
+        """
+        taken = await self._links.take(question)
+        if taken.proven is None:
+            if not taken.is_busy:
+                late = "notice.link_expired"
+                gone = replace(move, change=lambda old: replace(old, link=None, notice=late))
+                await self._settled(gone, visitor, [])
+            return None
+        is_hers = move.session is not None and move.session.value.customer == session.customer
+        keep = name_of(visitor.session) if visitor.session is not None and is_hers else None
+        try:
+            return await self._links.join(question, taken.proven, move.journey, session, keep), taken.proven
+        except StoreDown:
+            await self._links.give_back(question, taken.proven)
+            raise
+
+    async def _session_of(self, proven: Proven, known: KnownCustomer, journey: Journey, visitor: Visitor) -> Session:
+        """The session that a login opens for whose it is."""
+        customer, now = known.customer.id, self._c.now()
+        if proven.proof is not None:
+            await self._keep_proof(customer, proven.identity.upstream, proven.proof, now)
         opened = open_session(
-            identity,
+            proven.identity,
             customer=customer,
             language=journey.language,
             now=now,
@@ -496,11 +671,7 @@ class Logins:
             device=device_of(visitor.user_agent),
         )
         profile = self._with_known_name(known.customer, opened.profile)
-        session = _carry_over(replace(opened, subjects=known.subjects, profile=profile), claim.session)
-        turn = await self._proved(claim, handoff, session, visitor)
-        if identity.is_of_known:
-            await self._check_not_removed(known.identity.lookup, turn, session)
-        return turn
+        return replace(opened, subjects=known.subjects, profile=profile, way=known.identity.lookup)
 
     async def _check_not_removed(self, lookup: str, turn: Turn, session: Session) -> None:
         """security: whoever removes a way in ends its sessions, and may just have looked when this one was not there yet."""
@@ -508,11 +679,18 @@ class Logins:
             await self._sessions.end(name_of(turn.token or ""), session, why=Why.WAY_REMOVED)
             raise UpstreamRefused("removed while somebody logged in by it", code="identity.removed")
 
-    async def _proved(self, claim: Claim, handoff: Held[Handoff] | None, session: Session, visitor: Visitor) -> Turn:
+    async def _session_after(
+        self, proven: Proven, known: KnownCustomer, old: Session, journey: Journey, visitor: Visitor
+    ) -> Session:
+        """The session after a link: of the login that was made for what is due, or on our own pages the stronger one."""
+        new = await self._session_of(proven, known, journey, visitor)
+        return joined(new, old, strongest=journey.ask is None and journey.handoff is None)
+
+    async def _proved(self, move: _Move, handoff: Held[Handoff] | None, session: Session, visitor: Visitor) -> Turn:
         cookie = self._c.tokens.random()
         put = self._c.shelves.sessions.put(name_of(cookie), session, self._session_ttl_s())
-        device, keep = self._devices.remember(visitor, claim.remembered, session)
-        held = await self._attempt_over(claim, visitor, cookie, session, [put, *keep])
+        device, keep = self._devices.remember(visitor, move.remembered, session)
+        held = await self._attempt_over(move, visitor, cookie, session, [put, *keep])
         journey = held.value
         self._c.audit.note(
             "login.proved",
@@ -525,7 +703,7 @@ class Logins:
             took_s={"begun_to_proved": (self._c.now() - journey.created_at).total_seconds()},
         )
         # Only now: a store that refuses to write, or a faster tab, does not log anybody out.
-        stored = await self._leave(visitor, claim.session, Held(session, put.value), cookie)
+        stored = await self._leave(visitor, move.session, Held(session, put.value), cookie)
         fresh = await self._decide(journey, stored, handoff, self._c.now(), cookie)
         proved = replace(fresh, token=cookie, held=held, device=device)
         if isinstance(fresh.step, Login) and fresh.step.reason == "too_weak":
@@ -534,29 +712,38 @@ class Logins:
 
     def _cost_of(self, upstream: str) -> Mapping[str, str]:
         """What a login at *upstream* costs the operator, as facts; nothing where it costs nothing."""
-        cost = self._c.policy().config.upstreams[upstream].cost
+        known = self._c.policy().config.upstreams.get(upstream)
+        cost = known.cost if known is not None else None
         return {"cost": str(cost.amount), "currency": cost.currency} if cost is not None else {}
 
     async def _attempt_over(
-        self, claim: Claim, visitor: Visitor, cookie: str, session: Session, puts: Sequence[Op]
+        self, move: _Move, visitor: Visitor, cookie: str, session: Session, puts: Sequence[Op]
     ) -> Held[Journey]:
         """
         The journey without its attempt, stored in one round trip with the new *session* by *puts*.
 
         Raises: Spent when the attempt was replaced or ended meanwhile; the session is gone then.
         """
-        held, name = claim.held, name_of(cookie)
+        name = name_of(cookie)
+        held = await self._settled(move, visitor, [*puts, *self._sessions.enlist(name, session)])
+        if held is not None:
+            return held
+        await self._c.state.run(self._c.shelves.sessions.drop(name), *self._sessions.delist(name, session))
+        raise Spent("the journey went on in another tab", code="journey.went_on")
+
+    async def _settled(self, move: _Move, visitor: Visitor, also: Sequence[Op]) -> Held[Journey] | None:
+        """The journey as *move* changes it, stored in one round trip with *also*; None when it does not hold any more."""
+        held = move.held
         for _ in range(_TRIES):
-            changed = replace(held.value, attempt=None, notice=None)
+            changed = move.change(held.value)
             save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
-            swapped, *_ = await self._c.state.run(save, *puts, *self._sessions.enlist(name, session))
+            swapped, *_ = await self._c.state.run(save, *also)
             if swapped:
                 return Held(changed, save.new)
             held, _, _ = await self._seen(changed.id, visitor)
-            if held.value.attempt is None or held.value.attempt.token != claim.attempt.token:
+            if not move.holds(held.value):
                 break
-        await self._c.state.run(self._c.shelves.sessions.drop(name), *self._sessions.delist(name, session))
-        raise Spent("the journey went on in another tab", code="journey.went_on")
+        return None
 
     async def _leave(
         self, visitor: Visitor, old: Held[Session] | None, new: Held[Session], cookie: str
@@ -585,52 +772,52 @@ class Logins:
         stored = await self._swap(turn.held, noted) if turn.held else None
         return replace(turn, journey=noted, held=stored) if stored else turn
 
-    async def _customer_of(self, identity: Identity, language: str, now: datetime) -> KnownCustomer:
+    async def _customer_of(
+        self, identity: Identity, language: str, now: datetime, known: KnownCustomer | None
+    ) -> KnownCustomer:
+        """Whose *identity* is: *known*, or a new customer."""
         if identity.is_of_known:
-            return await self._known_customer(identity, now)
+            return self._known_customer(known, now)
         new = self._c.tokens.id()
         profile = open_session(identity, customer=new, language=language, now=now).profile
-        lookup = self._c.lookup.digest(identity.issuer, identity.subject)
-        linked = LinkedIdentity(
-            lookup=lookup,
-            customer=new,
-            upstream=identity.upstream,
-            sealed_subject=self._c.sealer.seal(identity.subject.encode(), f"identity:{lookup}"),
-            created_at=now,
-            last_used_at=now,
-        )
-        known = await self._c.records.find_or_create_customer(
-            linked, Customer(new, now, self._c.seal_profile(new, profile))
-        )
+        if known is None:
+            known = await self._c.records.find_or_create_customer(
+                self._links.row(identity, new, now), Customer(new, now, self._c.seal_profile(new, profile))
+            )
         if known.is_new:
             self._c.audit.note("customer.created", customer=known.customer.id, upstream=identity.upstream)
+            self._links.remember_contacts(identity, now)
         else:
-            self._keep_up(known, self._with_known_name(known.customer, profile), now)
+            self._keep_up(known, identity, self._with_known_name(known.customer, profile), now)
         return known
 
-    async def _known_customer(self, identity: Identity, now: datetime) -> KnownCustomer:
+    def _known_customer(self, known: KnownCustomer | None, now: datetime) -> KnownCustomer:
         """
-        Whose *identity* is; what is known of her stays as it is, for such a login tells nothing new.
+        Whose identity is that makes nobody a customer; what is known of her stays as it is, for such a login tells nothing new.
 
         Raises: UpstreamRefused: nobody's any more.
         """
-        known = await self._c.records.known_customer(self._c.lookup.digest(identity.issuer, identity.subject))
         if known is None:
             raise UpstreamRefused("removed while somebody logged in by it", code="identity.removed")
         self._mark_used(known, now)
         return known
 
-    def _keep_up(self, known: KnownCustomer, profile: Profile, now: datetime) -> None:
+    def _keep_up(self, known: KnownCustomer, identity: Identity, profile: Profile, now: datetime) -> None:
         """Write beside the login what it changed: usually nothing."""
         customer = known.customer.id
-        if not self._is_profile(known.customer, profile):
+        is_profile = self._is_profile(known.customer, profile)
+        if not is_profile:
             fresh = self._c.seal_profile(customer, profile)
             self._c.audit.later(lambda: self._c.records.save_profile(customer, fresh))
-        self._mark_used(known, now)
+        if self._mark_used(known, now) or not is_profile:
+            self._links.remember_contacts(identity, now)
 
-    def _mark_used(self, known: KnownCustomer, now: datetime) -> None:
-        if now - known.identity.last_used_at > _MARK_USED_EVERY:
+    def _mark_used(self, known: KnownCustomer, now: datetime) -> bool:
+        """Whether it is written down that she used it: not more often than needed."""
+        is_long_ago = now - known.identity.last_used_at > _MARK_USED_EVERY
+        if is_long_ago:
             self._c.audit.later(lambda: self._c.records.mark_used(known.identity.lookup, now))
+        return is_long_ago
 
     def _with_known_name(self, customer: Customer, profile: Profile) -> Profile:
         """*profile* with the name that an earlier login told, where this one told none: Apple tells it once."""
@@ -648,11 +835,11 @@ class Logins:
         except Broken:
             return False
 
-    async def _keep_proof(self, customer: str, evidence: Evidence, now: datetime) -> None:
+    async def _keep_proof(self, customer: str, upstream: str, signed: bytes, now: datetime) -> None:
         proof = self._c.tokens.id()
         retention = self._c.policy().broker.retention.proof
-        sealed = self._c.sealer.seal(evidence.proof or b"", f"proof:{proof}")
-        await self._c.records.add_proof(ProofRecord(proof, customer, evidence.upstream, sealed, now, now + retention))
+        sealed = self._c.sealer.seal(signed, f"proof:{proof}")
+        await self._c.records.add_proof(ProofRecord(proof, customer, upstream, sealed, now, now + retention))
 
     def _new_journey(
         self,
@@ -865,6 +1052,46 @@ def _used(remembered: DeviceRecord | None, session: Held[Session] | None) -> tup
     known = tuple(each.upstream for each in remembered.used) if remembered is not None else ()
     own = session.value.upstream if session is not None else None
     return known if own is None or own in known else (own, *known)
+
+
+def _move_of(claim: Claim) -> _Move:
+    """A provider's answer: it counts for the attempt it was claimed for, and for no other."""
+
+    def holds(journey: Journey) -> bool:
+        return journey.attempt is not None and journey.attempt.token == claim.attempt.token
+
+    return _Move(claim.held, claim.session, claim.remembered, _logged_in(claim.session), holds)
+
+
+def _answer_to(question: Question, held: Held[Journey], turn: Turn) -> _Move:
+    """Her answer: it counts for the question it was given to, and for no other."""
+    return _Move(held, turn.session, turn.remembered, _unlinked, lambda journey: journey.link == question)
+
+
+def _logged_in(old: Held[Session] | None) -> Callable[[Journey], Journey]:
+    """Whoever wants to add a way and was not known is known now, and goes on to add one."""
+
+    def change(journey: Journey) -> Journey:
+        return replace(journey, attempt=None, notice=None, is_adding=journey.is_adding and old is None)
+
+    return change
+
+
+def _confirmed(journey: Journey, question: Question) -> Journey:
+    asked = replace(question, is_confirmed=True)
+    return replace(journey, link=asked, notice=None) if journey.link == question else journey
+
+
+def _unlinked(journey: Journey) -> Journey:
+    return replace(journey, attempt=None, notice=None, link=None, is_adding=False)
+
+
+def _other_than_asked(journey: Journey) -> Journey:
+    return replace(_unlinked(journey), notice="notice.link_other")
+
+
+def _too_late(journey: Journey) -> Journey:
+    return replace(_unlinked(journey), notice="notice.link_expired")
 
 
 def _handoff_of(journey: Journey) -> str | None:

@@ -5,7 +5,7 @@ Sessions of customers: which there are, and their end.
 that a process that dies in between tells too much rather than too little. A session that runs out of time simply runs out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from broker.core.logout import Farewell, Party, Why, parties_of
@@ -108,6 +108,39 @@ class Sessions:
         )
         return farewell
 
+    async def end_others(self, customer: str, keep: str | None, *, why: Why) -> int:
+        """End all sessions of *customer* but the one stored under *keep*. Returns: how many."""
+        others = [each for each in await self.of_customer(customer) if each.name != keep]
+        for each in others:
+            await self.end(each.name, each.session, why=why)
+        return len(others)
+
+    async def end_grants(
+        self, customer: str, *, keep: Collection[str] = (), only: Collection[str] | None = None
+    ) -> int:
+        """
+        End grants of *customer* that have refresh tokens, and so all their tokens.
+
+        Args:
+            keep: but those of these session ids (``sid``). only: those alone.
+        Returns: how many.
+        """
+        key, grants = grants_of(customer), self._c.shelves.grants
+        (names,) = await self._c.state.run(Listed(key))
+        if not names:
+            return 0
+        raws = await self._c.state.run(*(grants.get(name) for name in names))
+        held = [(name, grants.read(name, raw)) for name, raw in zip(names, raws, strict=True)]
+        over = [
+            name
+            for name, each in held
+            if each is not None and each.value.sid not in keep and (only is None or each.value.sid in only)
+        ]
+        if over:
+            drops: list[Op] = [grants.drop(name) for name in over]
+            await self._c.state.run(*drops, *(Delist(key, name) for name in over))
+        return len(over)
+
     async def _with_latecomers(self, farewell: Farewell, left: Session) -> Farewell:
         """A partner that another tab logged in to while we wrote the others down is told as well."""
         known = {each.partner for each in farewell.parties}
@@ -161,3 +194,8 @@ class Sessions:
     def _is_alive(self, session: Session) -> bool:
         times = self._c.policy().broker.lifetimes
         return is_alive(session, now=self._c.now(), idle=times.session_idle, absolute=times.session)
+
+
+def grants_of(customer: str) -> str:
+    """Where the grants of *customer* are listed that live on by refresh tokens."""
+    return f"grants:{name_of(customer)}"

@@ -25,9 +25,10 @@ from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.members import Members
+from broker.flows.sessions import grants_of
 from broker.flows.values import Grant, PushedRequest, Target, TokenKind
 from broker.observe.telemetry import about
-from broker.stores.ports import Get, Op, PutNew, Take
+from broker.stores.ports import Enlist, Get, Op, PutNew, Take
 from broker.stores.shelf import TOMBSTONE, Held
 
 HANDOFF_SCOPE = "handoff:read"
@@ -36,6 +37,8 @@ _SKEW_S = 120.0
 _TOUCH_S = 60.0
 _PUSHED_PER_MINUTE = 300
 _TRIES = 60
+_FAMILIES = 200
+"""Families of one customer that are remembered as hers, the ones that end last: more than she has partners and devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,11 @@ class TokenFlow:
     async def _begin_family(self, grant_id: str, grant: Held[Grant], now: datetime) -> None:
         """From now on the grant lives as long as its refresh tokens. Raises: Spent when it was ended meanwhile."""
         ttl_s = _grant_ttl_s(grant.value, now)
-        (swapped,) = await self._c.state.run(self._c.shelves.grants.swap(grant_id, grant, grant.value, ttl_s))
+        family_s = max(ttl_s, (grant.value.family.ends_at - now).total_seconds()) if grant.value.family else ttl_s
+        swapped, _ = await self._c.state.run(
+            self._c.shelves.grants.swap(grant_id, grant, grant.value, ttl_s),
+            Enlist(grants_of(grant.value.customer), grant_id, family_s, _FAMILIES),
+        )
         if not swapped:
             raise Spent("the grant ended while its code was redeemed", code="code.reused")
 

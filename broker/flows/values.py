@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from broker.core.identity import Identity
 from broker.core.refresh import Family
 from broker.core.release import narrowed, permitted
 
@@ -117,6 +118,14 @@ class PostedAnswer:
     """What a provider's page posted to us from its own site, unverified, until the browser brings its cookies."""
 
     members: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A login that was proven, until it is known whose it is. ``proof``: its signed evidence, where it has some."""
+
+    identity: Identity
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

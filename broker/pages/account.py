@@ -33,6 +33,7 @@ from broker.pages.views import (
     Way,
     mask_name,
 )
+from broker.pages.ways_in import WaysInPages
 from broker.web import cookies, csrf, params
 from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SHARED_PATH, Hub, way_out
 from broker.web.visitor import visitor_of
@@ -51,6 +52,7 @@ class AccountPages:
         pages: Pages,
         logos: Logos,
         passkeys: PasskeyPages,
+        ways_in: WaysInPages,
     ) -> None:
         self._policy = policy
         self._logins = logins
@@ -60,6 +62,7 @@ class AccountPages:
         self._pages = pages
         self._logos = logos
         self._passkeys = passkeys
+        self._ways_in = ways_in
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -104,6 +107,7 @@ class AccountPages:
             sign_out=Form(f"{SHARED_PATH}/sign-out", self._token(visitor)),
             signed_out="signed_out" in request.query_params,
             passkeys=await self._passkeys.listed(request, visitor, session),
+            ways_in=await self._ways_in.listed(request, visitor, session),
         )
         return self._render(visitor, view)
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from broker.core.journey import (
     Arrive,
     AskConsent,
+    AskLink,
     Deliver,
     Ended,
     Ending,
@@ -25,6 +26,7 @@ from broker.core.journey import (
     Welcome,
     WrongCustomer,
 )
+from broker.core.linking import Question, Rule
 from broker.core.newsletter import SoftRecognition
 from broker.core.policy import Policy
 from broker.core.waiting import Addressee, AskPasskey, EnterCode, Poll, Waiting
@@ -34,6 +36,7 @@ from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.newsletter import Newsletters
 from broker.flows.values import Visitor
+from broker.flows.ways import Ways
 from broker.observe.logging import current_reference
 from broker.pages import qr
 from broker.pages.logo import Logos
@@ -50,6 +53,8 @@ from broker.pages.views import (
     HandoffStatus,
     HandoffStatusPage,
     Identify,
+    JoinKind,
+    JoinPage,
     Method,
     Page,
     PasskeyPage,
@@ -61,6 +66,7 @@ from broker.pages.views import (
     WrongCustomerPage,
     mask_address,
     mask_name,
+    mask_phone,
 )
 from broker.pages.waiting import code_page
 from broker.web import cookies, csrf, params
@@ -69,7 +75,7 @@ from broker.web.visitor import visitor_of
 
 _MAX_IDENTIFIER = 320
 
-_FORMS = ("welcome", "choose", "wait", "consent", "arrive")
+_FORMS = ("welcome", "choose", "wait", "consent", "arrive", "join")
 
 _REASONS: Mapping[str, Reason] = {
     "no_session": Reason.CONTINUE,
@@ -79,6 +85,9 @@ _REASONS: Mapping[str, Reason] = {
     "too_weak": Reason.STRONGER,
     "other_upstream": Reason.CONTINUE,
     "renewal": Reason.RENEWAL,
+    "adding": Reason.ADDING,
+    "renew": Reason.JOINING,
+    "renew_anew": Reason.JOINING,
 }
 
 
@@ -107,6 +116,7 @@ class JourneyPages:
         hub: Hub,
         pages: Pages,
         logos: Logos,
+        ways: Ways,
     ) -> None:
         self._policy = policy
         self._logins = logins
@@ -118,6 +128,7 @@ class JourneyPages:
         self._hub = hub
         self._pages = pages
         self._logos = logos
+        self._ways = ways
 
     def routes(self) -> list[Route]:
         """Pages, their forms, and what the waiting page fetches."""
@@ -132,6 +143,7 @@ class JourneyPages:
             Route("/j/{journey}/wait", self.wait, methods=["POST"]),
             Route("/j/{journey}/consent", self.consent, methods=["POST"]),
             Route("/j/{journey}/arrive", self.arrive, methods=["POST"]),
+            Route("/j/{journey}/join", self.join, methods=["POST"]),
             *(Route(f"/j/{{journey}}/{form}", self.form_again, methods=["GET"]) for form in _FORMS),
         ]
 
@@ -292,6 +304,37 @@ class JourneyPages:
             case _:
                 raise BadAsk("unknown answer", code="form.answer")
 
+    async def join(self, request: Request) -> Response:
+        """Is the login she just proved hers as well?"""
+        posted = await self._posted(request)
+        journey, visitor = posted.turn.journey.id, posted.visitor
+        match posted.fields.get("answer"):
+            case "join":
+                turn = await self._logins.join(journey, visitor)
+                return await self._once_more(request, visitor, turn, posted.fields.get("method", ""))
+            case "apart":
+                turn = await self._logins.keep_apart(journey, visitor)
+            case "stay":
+                turn = await self._logins.stay(journey, visitor)
+            case "cancel":
+                return await self._leave(request, replace(posted, turn=await self._logins.stay(journey, visitor)))
+            case _:
+                raise BadAsk("unknown answer", code="form.answer")
+        known = replace(visitor, session=turn.token or visitor.session)
+        return await self._hub.go(request, known, turn, self._policy())
+
+    async def _once_more(self, request: Request, visitor: Visitor, turn: Turn, method: str) -> Response:
+        """Where she is to log in once more, straight to the way she chose; else on."""
+        step = turn.step
+        is_due = isinstance(step, Login) and method in {choice.upstream for choice in step.choices.may}
+        if is_due and turn.journey.link is not None and self._upstreams.sends_away(method):
+            gone = await self._upstreams.open(turn, visitor, method)
+            if isinstance(gone, str):
+                return self._hub.leave_for(request, visitor, gone)
+            turn = gone
+        known = replace(visitor, session=turn.token or visitor.session)
+        return await self._hub.go(request, known, turn, self._policy())
+
     async def guest_again(self, request: Request) -> Response:
         """A customer who said no comes back to the link: still welcome at the recipient, as a guest."""
         visitor = self._visitor(request)
@@ -350,6 +393,8 @@ class JourneyPages:
                 return RedirectResponse(self._partners.start_again(turn.journey.partner) or "/", status_code=303)
             case HandoffOver(why="already"):
                 return self._already(turn.journey.partner)
+            case AskLink():
+                view = await self._join_page(turn, turn.step)
             case Login():
                 view = await self._choose_page(request, turn, turn.step)
             case Welcome() | WrongCustomer() | AskConsent() | Arrive() | HandoffOver():
@@ -433,7 +478,7 @@ class JourneyPages:
         handoff = turn.handoff.value if turn.handoff else None
         offered = self._upstreams.offered(turn)
         reason = _REASONS.get(step.reason, Reason.CONTINUE)
-        if not turn.journey.partner and reason is not Reason.RENEWAL:
+        if not turn.journey.partner and reason not in {Reason.ADDING, Reason.JOINING, Reason.RENEWAL}:
             reason = Reason.SHARED
         elif handoff is not None and reason is Reason.CONTINUE:
             reason = Reason.HANDOFF
@@ -447,6 +492,35 @@ class JourneyPages:
             at_once=AskAtOnce(offered.upstream, offered.options, offered.mark) if offered else None,
             identify=Identify("either" if len(taken) > 1 else next(iter(taken)).value) if taken else None,
         )
+
+    async def _join_page(self, turn: Turn, step: AskLink) -> JoinPage:
+        policy, question = self._policy(), step.question
+        kind = _join_kind(question)
+        others: tuple[str, ...] = ()
+        if question.may_join and turn.session is not None:
+            here = turn.session.value.upstream
+            others = tuple(each for each in await self._ways.upstreams_of(turn.session.value.customer) if each != here)
+        return JoinPage(
+            form=self._form(turn, "join"),
+            kind=kind,
+            method=self._title(question.upstream, turn),
+            customer=self._masked(turn),
+            here=self._title(turn.session.value.upstream, turn) if turn.session is not None else "",
+            contact=_masked_contact(question.contact),
+            partner=self._show(turn).party(turn.journey.partner) if turn.journey.partner else None,
+            methods=tuple(
+                Method(name, self._title(name, turn), icon=policy.config.upstreams[name].icon)
+                for name in question.renew
+                if name in policy.config.upstreams
+            ),
+            others=tuple(self._title(each, turn) for each in others),
+            may_part=not turn.journey.is_adding or question.rule is Rule.BELONGS_TO_ANOTHER,
+            reason_key=f"join.refused.{question.rule.value}",
+        )
+
+    def _title(self, upstream: str, turn: Turn) -> str:
+        known = self._policy().config.upstreams.get(upstream)
+        return self._policy().text(known.titles, turn.journey.language) if known else upstream
 
     def _waiting_page(self, turn: Turn, seen: Waiting) -> WaitPage | CodePage | PasskeyPage:
         """The page for what a connector shows while she stays with us."""
@@ -539,6 +613,26 @@ class JourneyPages:
 
     def _now_s(self) -> float:
         return self._logins.now().timestamp()
+
+
+def _join_kind(question: Question) -> JoinKind:
+    match question.rule:
+        case Rule.BOTH_PROVEN:
+            return JoinKind.OFFER
+        case Rule.STALE_PROOF:
+            return JoinKind.RENEW
+        case Rule.CONTACT_SEEN:
+            return JoinKind.SEEN
+        case Rule.BELONGS_TO_ANOTHER:
+            return JoinKind.ANOTHER
+        case _:
+            return JoinKind.REFUSED
+
+
+def _masked_contact(contact: str | None) -> str | None:
+    if contact is None:
+        return None
+    return mask_address(contact) if "@" in contact else mask_phone(contact)
 
 
 def _may_turn_guest(step: Step) -> bool:

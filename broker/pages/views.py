@@ -73,6 +73,10 @@ class Reason(StrEnum):
     """The partner wants a fresh login (``prompt=login`` or ``max_age``)."""
     RENEWAL = "renewal"
     """She is about to change how she logs in."""
+    ADDING = "adding"
+    """She adds a way to log in."""
+    JOINING = "joining"
+    """Once more, so that two ways become one person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,46 @@ class ArrivePage:
     source: Party
     recipient: Party
     customer: str | None = None
+
+
+class JoinKind(StrEnum):
+    """What is asked about a login that was just proven, or told (``join.<value>``)."""
+
+    OFFER = "offer"
+    """Is it hers as well? Both were proven just now."""
+    RENEW = "renew"
+    """The same, but one is to be proven once more before."""
+    SEEN = "seen"
+    """She seems to have been here before, by another way."""
+    ANOTHER = "another"
+    """It belongs to another account."""
+    REFUSED = "refused"
+    """It cannot be added; ``reason_key`` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPage:
+    """
+    Is the login that was just proven hers as well?
+
+    Posts ``answer`` = ``join`` (with ``method`` where she is to log in once more), ``apart``, ``stay`` or ``cancel``.
+
+    ``customer``: masked name of who is logged in, by ``here``; None without. ``method``, ``contact`` (masked): of the login that
+    was just proven. ``methods``: where she may log in once more. ``others``: by what else one gets into the account it would
+    join. ``may_part``: going on by that login alone is an answer.
+    """
+
+    form: Form
+    kind: JoinKind
+    method: str
+    customer: str | None = None
+    here: str = ""
+    contact: str | None = None
+    partner: Party | None = None
+    methods: tuple[Method, ...] = ()
+    others: tuple[str, ...] = ()
+    may_part: bool = True
+    reason_key: str = ""
 
 
 class Phase(StrEnum):
@@ -464,13 +508,62 @@ class RemovePasskeyPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownWay:
+    """
+    One of her ways to log in. ``name``: what forms call it by; it opens nothing. ``method``: its title.
+
+    ``contacts``: masked. ``is_here``: she is logged in by it in this browser. ``removed``: when she took it out.
+    """
+
+    name: str
+    method: str
+    icon: str
+    since: datetime
+    used: datetime
+    contacts: tuple[str, ...] = ()
+    is_here: bool = False
+    may_remove: bool = False
+    removed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaysIn:
+    """
+    Her ways to log in, on her own page.
+
+    ``remove_url``: asks whether to take out the one added to it. ``restore``: its form posts ``way=<name>``. ``add_url``: None
+    where none can be added; ``refusal_key`` says why, of ``method``, by which she is logged in. ``said``: what happened a
+    moment ago (``ways.said.<said>``).
+    """
+
+    ways: tuple[ShownWay, ...]
+    remove_url: str
+    restore: Form
+    removed: tuple[ShownWay, ...] = ()
+    add_url: str | None = None
+    refusal_key: str | None = None
+    method: str = ""
+    said: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveWayPage:
+    """Take out this way to log in? Posts ``way`` and ``answer=remove``. ``undo_days``: how long it can be brought back."""
+
+    form: Form
+    back_url: str
+    way: ShownWay
+    undo_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class SharedPage:
     """
     "What I share" of one customer, and where she is logged in.
 
     ``withdraw``: its form posts ``consent=<id>``. ``log_out``: form of the log-out button. ``withdrawn_from``: name
     of the recipient whose consent was withdrawn a moment ago. ``sign_out``: its form posts ``session=<name>``, or
-    ``others``. ``signed_out``: a session elsewhere was ended a moment ago.
+    ``others``. ``signed_out``: a session elsewhere was ended a moment ago. ``ways_in``: how she can log in.
     """
 
     customer: str
@@ -483,6 +576,7 @@ class SharedPage:
     sign_out: Form | None = None
     signed_out: bool = False
     passkeys: PasskeyList | None = None
+    ways_in: WaysIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -650,6 +744,8 @@ Page = (
     | AddPasskeyPage
     | RemovePasskeyPage
     | SharedPage
+    | JoinPage
+    | RemoveWayPage
     | SharedLoginPage
     | HandoffStatusPage
     | ProblemPage
@@ -677,3 +773,8 @@ def mask_address(address: str) -> str:
     """An e-mail *address* so that its owner knows it: ``maja@example.com`` -> ``m•••@example.com``."""
     name, _, host = address.rpartition("@")
     return f"{name[:1]}•••@{host}"
+
+
+def mask_phone(number: str) -> str:
+    """A phone *number* so that its owner knows it: ``+46701234567`` -> ``+46 ••• 67``."""
+    return f"{number[:3]}\u00a0•••\u00a0{number[-2:]}"

@@ -82,8 +82,8 @@ async def test_a_login_of_somebody_known_asks_one_question(watched: tuple[Stage,
     asked.calls.clear()
     browser = stage.browser()
     await stage.shop_login(browser)
-    assert set(asked.calls) <= {"find_or_create_customer", "add_proof", "add_audit"}
-    assert asked.calls["find_or_create_customer"] == 1
+    assert set(asked.calls) <= {"known_customer", "add_proof", "add_audit"}
+    assert asked.calls["known_customer"] == 1
     await stage.broker.context.audit.flush()
     asked.calls.clear()
     tokens = await stage.shop.exchange(await browser.get(stage.shop.request(prompt="none")))

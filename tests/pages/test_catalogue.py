@@ -8,7 +8,8 @@ from babel.messages.pofile import read_po
 
 from broker.pages.catalogue import LOCALE_DIR, load_catalogue, load_catalogues
 from broker.pages.render import LANGUAGES, TEMPLATE_DIR
-from broker.pages.views import Action, HandoffStatus, Phase, Problem, Reason, TransferState
+from broker.pages.views import Action, HandoffStatus, JoinKind, Phase, Problem, Reason, TransferState
+from broker.pages.ways_in import SAID
 from broker.upstream.bankid import Message
 
 
@@ -66,6 +67,14 @@ def test_every_computed_word_exists() -> None:
     needed = {
         *(f"action.{each}" for each in Action),
         *(f"choose.why.{each}" for each in Reason),
+        *(f"join.title.{each}" for each in JoinKind),
+        *(f"join.what.{each}" for each in JoinKind if each is not JoinKind.REFUSED),
+        *(f"join.apart.{each}" for each in JoinKind if each is not JoinKind.REFUSED),
+        *(f"ways.said.{each}" for each in SAID),
+        "ways.refusal.no_bootstrap",
+        "ways.refusal.off",
+        "notice.link_expired",
+        "notice.link_other",
         *(f"wait.{each}.title" for each in Phase),
         *(f"transfer.{each}" for each in TransferState),
         *(f"handoff.{each}.{part}" for each in HandoffStatus for part in ("title", "what")),

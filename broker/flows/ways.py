@@ -1,0 +1,177 @@
+"""
+Her ways in, on her own page: which there are, taking one out, and bringing it back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from broker.core.journey import may_add
+from broker.core.linking import Rule, WayIn, able, is_fresh, may_remove, may_restore
+from broker.core.logout import Why
+from broker.core.naming import name_of
+from broker.core.session import Session
+from broker.flows.context import Context
+from broker.flows.links import News, NoNews, OnFile, opened
+from broker.flows.sessions import Sessions
+from broker.stores.ports import LinkedIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWay:
+    """
+    One of her ways in. ``name``: what forms call it by; it opens nothing.
+
+    ``contacts``: proven by it. ``is_here``: this browser's session was opened by it. ``may_remove``: another one remains.
+    ``removed_at``: when she took it out; None while it is there.
+    """
+
+    name: str
+    upstream: str
+    since: datetime
+    used_at: datetime
+    contacts: tuple[OnFile, ...] = ()
+    is_here: bool = False
+    may_remove: bool = False
+    removed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWays:
+    """
+    All of them, the oldest first. ``removed``: those that can still be brought back, the last one first.
+
+    ``refusal``: why she may add none in this session; None where she may. ``is_fresh``: she proved lately who she is.
+    """
+
+    ways: tuple[OwnWay, ...]
+    removed: tuple[OwnWay, ...]
+    refusal: Rule | None
+    is_fresh: bool
+
+
+class Outcome(StrEnum):
+    """What became of a wish to change a way in."""
+
+    DONE = "done"
+    LAST = "last"
+    """It is the only one that she can log in by."""
+    GONE = "gone"
+    """No such way of hers (any more), or it is somebody's by now."""
+    STALE = "stale"
+    """She is to prove first who she is, or it was taken out too long ago."""
+    REFUSED = "refused"
+    """A method that may not be used to add another is involved."""
+
+
+class Ways:
+    """The flow; one per process."""
+
+    def __init__(self, context: Context, news: News | None = None) -> None:
+        self._c = context
+        self._sessions = Sessions(context)
+        self._news = news or NoNews()
+
+    async def of(self, session: Session) -> OwnWays:
+        """Everything her page tells of her ways in; passkeys are told by themselves."""
+        now, policy = self._c.now(), self._c.policy()
+        identities = await self._c.records.identities_of(session.customer)
+        contacts = await self._c.records.contacts_of(session.customer)
+        removed = await self._c.records.removed_of(session.customer, now - policy.broker.linking.undo)
+        ways = [WayIn(each.lookup, each.upstream) for each in identities]
+        own = [
+            OwnWay(
+                name_of(each.lookup),
+                each.upstream,
+                each.created_at,
+                each.last_used_at,
+                tuple(opened(self._c, [known for known in contacts if known.identity == each.lookup])),
+                _opened_by(session, each),
+                may_remove(ways, each.lookup, policy),
+            )
+            for each in identities
+            if not self._is_passkey(each.upstream)
+        ]
+        left = [
+            OwnWay(
+                name_of(each.identity.lookup),
+                each.identity.upstream,
+                each.identity.created_at,
+                each.identity.last_used_at,
+                removed_at=each.removed_at,
+            )
+            for each in removed
+            if not self._is_passkey(each.identity.upstream)
+        ]
+        return OwnWays(tuple(own), tuple(left), self._refusal(session), is_fresh(session, policy.broker.linking, now))
+
+    async def upstreams_of(self, customer: str) -> Sequence[str]:
+        """By which providers one gets in as *customer*, each once."""
+        return list(dict.fromkeys(each.upstream for each in await self._c.records.identities_of(customer)))
+
+    async def remove(self, session: Session, name: str, language: str) -> tuple[Outcome, bool]:
+        """
+        Take out the way called *name*: it is nobody's then, and whoever is in by it is out.
+
+        Returns: what became of it, and whether this browser's session was opened by it.
+        Raises: StoreDown; then it may be tried again.
+        """
+        identities = await self._c.records.identities_of(session.customer)
+        meant = next((each for each in identities if name_of(each.lookup) == name), None)
+        if meant is None or self._is_passkey(meant.upstream):
+            return Outcome.GONE, False
+        policy, now = self._c.policy(), self._c.now()
+        if not may_remove([WayIn(each.lookup, each.upstream) for each in identities], meant.lookup, policy):
+            return Outcome.LAST, False
+        on_file = opened(self._c, await self._c.records.contacts_of(session.customer))
+        await self._put_out(session.customer, meant)
+        if not await self._c.records.remove_identity(meant.lookup, session.customer, able(policy), now):
+            return Outcome.LAST, _opened_by(session, meant)
+        # Who logged in by it while it was still there.
+        await self._put_out(session.customer, meant)
+        self._c.audit.note("identity.removed", customer=session.customer, upstream=meant.upstream)
+        self._news.way_removed(on_file, upstream=meant.upstream, language=language, at=now)
+        return Outcome.DONE, _opened_by(session, meant)
+
+    async def restore(self, session: Session, name: str, language: str) -> Outcome:
+        """Bring back a way that she took out, if it is still nobody's."""
+        now, policy = self._c.now(), self._c.policy()
+        since = now - policy.broker.linking.undo
+        removed = await self._c.records.removed_of(session.customer, since)
+        meant = next((each for each in removed if name_of(each.identity.lookup) == name), None)
+        if meant is None or self._is_passkey(meant.identity.upstream):
+            return Outcome.GONE
+        way = WayIn(meant.identity.lookup, meant.identity.upstream)
+        if (refused := may_restore(session, way, meant.removed_at, policy, now)) is not None:
+            return Outcome.STALE if refused is Rule.STALE_PROOF else Outcome.REFUSED
+        on_file = opened(self._c, await self._c.records.contacts_of(session.customer))
+        if not await self._c.records.restore_identity(way.name, session.customer, since):
+            return Outcome.GONE
+        self._c.audit.note("identity.restored", customer=session.customer, upstream=way.upstream)
+        self._news.way_added(on_file, upstream=way.upstream, language=language, at=now)
+        return Outcome.DONE
+
+    async def _put_out(self, customer: str, way: LinkedIdentity) -> None:
+        """End the sessions opened by *way*, and the refresh tokens given in them."""
+        theirs = [each for each in await self._sessions.of_customer(customer) if _opened_by(each.session, way)]
+        sids = [sid for each in theirs for sid in each.session.sids.values()]
+        for each in theirs:
+            await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
+        if sids:
+            await self._sessions.end_grants(customer, only=sids)
+
+    def _refusal(self, session: Session) -> Rule | None:
+        policy = self._c.policy()
+        if not policy.broker.linking.enabled:
+            return Rule.OFF
+        return None if may_add(session, policy) else Rule.NO_BOOTSTRAP
+
+    def _is_passkey(self, upstream: str) -> bool:
+        known = self._c.policy().config.upstreams.get(upstream)
+        return known is not None and known.kind == "passkey"
+
+
+def _opened_by(session: Session, way: LinkedIdentity) -> bool:
+    """Whether *session* was opened by *way*; one from before sessions knew that, by any at the same provider."""
+    return session.way == way.lookup if session.way else session.upstream == way.upstream
