@@ -5,13 +5,18 @@ One or more views of every page, as the story of the tyre shop fills them.
 anything in its place.
 """
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from broker.core.passkey import OwnPasskey, Unfit
 from broker.pages.views import (
     Action,
+    AddPasskeyPage,
     ArrivePage,
+    AskAtOnce,
     ChoosePage,
     ConsentField,
     ConsentPage,
@@ -29,11 +34,14 @@ from broker.pages.views import (
     OwnLogin,
     Page,
     Party,
+    PasskeyList,
+    PasskeyPage,
     Phase,
     PostPage,
     Problem,
     ProblemPage,
     Reason,
+    RemovePasskeyPage,
     RemoveWayPage,
     SharedLoginPage,
     SharedPage,
@@ -55,6 +63,8 @@ QR_TEXT = (
     "bankid.67df3917-fa0d-44e5-b327-edcc928297f8.0.dc69358e712458a66a7525beef148ae8526b1c71610eff2c16cdffb4cdac9bf8"
 )
 
+ASK_PASSKEY = json.dumps({"challenge": "Y2hhbGxlbmdl", "timeout": 120000, "rpId": "localhost", "allowCredentials": []})
+
 
 def _as_is(text: str) -> str:
     return text
@@ -75,6 +85,7 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
         **_joining(said, form, shop),
         **_ways_in(said),
         **{f"handoff-{status}": HandoffStatusPage(status, shop, garage, (back,)) for status in HandoffStatus},
+        **_passkeys(said, form, shop),
         **_problems(said, shop, back),
         "continue": ContinuePage("https://garage.example/start?iss=a&login_hint=b", garage),
         "continue-plain": ContinuePage("/j/q4Jm0T"),
@@ -117,6 +128,7 @@ def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) 
         "choose-notice": ChoosePage(form, shop, methods[:2], notice_key="notice.upstream_down"),
         "choose-unknown-notice": ChoosePage(form, shop, methods[:1], notice_key=said("bankid.NEW")),
         "choose-nobody": ChoosePage(form, None, ()),
+        "choose-at-once": ChoosePage(form, shop, methods, at_once=AskAtOnce("passkey", ASK_PASSKEY, "1")),
     }
 
 
@@ -227,6 +239,66 @@ def _shared(said: Callable[[str], str], shop: Party, garage: Party) -> dict[str,
             signed_out=True,
         ),
         "shared-login": SharedLoginPage("/shared/log-in"),
+    }
+
+
+def _joining(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, Page]:
+    customer, contact = said(mask_name("Maja Lind")), said("m•••@example.com")
+    mail, google = said("E-mail"), said("Google")
+    method = Method("google", google, icon="google")
+    offer = JoinPage(form, JoinKind.OFFER, mail, customer, google, contact, shop, others=(said("Facebook"), google))
+    return {
+        "join-offer": offer,
+        "join-offer-adding": JoinPage(form, JoinKind.OFFER, mail, None, google, may_part=False),
+        "join-renew": replace(offer, kind=JoinKind.RENEW, methods=(method,)),
+        "join-seen": JoinPage(form, JoinKind.SEEN, mail, contact=contact, partner=shop, methods=(method,)),
+        "join-another": replace(offer, kind=JoinKind.ANOTHER, others=()),
+        "join-refused": replace(offer, kind=JoinKind.REFUSED, reason_key=said("join.refused.no_bootstrap")),
+    }
+
+
+def _ways_in(said: Callable[[str], str]) -> dict[str, Page]:
+    google = ShownWay("w1", said("Google"), "google", NOW, NOW, (said("m•••@example.com"),), True, True)
+    phone = ShownWay("w2", said("Code by SMS"), said("sms"), NOW, NOW, (said("+46 ••• 67"),), may_remove=True)
+    removed = ShownWay("w3", said("E-mail"), "email", NOW, NOW, removed=NOW)
+    restore, form = Form("/shared/ways/restore", said("t")), Form("/shared/ways/remove", said("t"))
+    withdraw, log_out = Form("/shared/withdraw", said("t")), Form("/shared/log-out", said("t"))
+
+    def shared(ways_in: WaysIn) -> SharedPage:
+        return SharedPage(said("Maja Lind"), withdraw, log_out, ways_in=ways_in)
+
+    remove_url = "/shared/ways/remove?way="
+    lone = ShownWay("w4", said("BankID"), "bankid", NOW, NOW, is_here=True)
+    return {
+        "shared-ways": shared(
+            WaysIn((google, phone), remove_url, restore, (removed,), "/shared/ways/add", said="removed")
+        ),
+        "shared-ways-refused": shared(
+            WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.no_bootstrap", method=said("BankID"))
+        ),
+        "shared-ways-off": shared(WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.off")),
+        "remove-way": RemoveWayPage(form, "/shared", phone, 30),
+        "remove-way-here": RemoveWayPage(form, "/shared", google, 30),
+    }
+
+
+def _passkeys(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, Page]:
+    phone = OwnPasskey("p1", said("My phone"), NOW, NOW, is_synced=True, is_stale=False, is_here=True)
+    key = OwnPasskey("p2", "", NOW, NOW, is_synced=False, is_stale=True, is_here=False)
+    add, back, rename = Form("/shared/passkeys/add", said("t")), "/shared", Form("/shared/passkeys/rename", said("t"))
+    shared = SharedPage(said("Maja Lind"), Form("/shared/withdraw", said("t")), Form("/shared/log-out", said("t")))
+    ways = PasskeyList((phone, key), "/shared/passkeys/add", "/shared/passkeys/remove?passkey=", rename)
+    return {
+        "passkey": PasskeyPage(form, shop, ASK_PASSKEY, "passkey.ask"),
+        "passkey-late": PasskeyPage(form, None, ASK_PASSKEY, "passkey.late"),
+        "passkey-add": AddPasskeyPage(add, back, ASK_PASSKEY, said("ticket")),
+        "passkey-remove": RemovePasskeyPage(Form("/shared/passkeys/remove", said("t")), back, phone),
+        **{f"passkey-{why}": AddPasskeyPage(add, back, unfit=why, renew_url="/shared/passkeys/renew") for why in Unfit},
+        "passkey-nowhere": AddPasskeyPage(add, back, unfit=Unfit.MAY_NOT),
+        "shared-passkeys": replace(shared, passkeys=ways),
+        "shared-passkeys-full": replace(shared, passkeys=replace(ways, may_add=False, said="added")),
+        "shared-passkeys-none": replace(shared, passkeys=replace(ways, passkeys=())),
+        "shared-passkeys-hint": replace(shared, passkeys=replace(ways, passkeys=(), hint=add)),
     }
 
 

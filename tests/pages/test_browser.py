@@ -124,7 +124,8 @@ def page(context: BrowserContext) -> Page:
 
 # One full view of every kind of page, and of what makes its markup different.
 KINDS = [
-    "choose-handoff", "choose-notice", "welcome", "wrong-customer", "wait-choose_device", "wait-qr", "wait-launch",
+    "choose-handoff", "choose-notice", "passkey", "passkey-late", "passkey-add", "passkey-stale", "passkey-remove",
+    "shared-passkeys", "shared-passkeys-hint", "welcome", "wrong-customer", "wait-choose_device", "wait-qr", "wait-launch",
     "wait-failed", "consent", "consent-login", "shared", "shared-empty", "shared-login", "handoff-already",
     "problem-our_fault", "problem-all-ways", "log-out", "logged-out", "index",
 ]  # fmt: skip

@@ -245,11 +245,25 @@ def test_form_action_names_the_next_hops() -> None:
 
 
 def test_scripts_only_where_the_page_has_one() -> None:
-    """Only the waiting page may ask the server by script, and only it, the consent page and an answer by form run any."""
+    """
+    Only the waiting page and one that offers passkeys may ask the server by script, and only they, the other pages of passkeys,
+    the consent page and an answer by form run any.
+    """
     with_script = {name for name in VIEWS if "script-src" in header(VIEWS[name], "content-security-policy")}
     asking = {name for name in VIEWS if "connect-src" in header(VIEWS[name], "content-security-policy")}
-    assert asking == {f"wait-{phase}" for phase in Phase}
-    assert with_script == asking | {"consent", "consent-required", "consent-login", "post"}
+    assert asking == {f"wait-{phase}" for phase in Phase} | {"choose-at-once"}
+    assert with_script == asking | {
+        "consent", "consent-required", "consent-login", "post", "passkey", "passkey-late", "passkey-add",
+    }  # fmt: skip
+
+
+def test_passkeys_only_where_the_page_has_to_do_with_them() -> None:
+    """A page may ask for one, or make one, or nothing (Permissions Policy)."""
+    allowed = {name: header(view, "permissions-policy") for name, view in VIEWS.items()}
+    assert {name for name, said in allowed.items() if "publickey-credentials-get=(self)" in said} == {
+        "choose-at-once", "passkey", "passkey-late",
+    }  # fmt: skip
+    assert {name for name, said in allowed.items() if "publickey-credentials-create=(self)" in said} == {"passkey-add"}
 
 
 def test_referrer_of_forms() -> None:
