@@ -13,6 +13,7 @@ Rules of this page:
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +32,7 @@ from broker.web.hub import Upstreams
 from broker.web.visitor import visitor_of
 
 _BARE: Final = "/m"
+_HOME: Final = (Way("home", "/", Action.HOME),)
 _NOINDEX: Final = {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
@@ -66,7 +68,7 @@ class MailedLinks:
         except (WrongBrowser, Expired):
             turn = None
         if turn is None:
-            return self._page(LinkPage(LinkStatus.ELSEWHERE, _BARE), visitor.language)
+            return self._page(LinkPage(LinkStatus.ELSEWHERE, _BARE, ways=_HOME), visitor.language)
         here = f"/j/{turn.journey.id}"
         if not self._upstreams.linked(turn, secret):
             way = Way("go-on", here, Action.CONTINUE)
@@ -79,21 +81,21 @@ class MailedLinks:
         """ "That was not me": the button."""
         if request.method == "HEAD":
             return Response(headers=_NOINDEX)
-        token = request.path_params["token"]
-        form = Form(f"/m/{token.partition('.')[0]}/no", "")
-        view = LinkPage(LinkStatus.DISOWN, _BARE, form, token.partition(".")[2])
+        journey, _, secret = request.path_params["token"].partition(".")
+        # The mail's secret is the form's token: there is no cookie that another one could be bound to.
+        view = LinkPage(LinkStatus.DISOWN, _BARE, Form(f"/m/{quote(journey, safe='')}/no", secret))
         return self._page(view, self._visitor(request).language)
 
     async def disown(self, request: Request) -> Response:
         """ "That was not me", pressed: the answer is the same whether there was such a login or not."""
         fields = await params.form(request)
         csrf.check_origin(request, self._policy().issuer)
-        await self._upstreams.disown(request.path_params["token"].partition(".")[0], fields.get("secret", ""))
-        return self._page(LinkPage(LinkStatus.DISOWNED, _BARE), self._visitor(request).language)
+        await self._upstreams.disown(request.path_params["token"].partition(".")[0], fields.get("csrf", ""))
+        return self._page(LinkPage(LinkStatus.DISOWNED, _BARE, ways=_HOME), self._visitor(request).language)
 
     async def bare(self, request: Request) -> Response:
         """The address without a secret, which the browser is left with."""
-        return self._page(LinkPage(LinkStatus.ELSEWHERE, _BARE), self._visitor(request).language)
+        return self._page(LinkPage(LinkStatus.ELSEWHERE, _BARE, ways=_HOME), self._visitor(request).language)
 
     def _page(self, view: LinkPage, language: str) -> Response:
         response = self._pages.render(

@@ -18,15 +18,19 @@ from broker.pages.views import (
     ArrivePage,
     AskAtOnce,
     ChoosePage,
+    CodePage,
     ConsentField,
     ConsentPage,
     ContinuePage,
     Form,
     HandoffStatus,
     HandoffStatusPage,
+    Identify,
     IndexPage,
     JoinKind,
     JoinPage,
+    LinkPage,
+    LinkStatus,
     LiveConsent,
     LoggedOutPage,
     LogoutConfirmPage,
@@ -80,6 +84,7 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
         **_choose(said, form, shop, garage),
         **_arriving(said, form, shop, garage),
         **{f"wait-{phase}": _wait(said, form, shop, phase) for phase in Phase},
+        **_codes(said, form, shop),
         **_consent(said, form, shop, garage),
         **_shared(said, shop, garage),
         **_joining(said, form, shop),
@@ -128,6 +133,11 @@ def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) 
         "choose-notice": ChoosePage(form, shop, methods[:2], notice_key="notice.upstream_down"),
         "choose-unknown-notice": ChoosePage(form, shop, methods[:1], notice_key=said("bankid.NEW")),
         "choose-nobody": ChoosePage(form, None, ()),
+        "choose-identify": ChoosePage(form, shop, methods[:2], identify=Identify("either")),
+        "choose-identify-only": ChoosePage(form, shop, (), identify=Identify("email")),
+        "choose-identify-complaint": ChoosePage(
+            form, shop, methods[:2], identify=Identify("phone", said("0701"), "identify.bad_phone")
+        ),
         "choose-at-once": ChoosePage(form, shop, methods, at_once=AskAtOnce("passkey", ASK_PASSKEY, "1")),
     }
 
@@ -141,6 +151,27 @@ def _arriving(said: Callable[[str], str], form: Form, shop: Party, garage: Party
         "arrive-plain": ArrivePage(form, said("challenge"), shop, garage),
         "wrong-customer": WrongCustomerPage(form, shop, garage, customer),
         "wrong-customer-plain": WrongCustomerPage(form, shop, garage, may_continue_as_guest=False),
+    }
+
+
+def _codes(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, Page]:
+    def code(kind: str, key: str, *actions: str, is_well: bool = False, again_in_s: int | None = 0) -> CodePage:
+        to = said("maja@example.com" if kind == "email" else "070-174 06 05")
+        poll_url, has_link = "/j/q4Jm0T/poll", kind == "email"
+        return CodePage(form, shop, kind, to, key, is_well, has_link, poll_url, (*actions, "cancel"), again_in_s)
+
+    way = Way("go-on", "/j/q4Jm0T", Action.CONTINUE)
+    return {
+        "code-email": code("email", "code.sent", "code", "again", is_well=True, again_in_s=28),
+        "code-phone": code("phone", "code.sent_again", "code", "again", is_well=True),
+        "code-wrong": code("email", "code.wrong", "code", "again"),
+        "code-void": code("phone", "code.void", "again"),
+        "code-undeliverable": code("email", "code.undeliverable", again_in_s=None),
+        "link-open": LinkPage(LinkStatus.OPEN, "/j/q4Jm0T", form, said("secret"), shop),
+        "link-elsewhere": LinkPage(LinkStatus.ELSEWHERE, "/m", ways=(way,)),
+        "link-over": LinkPage(LinkStatus.OVER, "/j/q4Jm0T", ways=(way,)),
+        "link-disown": LinkPage(LinkStatus.DISOWN, "/m", Form("/m/q4Jm0T/no", said("secret"))),
+        "link-disowned": LinkPage(LinkStatus.DISOWNED, "/m", ways=(way,)),
     }
 
 

@@ -127,7 +127,8 @@ KINDS = [
     "choose-handoff", "choose-notice", "passkey", "passkey-late", "passkey-add", "passkey-stale", "passkey-remove",
     "shared-passkeys", "shared-passkeys-hint", "welcome", "wrong-customer", "wait-choose_device", "wait-qr", "wait-launch",
     "wait-failed", "consent", "consent-login", "shared", "shared-empty", "shared-login", "handoff-already",
-    "problem-our_fault", "problem-all-ways", "log-out", "logged-out", "index",
+    "problem-our_fault", "problem-all-ways", "log-out", "logged-out", "index", "choose-identify",
+    "choose-identify-complaint", "code-email", "code-wrong", "code-void", "link-open", "link-elsewhere", "link-disown",
 ]  # fmt: skip
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
+from broker.core.identity import ContactKind
 from broker.pages.catalogue import LOCALE_DIR, load_catalogue, load_catalogues
 from broker.pages.render import LANGUAGES, TEMPLATE_DIR
-from broker.pages.views import Action, HandoffStatus, JoinKind, Phase, Problem, Reason, TransferState
+from broker.pages.views import Action, HandoffStatus, JoinKind, LinkStatus, Phase, Problem, Reason, TransferState
 from broker.pages.ways_in import SAID
 from broker.upstream.bankid import Message
 
@@ -77,6 +78,10 @@ def test_every_computed_word_exists() -> None:
         "notice.link_other",
         *(f"wait.{each}.title" for each in Phase),
         *(f"transfer.{each}" for each in TransferState),
+        *(f"identify.{each}" for each in ("email", "phone", "either", "hint.email", "hint.phone", "hint.either")),
+        *(f"code.{part}.{each}" for part in ("title", "to") for each in ContactKind),
+        *(f"notice.no_{each}" for each in ContactKind),
+        *(f"link.{each}.{part}" for each in LinkStatus for part in ("title", "what")),
         *(f"handoff.{each}.{part}" for each in HandoffStatus for part in ("title", "what")),
         *(f"problem.{each}.{part}" for each in Problem for part in ("title", "what", "next")),
     }

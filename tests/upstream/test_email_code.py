@@ -560,7 +560,7 @@ async def test_nobody_else_can_stop_it(post: Post, secret: str) -> None:
     """Without the mail nothing is stopped; the answer is the same, so that it tells nothing."""
     browser = post.stage.browser()
     waiting = await post.arrived(browser)
-    done = await post.stage.browser().post(f"/m/{waiting.url.rpartition('/')[2]}/no", {"secret": secret})
+    done = await post.stage.browser().post(f"/m/{waiting.url.rpartition('/')[2]}/no", {"csrf": secret})
     assert "The login is stopped" in done.text
     assert "code=" in (await post.typed(browser, post.mail.code)).location
 
@@ -570,7 +570,7 @@ async def test_another_sites_form_stops_nothing(post: Post) -> None:
     waiting = await post.arrived(post.stage.browser())
     secret = post.mail.link.rpartition(".")[2]
     done = await post.stage.browser().post(
-        f"/m/{waiting.url.rpartition('/')[2]}/no", {"secret": secret}, origin="https://evil.example"
+        f"/m/{waiting.url.rpartition('/')[2]}/no", {"csrf": secret}, origin="https://evil.example"
     )
     assert done.status == 403
 
@@ -581,7 +581,7 @@ async def test_what_is_over_cannot_be_stopped(post: Post) -> None:
     waiting = await post.arrived(browser)
     await post.typed(browser, post.mail.code)
     await post.stage.browser().post(
-        f"/m/{waiting.url.rpartition('/')[2]}/no", {"secret": post.mail.link.rpartition(".")[2]}
+        f"/m/{waiting.url.rpartition('/')[2]}/no", {"csrf": post.mail.link.rpartition(".")[2]}
     )
     assert "code=" in (await browser.follow(await browser.get(post.stage.shop.request()))).location
 
