@@ -8,7 +8,6 @@ anything in its place.
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from broker.core.passkey import OwnPasskey, Unfit
