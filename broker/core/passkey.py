@@ -27,7 +27,8 @@ class EnrolmentProof:
     What a customer had proven when she enrolled a passkey.
 
     ``upstream``: by which way in. ``assurance``, ``amr``: of that login. ``contacts``: what was verified of hers.
-    ``proven_at``: when she proved it (aware UTC).
+    ``proven_at``: when she proved it (aware UTC). ``way``: which of her ways in it was (`broker.core.linking.WayIn.name`); empty
+    where that is not known.
     """
 
     upstream: str
@@ -35,6 +36,7 @@ class EnrolmentProof:
     amr: tuple[str, ...]
     contacts: tuple[Contact, ...]
     proven_at: datetime
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def proof_of(session: Session) -> EnrolmentProof:
     )
     contacts = tuple(Contact(kind, value, True) for kind, value, verified in said if value and verified)
     proven_at = session.contact_proven_at or session.authenticated_at
-    return EnrolmentProof(session.upstream, session.assurance, session.amr, contacts, proven_at)
+    return EnrolmentProof(session.upstream, session.assurance, session.amr, contacts, proven_at, session.way)
 
 
 def is_stale(proof: EnrolmentProof, *, lifetime: timedelta, now: datetime) -> bool:

@@ -85,6 +85,15 @@ class PasskeyRing:
         record = await self._c.records.get_passkey(lookup)
         return self._opened(record) if record is not None else None
 
+    async def rests_on_hers(self, owned: Owned) -> bool:
+        """
+        Whether the way in that she added *owned* by is still hers.
+
+        security: who takes out a way in because it is another's by now, or always was, shuts out what was added by it.
+        """
+        way = owned.passkey.proof.way
+        return not way or await self._c.records.customer_of(way) == owned.record.identity.customer
+
     async def of_customer(self, customer: str) -> Sequence[Owned]:
         """Hers, the oldest first."""
         opened = [self._opened(record) for record in await self._c.records.passkeys_of(customer)]
@@ -200,6 +209,8 @@ class PasskeyRing:
         resting = await self._sessions.of_upstream_session(owned.record.identity.upstream, lookup)
         for each in resting:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
+        if sids := [sid for each in resting for sid in each.session.sids.values()]:
+            await self._sessions.end_grants(session.customer, only=sids)
         self._c.audit.note("passkey.removed", customer=session.customer, passkey=lookup, sessions=len(resting))
         return [each.name for each in resting]
 

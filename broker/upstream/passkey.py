@@ -4,7 +4,8 @@ Passkeys (WebAuthn level 3) as a way in, for customers who added one before.
 Rules:
 - Any passkey the browser has for us may answer: which customers or passkeys there are is told to nobody.
 - A challenge is answered once, within five minutes, in the journey it was made for.
-- A login proves what the customer had proven when she added the passkey, and nobody becomes a customer by one.
+- A login proves what the customer had proven when she added the passkey, while the way in she added it by is hers; and nobody
+  becomes a customer by one.
 - A counter that goes back says that there is a copy of the key: that is refused and told to the operator; the passkey itself
   stays, for its owner is not the one who did wrong.
 - Nobody outside is asked. When our own records are away this way in is, like any provider that is down.
@@ -169,7 +170,7 @@ class PasskeyConnector:
         if not await self.ring.first_use(asked.challenge):
             raise UpstreamRefused("the challenge was answered before", code="passkey.replayed")
         owned = await self.ring.find(self.ring.lookup(credential_text(unverified.id)))
-        if owned is None:
+        if owned is None or not await self.ring.rests_on_hers(owned):
             advice = "notice.passkey_unknown"
             raise UpstreamRefused("no such passkey (any more)", code="passkey.unknown", message_key=advice)
         if unverified.user_handle != owned.passkey.user_handle:

@@ -94,6 +94,7 @@ class PasskeyDesk:
         if self._connector is None:
             return ()
         lifetime, now = self._connector.connect.proof_lifetime, self._c.now()
+        ways = {each.lookup for each in await self._c.records.identities_of(session.customer)} | {""}
         return [
             OwnPasskey(
                 id=each.lookup,
@@ -101,7 +102,7 @@ class PasskeyDesk:
                 added_at=each.record.identity.created_at,
                 used_at=each.record.identity.last_used_at,
                 is_synced=each.passkey.is_synced,
-                is_stale=is_stale(each.passkey.proof, lifetime=lifetime, now=now),
+                is_stale=is_stale(each.passkey.proof, lifetime=lifetime, now=now) or each.passkey.proof.way not in ways,
                 is_here=each.lookup == session.upstream_sid,
             )
             for each in await self._connector.ring.of_customer(session.customer)

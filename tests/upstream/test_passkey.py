@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -864,6 +865,30 @@ async def test_removing_ends_what_it_opened(place: Place) -> None:
     assert "log-out" in (await home.get("/shared")).ids
     assert "log-out" in (await by_other.get("/shared")).ids
     assert "log-out" not in (await by_it.get("/shared")).ids
+
+
+async def test_a_session_knows_the_passkey_that_opened_it(place: Place) -> None:
+    """By the name it is removed by."""
+    device = Authenticator()
+    await place.enrolled(device)
+    session = await place.held((await place.log_in(device))[0])
+    assert session.way == session.upstream_sid == place.connector.ring.lookup(b64(device.keys[0].id))
+
+
+async def test_it_falls_with_the_way_it_was_added_by(place: Place) -> None:
+    """Who takes out a way in that is another's by now shuts out what he added by it; brought back, it counts again."""
+    device = Authenticator()
+    home = await place.enrolled(device)
+    session, records, now = await place.held(home), place.stage.records, place.stage.clock.now
+    (google,) = [each for each in await records.identities_of(session.customer) if each.upstream == "google"]
+    assert await records.remove_identity(google.lookup, session.customer, ["google", "passkey"], now)
+    browser, page = await place.log_in(device)
+    assert SESSION not in browser.cookies
+    assert "no longer works here" in page.text
+    assert (await place.connector.ring.of_customer(session.customer))[0].passkey.proof.way == google.lookup
+    assert await records.restore_identity(google.lookup, session.customer, now - timedelta(days=1))
+    _, answer = await place.log_in(device)
+    assert "code" in answer.query
 
 
 async def test_removing_the_one_she_is_logged_in_by(place: Place) -> None:
