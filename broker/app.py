@@ -48,6 +48,7 @@ from broker.flows.context import Clock, Context, Shelves, Tokens
 from broker.flows.handoff import Handoffs
 from broker.flows.issued import IssuedTokens
 from broker.flows.keys import KeyCare, KeyWatch
+from broker.flows.links import Links
 from broker.flows.login import Logins
 from broker.flows.logout import Logouts
 from broker.flows.members import Members
@@ -81,6 +82,7 @@ from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamLogouts, UpstreamRoutes
 from broker.upstream.supplies import Supplies
+from broker.upstream.way_news import WayNews
 from broker.web.cors import Cors
 from broker.web.dispatch import Dispatch
 from broker.web.hub import Exit, FormPost, Hub
@@ -284,7 +286,8 @@ def build(
     allowed = loaded.policy.broker.outbound.allow_private_networks
     to_partners = Fetcher(allow_private_networks=allowed)
     notices = Notices(context, keyring, to_partners, listens=telemetry.listens)
-    logins = Logins(context)
+    news = WayNews(context, senders.messages)
+    logins = Logins(context, Links(context, news))
     receipts = Receipts(context)
     handoffs = Handoffs(context, receipts)
     consents = Consents(context, logins, handoffs, receipts)
@@ -293,7 +296,7 @@ def build(
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)
-    ways = Ways(context)
+    ways = Ways(context, news)
     newsletters = Newsletters(context)
     policy = context.policy
 
@@ -363,6 +366,7 @@ def build(
             await context.audit.stop()
             for connector in connectors.values():
                 await connector.close()
+            await news.close()
             await senders.messages.close()
             await desk.close()
             await fetcher.close()

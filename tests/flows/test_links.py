@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from broker.errors import StoreDown
+from broker.notify.ports import Accepted, Mail, Messages, Rejected, Sent
+from broker.notify.ports import Reason as ReasonOf
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Op, Records
 from tests.journeys.ways import (
@@ -740,3 +742,53 @@ async def test_the_choice_is_offered_at_the_shop_as_before(stage: Stage) -> None
     """Whoever is not logged in and proves nothing sees nothing of all this."""
     page = await begin(stage, stage.browser())
     assert "join" not in page.ids
+
+
+# What she is told
+
+
+class Postbox:
+    """A mail sender that keeps what it is given; ``is_full`` refuses everything."""
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+        self.is_full = False
+
+    async def send(self, mail: Mail, ref: str) -> Sent:
+        if self.is_full:
+            return Rejected(ReasonOf.BUSY)
+        self.mails.append(mail)
+        return Accepted(ref)
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_she_is_told_at_the_contact_on_file(stage_folder: Path, is_full: bool) -> None:
+    """Of a way added and of one removed, at the address from before; a mail that does not go out holds nobody up."""
+    box = Postbox()
+    box.is_full = is_full
+    async with open_ways(stage_folder, messages=Messages(mail=box)) as stage:
+        browser = stage.browser()
+        await logs_in(stage, browser, "google")
+        await written(stage)
+        stage.connectors["mail"].addresses["maja"] = "new@example.com"  # type: ignore[attr-defined]
+        await proves(stage, browser, "mail", prompt="login")
+        subject = (await answers(stage, browser, "join"))["claims"]["sub"]
+        page = await own_page(stage, browser)
+        link = re.search(r'id="remove-way-2"[^>]*href="([^"]+)"', page.text)
+        assert link is not None
+        await browser.get(link[1])
+        await browser.press("remove")
+        assert len(await ways_of(stage, subject)) == 1
+        async with asyncio.timeout(2):
+            while not is_full and len(box.mails) < 3:
+                await asyncio.sleep(0)
+        if is_full:
+            return
+        assert box.mails[0].to == "maja@example.com"
+        assert "Mailbox" in box.mails[0].text
+        assert "/shared" in box.mails[0].text
+        # The removal is told at both, for both were proven.
+        assert {mail.to for mail in box.mails[1:]} == {"maja@example.com", "new@example.com"}

@@ -127,6 +127,7 @@ KINDS = [
     "choose-handoff", "choose-notice", "passkey", "passkey-late", "passkey-add", "passkey-stale", "passkey-remove",
     "shared-passkeys", "shared-passkeys-hint", "welcome", "wrong-customer", "wait-choose_device", "wait-qr", "wait-launch",
     "wait-failed", "consent", "consent-login", "shared", "shared-empty", "shared-login", "handoff-already",
+    "join-offer", "join-renew", "join-seen", "join-another", "join-refused", "shared-ways", "shared-ways-refused", "remove-way",
     "problem-our_fault", "problem-all-ways", "log-out", "logged-out", "index", "choose-identify",
     "choose-identify-complaint", "code-email", "code-wrong", "code-void", "link-open", "link-elsewhere", "link-disown",
 ]  # fmt: skip
