@@ -30,6 +30,8 @@ SECURITY_EVENTS = frozenset(
         "callback.state",
         "client.replay",
         "client.secret",
+        "one_time_code.disowned",
+        "sms.pumping",
         "code.binding",
         "code.reused",
         "form.origin",
@@ -99,6 +101,8 @@ class Standing:
     notices_waiting: Callable[[], int] = lambda: 0
     notices_oldest_s: Callable[[], float] = lambda: 0.0
 
+_CODES = {f"one_time_code.{outcome}": outcome for outcome in ("sent", "used", "wrong", "void", "refused", "disowned")}
+
 
 class Metrics:
     """
@@ -127,6 +131,7 @@ class Metrics:
         self._logins = counter("logins", "Logins, by how they went.", "upstream", "partner", "outcome")
         self._costs = counter("login_cost", "What logins cost the operator.", "upstream", "partner", "currency")
         self._steps = histogram("login_step", "Time between steps of a login.", _STEP_S, "step", "upstream")
+        self._codes = counter("one_time_codes", "Codes by mail and text message.", "upstream", "outcome")
         self._handoffs = counter("handoffs", "Handoffs, by what became of them.", "transition", "source", "recipient")
         self._consents = counter("consents", "Consents given and withdrawn.", "change", "partner")
         self._stores = histogram("store", "Round trips to a store.", _STORE_S, "store", "operation", "outcome")
@@ -182,6 +187,8 @@ class Metrics:
                 self._login("stopped", facts)
             case "upstream.failed":
                 self._login("down" if facts.get("kind") in _DOWN else "refused", facts)
+            case _ if event in _CODES:
+                self._codes.labels(self._upstream(facts.get("upstream")), _CODES[event]).inc()
             case "consent.given" | "consent.withdrawn":
                 change = event.removeprefix("consent.")
                 self._consents.labels(change, self._partner(facts.get("partner"))).inc()

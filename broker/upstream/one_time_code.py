@@ -205,7 +205,7 @@ class CodeConnector(ABC):
         typed = (ask.identifier or "").strip()
         to = self.read(typed)
         if isinstance(to, str):
-            raise UpstreamRefused("not an address a code can go to", code="code.address", message_key=to)
+            raise UpstreamRefused("not an address a code can go to", code="one_time_code.address", message_key=to)
         if (limit := await self._limit_reached(to, ask.journey, ask.end_user_ip, ask.partner)) is not None:
             raise _refused(limit)
         state = _State(
@@ -235,7 +235,7 @@ class CodeConnector(ABC):
             case ReplyKind.RETURN:
                 return self._pending(held, reply.now)
             case _:
-                raise UpstreamRefused("nobody sends a browser to the callback", code="code.callback")
+                raise UpstreamRefused("nobody sends a browser to the callback", code="one_time_code.callback")
 
     def view(self, state: bytes, now: datetime) -> EnterCode:
         """What the waiting page shows."""
@@ -292,16 +292,16 @@ class CodeConnector(ABC):
         if tried.is_void:
             return self._void(held, reply.now)
         if tried.is_refused:
-            log("code.refused", "warning", upstream=self.id, code="rate.code_tries")
+            log("one_time_code.refused", "warning", upstream=self.id, code="rate.code_tries")
             return self._pending(held, reply.now, "code.too_many_tries")
         if hmac.compare_digest(code.mac, self._mac(held, typed)):
-            log("code.used", upstream=self.id, way="code", took_s={"sent_to_used": _age_s(code, reply.now)})
+            log("one_time_code.used", upstream=self.id, way="code", took_s={"sent_to_used": _age_s(code, reply.now)})
             await self.was_used(to, code.id, code.sent_at)
             return self._done(to, reply.now, self.amr_code)
         return self._wrong(held, typed, tried, reply.now)
 
     def _wrong(self, held: _State, typed: str, tried: Tried, now: datetime) -> Pending:
-        log("code.wrong", upstream=self.id, tried=tried.count)
+        log("one_time_code.wrong", upstream=self.id, tried=tried.count)
         if tried.count >= TRIES_PER_CODE:
             return self._void(held, now)
         changed = msgspec.structs.replace(held, try_at=now + TRY_AFTER[tried.count])
@@ -310,14 +310,14 @@ class CodeConnector(ABC):
         return self._pending(changed, now, "code.older" if self._mac(held, typed) in held.older else "code.wrong")
 
     def _void(self, held: _State, now: datetime) -> Pending:
-        log("code.void", "warning", upstream=self.id)
+        log("one_time_code.void", "warning", upstream=self.id)
         return self._pending(msgspec.structs.replace(held, code=None), now, "code.void")
 
     async def _follow(self, held: _State, reply: Reply) -> Done | Pending:
         code = held.code
         if code is None or reply.now >= code.until or not _same_secret(code.link, reply.data.get("secret", "")):
             return self._pending(held, reply.now, "code.link_over")
-        log("code.used", upstream=self.id, way="link", took_s={"sent_to_used": _age_s(code, reply.now)})
+        log("one_time_code.used", upstream=self.id, way="link", took_s={"sent_to_used": _age_s(code, reply.now)})
         to = self._address(held)
         await self.was_used(to, code.id, code.sent_at)
         return self._done(to, reply.now, self.amr_link)
@@ -329,7 +329,7 @@ class CodeConnector(ABC):
             return self._pending(held, reply.now, "code.again_soon")
         to = self._address(held)
         if (limit := await self._limit_reached(to, held.login, reply.end_user_ip, held.partner)) is not None:
-            log("code.refused", "warning", upstream=self.id, code=f"rate.code_{limit}")
+            log("one_time_code.refused", "warning", upstream=self.id, code=f"rate.code_{limit}")
             return self._pending(msgspec.structs.replace(held, again_at=None), reply.now, "code.no_more")
         return self._pending(self._sent(held, to, reply.now), reply.now, "code.sent_again")
 
@@ -344,7 +344,9 @@ class CodeConnector(ABC):
                 return self._pending(msgspec.structs.replace(held, looks=None), reply.now)
             case Fate.UNDELIVERABLE:
                 return self._pending(msgspec.structs.replace(held, looks=None), reply.now, "code.undeliverable")
-        raise UpstreamDown("the message could not be handed over", code="code.unsent", message_key="notice.code_unsent")
+        raise UpstreamDown(
+            "the message could not be handed over", code="one_time_code.unsent", message_key="notice.code_unsent"
+        )
 
     # What is sent.
 
@@ -358,7 +360,7 @@ class CodeConnector(ABC):
         )
         changed = msgspec.structs.replace(changed, code=msgspec.structs.replace(code, mac=self._mac(changed, digits)))
         letter = self._letter(changed, digits, secret)
-        log("code.sent", upstream=self.id, partner=held.partner, ref=ref)
+        log("one_time_code.sent", upstream=self.id, partner=held.partner, ref=ref)
 
         async def tell(sent: Sent) -> None:
             await self._told(to, ref, now, sent)
@@ -388,7 +390,7 @@ class CodeConnector(ABC):
             if isinstance(sent, Accepted):
                 await self.was_sent(to, code, at)
         except StoreDown as error:
-            log("code.untold", "warning", upstream=self.id, detail=error.detail)
+            log("one_time_code.untold", "warning", upstream=self.id, detail=error.detail)
 
     async def _limit_reached(self, to: Address, login: str, network: str, partner: str) -> str | None:
         if (own := await self.refused(to)) is not None:
@@ -401,7 +403,7 @@ class CodeConnector(ABC):
         to = self.read(held.typed)
         if isinstance(to, str):
             # The config changed meanwhile: this country is not sent to any more.
-            raise UpstreamRefused("not an address a code can go to", code="code.address", message_key=to)
+            raise UpstreamRefused("not an address a code can go to", code="one_time_code.address", message_key=to)
         return to
 
     def _mac(self, held: _State, digits: str) -> str:

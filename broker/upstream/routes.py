@@ -131,7 +131,7 @@ class UpstreamEdge:
             return isinstance(connector, LinkConnector) and connector.knows(attempt.state, secret)
 
         if (gone := await self._logins.disowned(journey, is_of, "notice.disowned")) is not None:
-            log("code.disowned", "warning", upstream=gone.upstream, code="code.disowned")
+            log("one_time_code.disowned", "warning", upstream=gone.upstream, code="one_time_code.disowned")
 
     def takes(self, upstream: str) -> ContactKind | None:
         """What the customer types to log in there; None where she types nothing."""

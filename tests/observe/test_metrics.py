@@ -309,6 +309,18 @@ def told(heading: str) -> str:
     return re.split(rf"\n#{{1,{len(level)}}} ", text.partition(f"\n{heading}\n")[2])[0]
 
 
+def test_codes_are_counted() -> None:
+    """By upstream and outcome; an upstream that the config does not know is none."""
+    metrics = Metrics(upstreams=["email"], partners=[])
+    for upstream in ("email", "email", "invented"):
+        metrics.heard("one_time_code.sent", {"upstream": upstream})
+    metrics.heard("one_time_code.used", {"upstream": "email", "way": "link"})
+    page = metrics.render()[0].decode()
+    assert 'stafett_one_time_codes_total{outcome="sent",upstream="email"} 2.0' in page
+    assert 'stafett_one_time_codes_total{outcome="used",upstream="email"} 1.0' in page
+    assert "invented" not in page
+
+
 def test_every_metric_is_told_with_its_labels() -> None:
     """The page is the interface: nothing is missing, nothing invented."""
     metrics = Metrics(upstreams=[], partners=[])
