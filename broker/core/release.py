@@ -8,7 +8,7 @@ token, data endpoint, audit and "What I share" read the same `Release`.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.core.assurance import ACR_FEDERATED, Assurance, acr_among, acr_of
 from broker.core.claims_request import NOTHING, ClaimsRequest
@@ -36,8 +36,7 @@ class Reason(StrEnum):
     UPSTREAM_MAY_NOT_VOUCH = "upstream_may_not_vouch"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """
     One claim or field: its ``name``, whether it is ``given``, the ``value`` if so, and the ``reason`` either way.
 
@@ -278,17 +277,18 @@ def _handoff_items(terms: HandoffTerms) -> tuple[Item, ...]:
     required, optional = terms.agreement.claims.required, terms.agreement.claims.optional
     items: list[Item] = []
     for field in terms.fields:
-        value = lookup(terms.payload, field.name)
+        name = field.name
+        value = lookup(terms.payload, name)
         if value is None:
-            reason = Reason.NOT_KNOWN
-        elif field.name not in required and field.name not in optional:
-            reason = Reason.NOT_IN_AGREEMENT
-        elif terms.agreed is not None and field.name not in terms.agreed:
-            reason = Reason.NOT_AGREED
+            items.append(Item(name, False, None, Reason.NOT_KNOWN))
+        elif name not in required and name not in optional:
+            items.append(Item(name, False, None, Reason.NOT_IN_AGREEMENT))
+        elif terms.agreed is not None and name not in terms.agreed:
+            items.append(Item(name, False, None, Reason.NOT_AGREED))
         else:
-            reason = Reason.AGREED_REQUIRED if field.name in required else Reason.AGREED_OPTIONAL
-        given = reason in {Reason.AGREED_REQUIRED, Reason.AGREED_OPTIONAL}
-        items.append(Item(field.name, given, value if given else None, reason))
+            items.append(
+                Item(name, True, value, Reason.AGREED_REQUIRED if name in required else Reason.AGREED_OPTIONAL)
+            )
     return tuple(items)
 
 

@@ -4,11 +4,12 @@ The audit trail: what happened, without personal data, written in batches beside
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from broker.errors import StoreDown
 from broker.observe.logging import log
@@ -71,7 +72,7 @@ class AuditTrail:
             reference=self._reference(),
             customer=customer,
             partner=partner,
-            facts=json.dumps(facts, sort_keys=True, separators=(",", ":")),
+            facts=msgspec.json.encode(facts, order="deterministic").decode(),
         )
         self._waiting.append(event)
         self._drop_oldest()

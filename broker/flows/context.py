@@ -4,7 +4,6 @@ What every flow works with, built once by ``app.py``.
 
 import base64
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -193,7 +192,7 @@ def withdrawn_key(consent: str) -> str:
 
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no spaces: the same value always gives the same bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return msgspec.json.encode(value, order="deterministic")
 
 
 def digest_of(value: Any) -> str:

@@ -167,7 +167,7 @@ class TokenFlow:
         ttl_s = _grant_ttl_s(grant.value, now)
         family_s = max(ttl_s, (grant.value.family.ends_at - now).total_seconds()) if grant.value.family else ttl_s
         swapped, _ = await self._c.state.run(
-            self._c.shelves.grants.swap(grant_id, grant, grant.value, ttl_s),
+            self._c.shelves.grants.renew(grant_id, grant, ttl_s),
             Enlist(grants_of(grant.value.customer), grant_id, family_s, _FAMILIES),
         )
         if not swapped:
@@ -300,7 +300,7 @@ class TokenFlow:
         if held is None or held.value.partner != partner:
             raise BadAsk("request_uri is unknown, expired, used or another client's", oauth_error="invalid_request_uri")
         journey_s = self._c.policy().broker.lifetimes.journey.total_seconds()
-        await self._c.state.run(shelf.swap(name, held, held.value, journey_s))
+        await self._c.state.run(shelf.renew(name, held, journey_s))
         return held.value.params
 
     async def first_use(self, one_time: str, *, expires_at: int) -> bool:

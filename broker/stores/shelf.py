@@ -60,6 +60,10 @@ class Shelf(Generic[T]):
         """Replace *old* if nobody changed it meanwhile."""
         return Swap(self.key(name), old.raw, self._seal(name, new), ttl_s)
 
+    def renew(self, name: str, held: Held[T], ttl_s: float) -> Swap:
+        """Let *held* live for *ttl_s* from now on, if nobody changed it meanwhile."""
+        return Swap(self.key(name), held.raw, held.raw, ttl_s)
+
     def take(self, name: str, leave_ttl_s: float) -> Take:
         """Take once; whoever comes later finds `TOMBSTONE` for *leave_ttl_s* seconds."""
         return Take(self.key(name), leave=TOMBSTONE, leave_ttl_s=leave_ttl_s)

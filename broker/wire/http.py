@@ -15,15 +15,16 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, TypeVar
-from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from broker.core.query import encoded
 from broker.errors import UpstreamDown
 from broker.observe.telemetry import Watch, unwatched
 
@@ -151,6 +152,8 @@ class Fetcher:
             ip_network(network) if isinstance(network, str) else network for network in allow_private_networks
         )
         self._guards = {"https": Guard(networks), "http": Guard(networks, only_allowed=True)}
+        # The same few addresses over and over. The rules do not change; where a name leads is checked at every connection.
+        self._checked = lru_cache(maxsize=256)(self._checked_anew)
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
@@ -207,7 +210,7 @@ class Fetcher:
         if basic is not None:
             credentials = base64.b64encode(f"{basic[0]}:{basic[1]}".encode()).decode()
             with_auth["Authorization"] = f"Basic {credentials}"
-        return await self._watched(operation, "POST", url, headers=with_auth | _FORM, data=urlencode(data).encode())
+        return await self._watched(operation, "POST", url, headers=with_auth | _FORM, data=encoded(data).encode())
 
     async def post_body(self, url: str, body: bytes, *, headers: Mapping[str, str], operation: str = "send") -> Fetched:
         """
@@ -234,7 +237,7 @@ class Fetcher:
             UpstreamDown: unreachable or too slow.
         """
         with self.watch(operation) as call:
-            body = urlencode(data).encode()
+            body = encoded(data).encode()
             status = await self._bounded("POST", url, headers={**call.headers, **_FORM}, data=body, use=self._status)
             call.answered(status)
             return status
@@ -265,9 +268,8 @@ class Fetcher:
         use: Callable[[str, aiohttp.ClientResponse], Awaitable[T]],
     ) -> T:
         """One call within the rules and the time; *use* makes of the answer (and the name of the call) what is wanted."""
-        target = _checked_url(url, self._guards)
-        # security: the query may hold secrets, so error texts name host and path only.
-        name = f"{method} {target.with_query(None).human_repr()}"
+        target, where = self._checked(url)
+        name = f"{method} {where}"
         try:
             async with asyncio.timeout(self._timeout_s):
                 session = self._session(target.scheme)
@@ -283,6 +285,12 @@ class Fetcher:
             if refused is not None:
                 raise Blocked(f"{name}: {refused}") from error
             raise UpstreamDown(f"{name}: {type(error).__name__}") from error
+
+    def _checked_anew(self, url: str) -> tuple[URL, str]:
+        """*url* parsed, and how it is called in errors. Raises Blocked."""
+        target = _checked_url(url, self._guards)
+        # security: the query may hold secrets, so error texts name host and path only.
+        return target, target.with_query(None).human_repr()
 
     async def _fetched(self, name: str, response: aiohttp.ClientResponse) -> Fetched:
         _check_status(name, response.status)

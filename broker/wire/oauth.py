@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from authlib.oauth2.rfc6749 import errors as oauth_errors  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
@@ -30,6 +30,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from broker.core.client_rules import ClientAuth
+from broker.core.query import encoded
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 
 _ASSERTION_LIFETIME_S: Final = 60
@@ -147,8 +148,8 @@ def pkce_challenge(verifier: str) -> str:
 
 def authorization_url(endpoint: str, parameters: Mapping[str, str]) -> str:
     """*endpoint* with *parameters* added; a query it already has is kept (RFC 6749 section 3.1)."""
-    joint = "&" if urlsplit(endpoint).query else "?"
-    return f"{endpoint}{joint}{urlencode(parameters)}"
+    joint = "&" if "?" in endpoint and urlsplit(endpoint).query else "?"
+    return f"{endpoint}{joint}{encoded(parameters)}"
 
 
 def read_callback(

@@ -3,12 +3,14 @@ Payloads against their JSON Schema (draft 2020-12), and JSON bodies strictly rea
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 
 from broker.errors import BadAsk
@@ -60,7 +62,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > _MAX_BODY:
         raise BadAsk("the JSON body is larger than 32 KiB", code="json.size")
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+        value = json.loads(body.decode(), object_pairs_hook=_once, parse_float=_finite, parse_constant=_refuse)
         _writable(value)
     except (ValueError, RecursionError) as error:
         raise BadAsk("the body is not a JSON object with every key once", code="json.syntax") from error
@@ -93,11 +95,13 @@ class PayloadSchema:
 
 def _writable(value: Any) -> None:
     """
-    What cannot be written again would only fail later, where it is stored: half a surrogate pair, too deep, a number beyond
-    all bounds, and U+0000, which PostgreSQL takes in no text.
+    What cannot be written again would only fail later, where it is stored: half a surrogate pair, too deep, a whole number
+    of more than 64 bits, and U+0000, which PostgreSQL takes in no text.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    text.encode()
+    try:
+        text = msgspec.json.encode(value).decode()
+    except OverflowError as error:
+        raise ValueError("a whole number of more than 64 bits") from error
     if r"\u0000" in text and r"\u0000" in text.replace(r"\\", ""):
         raise ValueError("U+0000 in a text")
 
@@ -107,6 +111,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("duplicate key")
     return found
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number beyond all bounds")
+    return value
 
 
 def _refuse(constant: str) -> Any:

@@ -44,6 +44,7 @@ BAD_BODIES = {
     "NaN": b'{"a": NaN}',
     "infinity": b'{"a": -Infinity}',
     "number beyond bounds": b'{"a": 1e999}',
+    "whole number of 65 bits": b'{"a": 18446744073709551616}',
     "number of 5000 digits": b'{"a": ' + b"9" * 5000 + b"}",
     "key twice": b'{"a": 1, "a": 1}',
     "key twice by escape": b'{"a": 1, "\\u0061": 2}',
