@@ -62,7 +62,9 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > _MAX_BODY:
         raise BadAsk("the JSON body is larger than 32 KiB", code="json.size")
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_once, parse_float=_finite, parse_constant=_refuse)
+        value = json.loads(
+            body.decode(), object_pairs_hook=_once, parse_int=_whole, parse_float=_finite, parse_constant=_refuse
+        )
         _writable(value)
     except (ValueError, RecursionError) as error:
         raise BadAsk("the body is not a JSON object with every key once", code="json.syntax") from error
@@ -95,15 +97,20 @@ class PayloadSchema:
 
 def _writable(value: Any) -> None:
     """
-    What cannot be written again would only fail later, where it is stored: half a surrogate pair, too deep, a whole number
-    of more than 64 bits, and U+0000, which PostgreSQL takes in no text.
+    What cannot be written again would only fail later, where it is stored: half a surrogate pair, too deep, and U+0000, which
+    PostgreSQL takes in no text. Numbers: see `_whole` and `_finite`.
     """
-    try:
-        text = msgspec.json.encode(value).decode()
-    except OverflowError as error:
-        raise ValueError("a whole number of more than 64 bits") from error
+    text = msgspec.json.encode(value).decode()
     if r"\u0000" in text and r"\u0000" in text.replace(r"\\", ""):
         raise ValueError("U+0000 in a text")
+
+
+def _whole(digits: str) -> int:
+    """At most 64 bits, as MessagePack has them."""
+    value = int(digits)
+    if not -(2**63) <= value < 2**64:
+        raise ValueError("a whole number of more than 64 bits")
+    return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
