@@ -11,11 +11,12 @@ others are answered from what it stored. The link's handle finds a handoff; it n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from broker.core.changing import replace
 from broker.core.identity import same_mailbox
 from broker.core.policy import Agreement, Policy
 from broker.core.session import Session
@@ -61,7 +62,7 @@ class Contact:
     phone: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Handoff:
     """
     ``customer``: whom the source made it for (internal id), None for a guest order. ``bound_to``: who opened it and was

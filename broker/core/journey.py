@@ -13,13 +13,14 @@ expired one to a fresh start; none is a dead end.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from broker.core import handoff as handoffs
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.consent import Consent, Wish, covering
 from broker.core.handoff import Handoff
@@ -42,7 +43,7 @@ from broker.core.trust import (
 from broker.errors import Denied
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ask:
     """
     A partner's authorization request, checked by the downstream edge (client and redirect URI are proven).
@@ -102,7 +103,7 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Journey:
     """
     ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the

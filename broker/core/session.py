@@ -3,10 +3,11 @@ A broker session: one customer, logged in in one browser, and what that login is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.core.assurance import Assurance, still_proven
+from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.device import Device
 from broker.core.identity import Identity
@@ -53,7 +54,7 @@ class Recognition:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """
     One login in one browser.

@@ -3,9 +3,10 @@ The customer's answer to "may this be shared?", and taking it back.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
+from broker.core.changing import replace
 from broker.core.consent import Consent, Wish, granted_of
 from broker.core.handoff import UNDERWAY, Handoff, State
 from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver

@@ -7,11 +7,12 @@ and brings evidence. Each returns a `Turn`: the journey and the step that is due
 
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from broker.core import handoff as handoffs
+from broker.core.changing import replace
 from broker.core.consent import Consent, Wish, covering
 from broker.core.device import device_of
 from broker.core.handoff import Handoff
@@ -96,7 +97,7 @@ _MARK_USED_EVERY = timedelta(days=1)
 """How exact "last used" is; a write at every login would be the costliest part of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turn:
     """
     Where a journey stands. ``session``: the live session, ``browser_session`` its cookie value.

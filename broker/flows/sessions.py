@@ -6,8 +6,9 @@ that a process that dies in between tells too much rather than too little. A ses
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from broker.core.changing import replace
 from broker.core.logout import Farewell, Party, Why, parties_of
 from broker.core.naming import name_of
 from broker.core.notice import Kind

@@ -6,12 +6,13 @@ needs. A grant lives in the state store; when it is gone its tokens are worth no
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from broker.core import refresh as refreshing
 from broker.core.challenge import fits
+from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Ask, Ending, login_release

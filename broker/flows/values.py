@@ -3,11 +3,12 @@ Frozen values that flows take and keep, and that nobody else decides about.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from broker.core.changing import replace
 from broker.core.identity import Identity
 from broker.core.refresh import Family
 from broker.core.release import narrowed, permitted
@@ -16,7 +17,7 @@ HANDOFF_AFTERLIFE_S = 14 * 24 * 3600.0
 """How long the record of a finished or expired handoff stays, so that its link is answered instead of being an error."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Visitor:
     """
     The browser at the other end, as the edge saw it.
@@ -60,7 +61,7 @@ class Target:
     alg: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grant:
     """
     What a code, and later its tokens, stand for. ``family``: of its refresh tokens, None without.

@@ -7,13 +7,13 @@ and apps send the browser back to.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from broker.core.changing import replace
 from broker.core.identity import ContactKind, contact_kind
 from broker.core.journey import Attempt, Journey, Login, Wait
 from broker.core.policy import Policy

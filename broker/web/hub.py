@@ -6,12 +6,13 @@ what needs a page, and for reload, back and resumption. Edges know each other on
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from broker.core.changing import replace
 from broker.core.identity import ContactKind
 from broker.core.journey import Answer, Deliver, Login, OwnPage, Refuse
 from broker.core.passkey import OwnPasskey, Unfit

@@ -6,13 +6,13 @@ at the redirect URI, with ``state`` and ``iss`` (RFC 9207).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.changing import replace
 from broker.core.journey import Ask
 from broker.core.naming import name_of
 from broker.core.policy import Policy
