@@ -314,7 +314,8 @@ def able(policy: Policy) -> frozenset[str]:
 
 def _can_log_in(upstream: str, policy: Policy) -> bool:
     known = policy.config.upstreams.get(upstream)
-    return known is not None and known.ceiling > Assurance.SOFT
+    # A passkey falls with the way in it was added by (docs/passkeys.md).
+    return known is not None and known.ceiling > Assurance.SOFT and known.kind != "passkey"
 
 
 def may_remove(ways: Sequence[WayIn], name: str, policy: Policy) -> bool:

@@ -281,6 +281,19 @@ def test_a_way_in_that_works_alone_remains(ways: list[WayIn], name: str, may: bo
     assert may_remove(ways, name, POLICY) is may
 
 
+def test_a_passkey_does_not_remain_alone() -> None:
+    """It falls with the way in it was added by, so the last other way in stays."""
+    config = POLICY.config
+    passkey = config.upstreams["eid"].model_copy(update={"kind": "passkey"})
+    known = POLICY.model_copy(
+        update={"config": config.model_copy(update={"upstreams": {**config.upstreams, "passkey": passkey}})}
+    )
+    ways = [WayIn("a", "google"), WayIn("p", "passkey")]
+    assert not may_remove(ways, "a", known)
+    assert may_remove(ways, "p", known)
+    assert may_remove([*ways, WayIn("b", "eid")], "a", known)
+
+
 def test_what_can_log_in_alone() -> None:
     """A known provider above soft."""
     assert [can_log_in(way, POLICY) for way in WAYS] == [True, True, False, False]
