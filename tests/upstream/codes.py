@@ -38,16 +38,34 @@ UPSTREAMS = """upstreams:
     connect: {}
 """
 
+IS_IN_EXAMPLE = "    kind: email\n" in example_text()
+
 _SHOPS = re.search(r"^      upstreams: \[(.+)\]\n", example_text(), re.MULTILINE)
 assert _SHOPS is not None
 
-EDIT = {
-    "\nupstreams:\n": f"\n{UPSTREAMS}",
-    "  retention:\n": (
-        "  mail: {driver: outbox}\n  sms: {gateways: [{driver: outbox}], countries: [SE, FI]}\n  retention:\n"
-    ),
-    _SHOPS[0]: f"      upstreams: [{_SHOPS[1]}, email, sms]\n",
-}
+EDIT = (
+    {}
+    if IS_IN_EXAMPLE
+    else {
+        "\nupstreams:\n": f"\n{UPSTREAMS}",
+        "  retention:\n": (
+            "  mail: {driver: outbox}\n  sms: {gateways: [{driver: outbox}], countries: [SE, FI]}\n  retention:\n"
+        ),
+        _SHOPS[0]: f"      upstreams: [{_SHOPS[1]}, email, sms]\n",
+    }
+)
+WITHOUT_LINK = (
+    {"      link: true\n": "      link: false\n"}
+    if IS_IN_EXAMPLE
+    else {"methods: true\n    connect: {}": "methods: true\n    connect: {link: false}"}
+)
+_OFFERED = _SHOPS[0] if IS_IN_EXAMPLE else EDIT[_SHOPS[0]]
+
+
+def offering_only(kept: str, other: str) -> dict[str, str]:
+    """The edit that leaves *other* out of what the shop offers."""
+    assert kept in _OFFERED
+    return {_OFFERED: _OFFERED.replace(f", {other}", "")}
 
 
 @dataclass

@@ -19,7 +19,7 @@ from broker.stores.ports import Op
 from broker.upstream.one_time_code import draw_code, read_code
 from tests.stage import ISSUER, Browser
 from tests.upstream.cases import Case
-from tests.upstream.codes import MAJA, Post, open_post, play_codes, said
+from tests.upstream.codes import MAJA, WITHOUT_LINK, Post, open_post, play_codes, said
 
 
 def cases() -> list[Case]:
@@ -526,12 +526,7 @@ async def test_links_lead_to_the_configured_address(post: Post) -> None:
 
 async def test_without_a_link(stage_folder: Path) -> None:
     """link: false: the mail has the code only, and nothing opens by a link."""
-    async with open_post(
-        stage_folder,
-        edit={
-            "may_bootstrap_other_methods: true\n    connect: {}": "may_bootstrap_other_methods: true\n    connect: {link: false}"
-        },
-    ) as post:
+    async with open_post(stage_folder, edit=WITHOUT_LINK) as post:
         browser = post.stage.browser()
         answer = await post.arrived(browser)
         assert "/m/" not in post.mail.text

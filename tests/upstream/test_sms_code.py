@@ -15,7 +15,7 @@ from broker.upstream.code_texts import sms_of
 from broker.upstream.one_time_code import Letter
 from tests.stage import Browser
 from tests.upstream.cases import Case
-from tests.upstream.codes import E164, NUMBER, Post, open_post, play_codes, said
+from tests.upstream.codes import E164, NUMBER, Post, offering_only, open_post, play_codes, said
 
 
 def cases() -> list[Case]:
@@ -85,7 +85,7 @@ async def test_numbers_that_get_no_message(post: Post, to: str, why: str) -> Non
 
 async def test_a_number_where_only_mail_is_offered(stage_folder: Path) -> None:
     """The field asks for what can be used, and says so when it is given something else."""
-    async with open_post(stage_folder, edit={", email, sms]": ", email]"}) as post:
+    async with open_post(stage_folder, edit=offering_only("email", "sms")) as post:
         browser = post.stage.browser()
         page = await browser.follow(await browser.get(post.stage.shop.request()))
         assert "E-mail or mobile number" not in page.text
@@ -96,7 +96,7 @@ async def test_a_number_where_only_mail_is_offered(stage_folder: Path) -> None:
 
 async def test_an_address_where_only_text_messages_are_offered(stage_folder: Path) -> None:
     """And the other way round."""
-    async with open_post(stage_folder, edit={", email, sms]": ", sms]"}) as post:
+    async with open_post(stage_folder, edit=offering_only("sms", "email")) as post:
         browser = post.stage.browser()
         await browser.follow(await browser.get(post.stage.shop.request()))
         answer = await browser.press("identify", ("identifier", "maja@example.com"))
