@@ -32,7 +32,6 @@ from broker.core.identity import Contact, ContactKind, Evidence
 from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.notify.ports import Messages
-from broker.notify.ports import Messages
 from broker.observe.telemetry import Telemetry
 from broker.stores.key_folder import KeyFolder
 from broker.stores.memory import MemoryState

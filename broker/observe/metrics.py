@@ -101,6 +101,7 @@ class Standing:
     notices_waiting: Callable[[], int] = lambda: 0
     notices_oldest_s: Callable[[], float] = lambda: 0.0
 
+
 _CODES = {f"one_time_code.{outcome}": outcome for outcome in ("sent", "used", "wrong", "void", "refused", "disowned")}
 
 
