@@ -186,7 +186,7 @@ NO_NAME_IN_ENGLISH = (
             id="http-upstream-elsewhere",
         ),
         pytest.param(
-            [("      upstreams: [bankid, google]", "      upstreams: [bank-id, google]")],
+            [("      upstreams: [bankid, google, passkey]", "      upstreams: [bank-id, google]")],
             "bank-id",
             "partners.tyre-shop.login.upstreams[0]",
             "there is no upstream 'bank-id'; did you mean 'bankid'?",
@@ -194,7 +194,7 @@ NO_NAME_IN_ENGLISH = (
         ),
         pytest.param(
             [
-                ("      upstreams: [bankid, google]", "      upstreams: [google]"),
+                ("      upstreams: [bankid, google, passkey]", "      upstreams: [google]"),
                 ("      minimum_assurance: self-asserted", "      minimum_assurance: low"),
             ],
             "minimum_assurance: low",
@@ -290,7 +290,7 @@ NO_NAME_IN_ENGLISH = (
             [("    minimum_assurance: contact", "    minimum_assurance: high")],
             "    minimum_assurance: high",
             "agreements[0].minimum_assurance",
-            "high is impossible: none of bankid, google reaches it (at most substantial);"
+            "high is impossible: none of bankid, google, passkey reaches it (at most substantial);"
             " lower it or allow a stronger upstream",
             id="agreement-nobody-reaches",
         ),
@@ -413,7 +413,7 @@ def test_a_ceiling_no_login_can_reach_counts_as_what_it_is(bench: Bench) -> None
         bench.sentence(
             "    minimum_assurance: high",
             "agreements[0].minimum_assurance",
-            "high is impossible: none of bankid, google reaches it (at most substantial);"
+            "high is impossible: none of bankid, google, passkey reaches it (at most substantial);"
             " lower it or allow a stronger upstream",
         ),
     )
@@ -483,7 +483,7 @@ def test_a_legacy_client_is_a_warning(bench: Bench) -> None:
 def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench: Bench) -> None:
     """What the recipient does not accept for its own logins does not make a handoff possible."""
     start = bench.text.index("  garage:")
-    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google]", "upstreams: [google]")
+    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google, passkey]", "upstreams: [google]")
     bench.edit(("    minimum_assurance: contact", "    minimum_assurance: low"))
     assert bench.problems() == (
         bench.sentence(
@@ -498,7 +498,7 @@ def test_an_unknown_upstream_of_a_recipient_is_told_once(bench: Bench) -> None:
     """At the login that names it, not again at every agreement."""
     start = bench.text.index("  garage:")
     bench.text = bench.text[:start] + bench.text[start:].replace(
-        "upstreams: [bankid, google]", "upstreams: [goggle]", 1
+        "upstreams: [bankid, google, passkey]", "upstreams: [goggle]", 1
     )
     (found,) = bench.problems()
     assert found.endswith(" partners.garage.login.upstreams[0]: there is no upstream 'goggle'; did you mean 'google'?")

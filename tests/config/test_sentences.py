@@ -127,7 +127,7 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             id="text-for-block",
         ),
         pytest.param(
-            "      upstreams: [bankid, google]",
+            "      upstreams: [bankid, google, passkey]",
             "      upstreams: []",
             "upstreams: []",
             "partners.tyre-shop.login.upstreams",

@@ -234,7 +234,7 @@ class TestEssentialAcr:
 async def weak(prepared_stage: Path) -> AsyncIterator[Stage]:
     """The shop takes Google alone."""
     edit = {
-        "      upstreams: [bankid, google]\n      minimum_assurance: self-asserted\n": "      upstreams: [google]\n"
+        "      upstreams: [bankid, google, passkey]\n      minimum_assurance: self-asserted\n": "      upstreams: [google]\n"
     }
     async with open_stage(prepared_stage, edit=edit) as opened:
         yield opened

@@ -135,7 +135,7 @@ async def test_an_address_taken_off_the_list_gets_no_answer(restart: Restart) ->
 
 async def test_a_provider_taken_away_is_not_offered_any_more(restart: Restart) -> None:
     """Chosen on the old page: refused with a way on; a session from there does not serve any more."""
-    less = {"      upstreams: [bankid, google]": "      upstreams: [bankid]"}
+    less = {"      upstreams: [bankid, google, passkey]": "      upstreams: [bankid]"}
     async with restart({}) as stage:
         browser = stage.browser()
         await browser.follow(await browser.get(stage.shop.request()))

@@ -88,7 +88,7 @@ def processes(folder: Path, redis_url: str) -> Iterator[Running]:
     """Started, given and stopped."""
     ports, other = Ports(*(servers.free_port() for _ in fields(Ports))), servers.free_port()
     text = render_example(example_text(), ports, data_dir=folder / "data")
-    text = text.replace("upstreams: [bankid, google]", "upstreams: [google]")
+    text = text.replace("upstreams: [bankid, google, passkey]", "upstreams: [google]")
     given = '  state: {url: "env:REDIS_URL"}\n  trusted_proxies: ["127.0.0.0/8"]\n'
     text = text.replace("  data_dir:", f"{given}{KEYS}  data_dir:", 1).replace("  lifetimes:\n", LIFETIMES, 1)
     (folder / "one.yaml").write_text(text, "utf-8")

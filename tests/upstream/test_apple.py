@@ -613,7 +613,7 @@ async def open_world(
 
         edit = {
             OLD: BLOCK.format(origin=origin),
-            "      upstreams: [bankid, google]": "      upstreams: [bankid, google, apple]",
+            "      upstreams: [bankid, google, passkey]": "      upstreams: [bankid, google, apple]",
             f"issuer: {ISSUER}": f"issuer: {issuer}",
             SHOP_CALLBACK: shop_callback,
         }

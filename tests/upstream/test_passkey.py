@@ -29,8 +29,9 @@ from tests.upstream.cases import Case, Play, Said, Sent, offering
 SESSION = "__Host-stafett-session"
 BLOCK = """    kind: passkey
     titles: {en: Passkey}
-    # A passkey counts as what the customer had proven when she added it, and for no more than this.
-    ceiling: substantial
+    # None of the ways above
+    # that may be used to add one proves more.
+    ceiling: contact
     # A second passkey may be added after a login by the first; it then counts for the same, and as long.
     may_bootstrap_other_methods: true
     connect: {}
@@ -350,8 +351,8 @@ async def test_an_old_proof_does_not_open_what_needs_more(stage_folder: Path) ->
 
 async def test_never_above_the_ceiling(stage_folder: Path) -> None:
     """The operator's word for passkeys is the last one."""
-    ceiling = "and for no more than this.\n    ceiling: "
-    edit = {f"{ceiling}substantial": f"{ceiling}self-asserted"}
+    ceiling = "to add one proves more.\n    ceiling: "
+    edit = {f"{ceiling}contact": f"{ceiling}self-asserted"}
     async with opened(stage_folder, edit=edit) as place:
         device = Authenticator()
         await place.enrolled(device)
