@@ -29,6 +29,7 @@ from broker.core.linking import (
 from broker.core.logout import Why
 from broker.core.naming import name_of
 from broker.core.session import Session
+from broker.flows.contacts import contact_digest
 from broker.flows.context import Context
 from broker.flows.sessions import Sessions
 from broker.flows.values import Proven
@@ -325,8 +326,7 @@ class Links:
         return opened(self._c, await self._c.records.contacts_of(customer))
 
     def _digest(self, kind: ContactKind, value: str) -> str:
-        # Upper and lower case of an address' local part are one to whoever writes to it (`core.identity.same_mailbox`).
-        return self._c.lookup.digest("contact", kind.value, value.lower())
+        return contact_digest(self._c.lookup, kind, value)
 
 
 def opened(context: Context, records: Sequence[ContactRecord]) -> list[OnFile]:

@@ -16,8 +16,10 @@ from broker.core.policy import Duration, Strict
 from broker.flows.context import Context
 from broker.flows.limits import CodeLimits, Limits
 from broker.notify.ports import MailSender, Sent
+from broker.upstream.call_code import CallCodeConnector
+from broker.upstream.call_texts import call_mail_of
 from broker.upstream.code_texts import mail_of
-from broker.upstream.one_time_code import Address, CodeConnector, Letter
+from broker.upstream.one_time_code import Address, Letter
 
 _LONGEST: Final = 254
 _LONGEST_LOCAL: Final = 64
@@ -41,8 +43,8 @@ class EmailCodeConnect(Strict):
     limits: CodeLimits = CodeLimits()
 
 
-class EmailCodeConnector(CodeConnector):
-    """Codes by e-mail; see `CodeConnector`."""
+class EmailCodeConnector(CallCodeConnector):
+    """Codes by e-mail; see `CodeConnector` and `CallCodeConnector`."""
 
     takes = ContactKind.EMAIL
     kind = "email"
@@ -65,7 +67,8 @@ class EmailCodeConnector(CodeConnector):
 
     async def send(self, to: Address, letter: Letter, ref: str) -> Sent:
         """By the mail sender."""
-        return await self._mail.send(mail_of(letter, to.deliver), ref)
+        write = call_mail_of if letter.is_read_out else mail_of
+        return await self._mail.send(write(letter, to.deliver), ref)
 
 
 def _is_address(address: str) -> bool:

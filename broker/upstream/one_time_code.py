@@ -30,6 +30,7 @@ from broker.core.naming import name_of
 from broker.core.waiting import Addressee, EnterCode
 from broker.errors import StoreDown, UpstreamDown, UpstreamRefused
 from broker.flows.codes import Codes, Fate, Tried
+from broker.flows.contacts import ContactsOnFile, contact_issuer
 from broker.flows.context import Context
 from broker.flows.limits import RESEND_AFTER, TRIES_PER_CODE, TRY_AFTER, Limits, Message
 from broker.notify.courier import Courier
@@ -83,6 +84,7 @@ class Letter:
     What a message is about. ``code``: as it is typed. ``link``, ``disown_link``: empty where there is none.
 
     ``partner``, ``broker``: names, in ``language``. ``origin``: where the code is typed. ``minutes``: how long it counts.
+    ``is_read_out``: to customer service, on the phone; it is typed nowhere by whoever gets it.
     """
 
     code: str
@@ -93,6 +95,7 @@ class Letter:
     origin: str
     language: str
     minutes: int
+    is_read_out: bool = False
 
 
 class _Code(msgspec.Struct, frozen=True):
@@ -165,6 +168,7 @@ class CodeConnector(ABC):
         self._has_link = has_link
         self._limits = limits
         self._codes = Codes(context.state, limits)
+        self._contacts = ContactsOnFile(context)
         self._digester = context.lookup
         self._policy = context.policy
         self._draw = draw
@@ -447,7 +451,7 @@ def evidence_from(
     """
     return Evidence(
         upstream=connector.id,
-        issuer=f"{issuer}/{connector.takes.value}",
+        issuer=contact_issuer(issuer, connector.takes),
         subject=to.canonical,
         assurance=Assurance.CONTACT,
         amr=amr,

@@ -7,7 +7,7 @@ server-side journey, so any worker can go on. It sees `UpstreamAsk` and `Reply`,
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
@@ -105,6 +105,7 @@ __all__ = [
     "Begun",
     "Call",
     "CallConnector",
+    "CodeCallConnector",
     "Connector",
     "Device",
     "Done",
@@ -259,6 +260,7 @@ class Call:
 
     ``identifier``: what she told the agent: a personal number (12 digits), an address, a number. ``party``: who talks to her,
     as she knows it. ``incoming``: she called, not we. ``binding``: ties the proof to the agent's case, and says nothing.
+    ``network``: the agent's network address.
     """
 
     identifier: str = field(repr=False)
@@ -267,6 +269,7 @@ class Call:
     incoming: bool
     binding: str
     now: datetime
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,18 @@ class CallConnector(Connector, Protocol):
 
     async def hang_up(self, state: bytes) -> None:
         """Withdraw it; never raises for what is already over."""
+        ...
+
+
+@runtime_checkable
+class CodeCallConnector(CallConnector, Protocol):
+    """A connector whose callers read a code out to the agent. ``code_life``: how long they have."""
+
+    @property
+    def code_life(self) -> timedelta: ...
+
+    async def try_code(self, state: bytes, typed: str, network: str, now: datetime) -> Done | Ringing:
+        """The agent *typed* what she read out; once at a time. Raises: UpstreamRefused."""
         ...
 
 

@@ -18,8 +18,10 @@ from broker.flows.context import Context
 from broker.flows.limits import Limits, SmsLimits, prefix_of
 from broker.notify.ports import BadNumber, Numbers, Sent, Sms, SmsSender
 from broker.observe.logging import log
+from broker.upstream.call_code import CallCodeConnector
+from broker.upstream.call_texts import call_sms_of
 from broker.upstream.code_texts import sms_of
-from broker.upstream.one_time_code import Address, CodeConnector, Letter
+from broker.upstream.one_time_code import Address, Letter
 
 _COMPLAINTS: Final[Mapping[BadNumber, str]] = {
     BadNumber.NOT_A_NUMBER: "identify.bad_phone",
@@ -39,8 +41,8 @@ class SmsCodeConnect(Strict):
     limits: SmsLimits = SmsLimits()
 
 
-class SmsCodeConnector(CodeConnector):
-    """Codes by text message; see `CodeConnector`."""
+class SmsCodeConnector(CallCodeConnector):
+    """Codes by text message; see `CodeConnector` and `CallCodeConnector`."""
 
     takes = ContactKind.PHONE
     kind = "sms"
@@ -62,7 +64,8 @@ class SmsCodeConnector(CodeConnector):
 
     async def send(self, to: Address, letter: Letter, ref: str) -> Sent:
         """By the gateways."""
-        return await self._sms.send(Sms(to.deliver, sms_of(letter)), ref)
+        write = call_sms_of if letter.is_read_out else sms_of
+        return await self._sms.send(Sms(to.deliver, write(letter)), ref)
 
     async def refused(self, to: Address) -> str | None:
         """``prefix``: hardly anybody in this range of numbers uses the codes; see `Limits.is_stopped`."""

@@ -20,7 +20,7 @@ CALLS = {
     "restore_identity": {"flows/ways.py"},
     "find_or_create_customer": {"flows/login.py"},
     "add_passkey": {"upstream/passkey_desk.py", "flows/passkeys.py"},
-    "find_contacts": {"flows/links.py"},
+    "find_contacts": {"flows/links.py", "flows/contacts.py"},
     "save_contacts": {"flows/links.py"},
     "proven_contacts": {"flows/links.py"},
     "joined": {"flows/login.py"},
@@ -31,6 +31,10 @@ PLACES = {
     "linking, both sides": (
         "core/linking.py::_refusal",
         "core/test_linking.py::test_every_combination_with_a_method_that_may_not_is_refused",
+    ),
+    "whose a contact is": (
+        "flows/contacts.py::owner",
+        "flows/test_contacts.py::test_a_way_that_may_not_vouch_is_not_believed",
     ),
     "linking, as a story": ("core/linking.py::decide", "flows/test_links.py::test_bankid_is_never_asked_about"),
     "adding a way on her own page": (
