@@ -89,11 +89,11 @@ class CallCodeConnector(CodeConnector):
         if tried.is_void:
             raise self._over()
         if tried.is_refused:
-            log("code.refused", "warning", upstream=self.id, code="rate.code_tries")
+            log("one_time_code.refused", "warning", upstream=self.id, code="rate.code_tries")
             return Ringing(state, "call.code.too_many_tries")
         if hmac.compare_digest(held.mac, self._call_mac(held.binding, digits)):
             return await self._read_out(held, to, now)
-        log("code.wrong", upstream=self.id, tried=tried.count)
+        log("one_time_code.wrong", upstream=self.id, tried=tried.count)
         if tried.count >= TRIES_PER_CODE:
             raise self._over()
         later = msgspec.structs.replace(held, try_at=now + TRY_AFTER[tried.count])
@@ -107,7 +107,12 @@ class CallCodeConnector(CodeConnector):
         # security: a code that was never sent proves nothing, not even to whoever guesses it
         if await self._contacts.owner(self.takes, to.canonical) is None:
             raise self._over()
-        log("code.used", upstream=self.id, way="call", took_s={"sent_to_used": (now - held.sent_at).total_seconds()})
+        log(
+            "one_time_code.used",
+            upstream=self.id,
+            way="call",
+            took_s={"sent_to_used": (now - held.sent_at).total_seconds()},
+        )
         await self.was_used(to, held.id, held.sent_at)
         return self._done(to, now, self.amr_code)
 
@@ -119,14 +124,14 @@ class CallCodeConnector(CodeConnector):
         return held, to
 
     def _over(self) -> UpstreamRefused:
-        log("code.void", "warning", upstream=self.id)
+        log("one_time_code.void", "warning", upstream=self.id)
         return UpstreamRefused("too many wrong codes", code="call.code_void", message_key="call.code.void")
 
     def _post(self, to: Address, held: CallState, letter: Letter) -> None:
         async def send() -> Sent:
             if await self._contacts.owner(self.takes, to.canonical) is None:
                 return Rejected(Reason.RECIPIENT, code="not_on_file")
-            log("code.sent", upstream=self.id, ref=held.id)
+            log("one_time_code.sent", upstream=self.id, ref=held.id)
             return await self.send(to, letter, held.id)
 
         async def tell(sent: Sent) -> None:
@@ -135,7 +140,7 @@ class CallCodeConnector(CodeConnector):
                 if isinstance(sent, Accepted):
                     await self.was_sent(to, held.id, held.sent_at)
             except StoreDown as error:
-                log("code.untold", "warning", upstream=self.id, detail=error.detail)
+                log("one_time_code.untold", "warning", upstream=self.id, detail=error.detail)
 
         self.courier.post(send, tell)
 
