@@ -58,7 +58,7 @@ class Sealer:
         The nonce is the content's keyed digest: equal nonces then mean equal messages, which is all that AES-GCM-SIV
         lets an onlooker see (RFC 8452 section 9).
         """
-        nonce = hmac.new(self._nonce_key, place.encode() + b"\0" + plain, hashlib.sha256).digest()[:_NONCE_BYTES]
+        nonce = hmac.digest(self._nonce_key, place.encode() + b"\0" + plain, "sha256")[:_NONCE_BYTES]
         return self._sealed(nonce, plain, place)
 
     def _sealed(self, nonce: bytes, plain: bytes, place: str) -> bytes:
@@ -91,8 +91,8 @@ class Digester:
 
     def digest(self, *parts: str) -> str:
         """Hex digest of *parts*, kept apart from each other."""
-        message = b"".join(len(raw := part.encode()).to_bytes(4, "big") + raw for part in parts)
-        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+        message = b"".join([len(raw := part.encode()).to_bytes(4, "big") + raw for part in parts])
+        return hmac.digest(self._key, message, "sha256").hex()
 
 
 def _derive(secret: bytes, label: str) -> bytes:
