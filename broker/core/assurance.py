@@ -51,6 +51,7 @@ def _rank_of(other: object) -> int:
 
 
 STRONGEST_FIRST = tuple(reversed(Assurance))
+_DOWN_FROM = {level: tuple(each for each in STRONGEST_FIRST if each <= level) for level in Assurance}
 
 
 def still_proven(
@@ -64,8 +65,8 @@ def still_proven(
             proves no address. ``soft`` is always left.
         limits: how long each level counts; one that is missing counts as long as the session does.
     """
-    for step in STRONGEST_FIRST:
-        proven_at = since.get(step) if step <= level else None
+    for step in _DOWN_FROM[level]:
+        proven_at = since.get(step)
         limit = limits.get(step)
         if proven_at is not None and (limit is None or now - proven_at < limit):
             return step
