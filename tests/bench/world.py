@@ -77,8 +77,6 @@ def open_world() -> Iterator[World]:
             issuer = f"http://localhost:{ports.broker}"
             wait(f"{issuer}/readyz", broker)
             wait(f"http://127.0.0.1:{google_port}/", google)
-            for pid in (0, redis.pid or 0):
-                keep_to(pid, cpu=1)
             yield World(
                 issuer,
                 f"http://127.0.0.1:{google_port}",
@@ -97,17 +95,10 @@ def open_world() -> Iterator[World]:
 def start(command: list[str], environment: dict[str, str], *, cpu: int) -> subprocess.Popen[bytes]:
     """*command*, kept to one CPU where the system can do that, so that figures do not depend on the scheduler."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    keep_to(process.pid, cpu=cpu)
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(process.pid, {allowed[cpu % len(allowed)]})
     return process
-
-
-_ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def keep_to(pid: int, *, cpu: int) -> None:
-    """Keep the process *pid* (0: this one) to one CPU, where the system can do that."""
-    if _ALLOWED:
-        os.sched_setaffinity(pid, {_ALLOWED[cpu % len(_ALLOWED)]})
 
 
 def wait(url: str, process: subprocess.Popen[bytes]) -> None:
