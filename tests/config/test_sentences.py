@@ -155,8 +155,8 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             "claims: [name, emial]",
             "emial",
             "partners.tyre-shop.login.claims[1]",
-            "must be one of name, given_name, family_name, birthdate, email, phone_number, locale, personal_number;"
-            " did you mean 'email'?",
+            "must be one of name, given_name, family_name, birthdate, email, phone_number, locale, personal_number,"
+            " member_number; did you mean 'email'?",
             id="unknown-claim",
         ),
         pytest.param(
