@@ -44,10 +44,20 @@ def still_remembered(record: DeviceRecord, lifetime: timedelta, now: datetime) -
 
 
 def masked(profile: Profile) -> str | None:
-    """The address of *profile* as its owner knows it again: ``m•••@example.com``, ``•••67``; None without a proven one."""
+    """The address of *profile* as its owner knows it again: ``m•••@example.com``, ``+46 ••• 67``; None without a proven one."""
     if profile.email is not None and profile.email_verified:
-        name, _, host = profile.email.rpartition("@")
-        return f"{name[:1]}•••@{host}"
+        return mask_address(profile.email)
     if profile.phone_number is not None and profile.phone_number_verified:
-        return f"•••{profile.phone_number[-2:]}"
+        return mask_phone(profile.phone_number)
     return None
+
+
+def mask_address(address: str) -> str:
+    """An e-mail *address* so that its owner knows it: ``maja@example.com`` -> ``m•••@example.com``."""
+    name, _, host = address.rpartition("@")
+    return f"{name[:1]}•••@{host}"
+
+
+def mask_phone(number: str) -> str:
+    """A phone *number* so that its owner knows it: ``+46701234567`` -> ``+46 ••• 67``."""
+    return f"{number[:3]}\u00a0•••\u00a0{number[-2:]}"

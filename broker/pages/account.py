@@ -72,6 +72,7 @@ class AccountPages:
             Route(f"{SHARED_PATH}/log-in", self.log_in, methods=["GET"]),
             Route(f"{SHARED_PATH}/withdraw", self.withdraw, methods=["POST"]),
             Route(f"{SHARED_PATH}/sign-out", self.sign_out, methods=["POST"]),
+            Route(f"{SHARED_PATH}/forget-device", self.forget_device, methods=["POST"]),
             Route(LOGOUT_CONFIRM_PATH, self.confirm, methods=["GET"]),
             Route(LOGOUT_CONFIRM_PATH, self.log_out, methods=["POST"]),
             Route(LOGGED_OUT_PATH, self.logged_out, methods=["GET"]),
@@ -108,6 +109,7 @@ class AccountPages:
             signed_out="signed_out" in request.query_params,
             passkeys=await self._passkeys.listed(request, visitor, session),
             ways_in=await self._ways_in.listed(request, visitor, session),
+            forget_device=Form(f"{SHARED_PATH}/forget-device", self._token(visitor)) if visitor.device else None,
         )
         return self._render(visitor, view)
 
@@ -137,6 +139,16 @@ class AccountPages:
         name = fields.get("session", "")
         await self._logouts.end_elsewhere(visitor, session, None if name == "others" else name)
         return RedirectResponse(f"{SHARED_PATH}?signed_out=1#logins-title", status_code=303)
+
+    async def forget_device(self, request: Request) -> Response:
+        """Remember this browser no more."""
+        visitor = self._visitor(request)
+        response = RedirectResponse(SHARED_PATH, status_code=303)
+        if await self._logouts.session_of(visitor) is not None:
+            await self._posted(request, visitor)
+            await self._logins.forget_device(visitor)
+            cookies.clear_device(response)
+        return response
 
     async def confirm(self, request: Request) -> Response:
         """Log out? Asked when no partner proved that it asks for this very session."""

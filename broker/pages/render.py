@@ -436,12 +436,16 @@ def _permissions(kind: _Kind) -> str:
 
 
 def _status(view: Page, kind: _Kind) -> int:
+    if isinstance(view, ChoosePage) and view.retry is not None:
+        return 503
     return _PROBLEM_STATUS[view.problem] if isinstance(view, ProblemPage) else kind.status
 
 
 def _retry_after(view: Page) -> dict[str, str]:
     if isinstance(view, ProblemPage) and view.retry_after_s is not None:
         return {"Retry-After": str(view.retry_after_s)}
+    if isinstance(view, ChoosePage) and view.retry is not None:
+        return {"Retry-After": str(view.retry[1])}
     return {}
 
 

@@ -2,6 +2,7 @@
 The customer's side of a journey: each page at ``/j/{journey}``, each form with its own small handler.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -11,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.assurance import Assurance
+from broker.core.identity import ContactKind
 from broker.core.journey import (
     Arrive,
     AskConsent,
@@ -27,6 +30,7 @@ from broker.core.journey import (
     WrongCustomer,
 )
 from broker.core.linking import Question, Rule
+from broker.core.memory import mask_address, mask_phone
 from broker.core.newsletter import SoftRecognition
 from broker.core.policy import Policy
 from broker.core.waiting import Addressee, AskPasskey, EnterCode, Poll, Waiting
@@ -64,9 +68,7 @@ from broker.pages.views import (
     Way,
     WelcomePage,
     WrongCustomerPage,
-    mask_address,
     mask_name,
-    mask_phone,
 )
 from broker.pages.waiting import code_page
 from broker.web import cookies, csrf, params
@@ -77,12 +79,16 @@ _MAX_IDENTIFIER = 320
 
 _FORMS = ("welcome", "choose", "wait", "consent", "arrive", "join")
 
+_LATER_S = 60
+"""When to try again where nobody knows when a provider is well again."""
+
 _REASONS: Mapping[str, Reason] = {
     "no_session": Reason.CONTINUE,
     "login_asked": Reason.AGAIN,
     "too_old": Reason.AGAIN,
     "session_too_old": Reason.AGAIN,
     "too_weak": Reason.STRONGER,
+    "aged": Reason.AGED,
     "other_upstream": Reason.CONTINUE,
     "renewal": Reason.RENEWAL,
     "adding": Reason.ADDING,
@@ -217,6 +223,8 @@ class JourneyPages:
         posted = await self._posted(request)
         if posted.fields.get("answer") == "cancel":
             return await self._leave(request, posted)
+        if posted.fields.get("answer") == "forget_device":
+            return await self._forget_device(posted)
         if not isinstance(posted.turn.step, Login | Wait):
             return await self._hub.go(request, posted.visitor, posted.turn, self._policy())
         gone: Turn | str | Misread
@@ -466,18 +474,14 @@ class JourneyPages:
         return replace(page, newsletter_of=self._show(turn).party(reader.partner))
 
     def _ways_in(self, turn: Turn, step: Login, show: Show) -> ChoosePage:
-        policy, language = self._policy(), turn.journey.language
-        methods = []
         taken = {kind for choice in step.choices.may if (kind := self._upstreams.takes(choice.upstream)) is not None}
-        for choice in step.choices.may:
-            if self._upstreams.takes(choice.upstream) is not None:
-                continue
-            upstream = policy.config.upstreams[choice.upstream]
-            hint = policy.text(upstream.hints, language) if upstream.hints else ""
-            methods.append(Method(choice.upstream, policy.text(upstream.titles, language), hint, upstream.icon))
+        listed = frozenset(
+            choice.upstream for choice in step.choices.may if self._upstreams.takes(choice.upstream) is None
+        )
+        seen, more = show.methods(step.choices, listed, turn.remembered)
         handoff = turn.handoff.value if turn.handoff else None
         offered = self._upstreams.offered(turn)
-        reason = _REASONS.get(step.reason, Reason.CONTINUE)
+        reason = _reason(step)
         if not turn.journey.partner and reason not in {Reason.ADDING, Reason.JOINING, Reason.RENEWAL}:
             reason = Reason.SHARED
         elif handoff is not None and reason is Reason.CONTINUE:
@@ -485,13 +489,30 @@ class JourneyPages:
         return ChoosePage(
             form=self._form(turn, "choose"),
             partner=show.party(turn.journey.partner) if turn.journey.partner else None,
-            methods=tuple(methods),
+            methods=seen,
             reason=reason,
             source=show.party(handoff.source) if handoff else None,
             notice_key=turn.journey.notice,
             at_once=AskAtOnce(offered.upstream, offered.options, offered.mark) if offered else None,
             identify=Identify("either" if len(taken) > 1 else next(iter(taken)).value) if taken else None,
+            more=more,
+            ill=tuple(show.method(upstream) for upstream in step.choices.ill),
+            is_remembered=turn.remembered is not None,
+            retry=None if step.choices.may else self._retry(turn, step),
         )
+
+    def _retry(self, turn: Turn, step: Login) -> tuple[Way, int]:
+        """No way is left: where to try again, and after how many seconds one of them is tried anew."""
+        back_at = step.choices.back_at
+        seconds = math.ceil((back_at - self._logins.now()).total_seconds()) if back_at is not None else _LATER_S
+        return Way("try-again", f"/j/{turn.journey.id}", Action.RETRY), max(1, seconds)
+
+    async def _forget_device(self, posted: Posted) -> Response:
+        """She does not want this browser to be remembered: the same page, as for anybody."""
+        await self._logins.forget_device(posted.visitor)
+        response = RedirectResponse(f"/j/{posted.turn.journey.id}", status_code=303)
+        cookies.clear_device(response)
+        return response
 
     async def _join_page(self, turn: Turn, step: AskLink) -> JoinPage:
         policy, question = self._policy(), step.question
@@ -633,6 +654,16 @@ def _masked_contact(contact: str | None) -> str | None:
     if contact is None:
         return None
     return mask_address(contact) if "@" in contact else mask_phone(contact)
+
+
+def _reason(step: Login) -> Reason:
+    """Why she is asked; where only an address lacks, which kind can be proven right here."""
+    if step.reason in {"too_weak", "aged"} and step.need.minimum is Assurance.CONTACT:
+        kinds = {choice.adds for choice in step.choices.steps}
+        if kinds == {ContactKind.EMAIL}:
+            return Reason.CONTACT_EMAIL
+        return Reason.CONTACT_PHONE if kinds == {ContactKind.PHONE} else Reason.CONTACT
+    return _REASONS.get(step.reason, Reason.CONTINUE)
 
 
 def _may_turn_guest(step: Step) -> bool:

@@ -2,25 +2,29 @@
 From what the core decided to what a page needs: views made of steps, releases and records.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from broker.core.handoff import Handoff
 from broker.core.journey import AskConsent
+from broker.core.memory import DeviceRecord
 from broker.core.policy import Policy
 from broker.core.release import Item
 from broker.core.session import Session
+from broker.core.trust import Choices
 from broker.flows.consent import LOGIN_CONSENT, ConsentRecord, Sharing, digest_of_release, edge_of
 from broker.flows.sessions import OwnSession
 from broker.pages.catalogue import Catalogue
 from broker.pages.logo import Logos
 from broker.pages.views import (
+    VISIBLE,
     Cell,
     ConsentField,
     ConsentPage,
     Form,
     LiveConsent,
+    Method,
     OwnLogin,
     Party,
     SharedPage,
@@ -50,6 +54,30 @@ class Show:
     def party(self, partner: str) -> Party:
         """A partner by name and logo."""
         return Party(self._policy.partner_name(partner, self._language), self._logos.src(partner))
+
+    def methods(
+        self, found: Choices, listed: Collection[str], remembered: DeviceRecord | None
+    ) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
+        """
+        Those ways of *found* that are *listed*, in their order: those to be seen at once, and the others.
+
+        Seen are what adds just what is missing, where there is such; else the first few and the one used last here.
+        """
+        steps = {choice.upstream for choice in found.steps}
+        seen: list[Method] = []
+        rest: list[Method] = []
+        for index, choice in enumerate(each for each in found.may if each.upstream in listed):
+            is_seen = choice.upstream in steps if steps else index < _seen_of(len(listed)) or choice.is_last_used
+            (seen if is_seen else rest).append(self.method(choice.upstream, remembered, is_last=choice.is_last_used))
+        return tuple(seen), tuple(rest)
+
+    def method(self, upstream: str, remembered: DeviceRecord | None = None, *, is_last: bool = False) -> Method:
+        """One way to log in, with the hint the browser is remembered by if there is one."""
+        known = self._policy.config.upstreams[upstream]
+        hint = remembered.hint_of(upstream) if remembered is not None else None
+        if hint is None and known.hints is not None:
+            hint = self._policy.text(known.hints, self._language)
+        return Method(upstream, self._policy.text(known.titles, self._language), hint or "", known.icon, is_last)
 
     def consent(
         self, step: AskConsent, handoff: Handoff | None, session: Session, form: Form, now: datetime
@@ -181,6 +209,11 @@ class Show:
         if isinstance(value, str):
             return _moment_or_text(value, schema.get("format"))
         return value if isinstance(value, int | float | bool) or value is None else str(value)
+
+
+def _seen_of(ways: int) -> int:
+    """How many of so many *ways* are seen at once: a list is not cut for a single one."""
+    return ways if ways <= VISIBLE + 1 else VISIBLE
 
 
 def _by_edge(consents: Sequence[ConsentRecord]) -> list[list[ConsentRecord]]:

@@ -77,16 +77,30 @@ class Reason(StrEnum):
     """She adds a way to log in."""
     JOINING = "joining"
     """Once more, so that two ways become one person's."""
+    AGED = "aged"
+    """She proved enough once, and that is too long ago."""
+    CONTACT = "contact"
+    """The partner needs a proven address, of whichever kind."""
+    CONTACT_EMAIL = "contact_email"
+    CONTACT_PHONE = "contact_phone"
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to log in. ``icon``: a name of ``templates/icons.html``; unknown names get the generic one."""
+    """
+    One way to log in. ``icon``: a name of ``templates/icons.html``; unknown names get the generic one. ``is_last_used``: in
+    this browser.
+    """
 
     id: str
     title: str
     hint: str = ""
     icon: str = "generic"
+    is_last_used: bool = False
+
+
+VISIBLE = 5
+"""So many ways are seen at once; the others behind one press more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +141,9 @@ class ChoosePage:
     ``at_once``: its list offers passkeys too (conditional mediation).
     ``newsletter_of``: whose newsletter was read in this browser, where a code may go to the address that got it
     (``answer=newsletter``, `#newsletter`).
+    ``methods`` are in the order to offer; ``more`` follow, out of sight at first;
+    ``ill`` (`#ill-<id>`) would do and do not work right now. ``is_remembered``: the browser is, and can be forgotten by
+    ``answer=forget_device`` (`#forget-device`). ``retry``: where no way is left, and after how many seconds.
     """
 
     form: Form
@@ -138,6 +155,10 @@ class ChoosePage:
     identify: Identify | None = None
     at_once: AskAtOnce | None = None
     newsletter_of: Party | None = None
+    more: tuple[Method, ...] = ()
+    ill: tuple[Method, ...] = ()
+    is_remembered: bool = False
+    retry: tuple[Way, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,6 +585,8 @@ class SharedPage:
     ``withdraw``: its form posts ``consent=<id>``. ``log_out``: form of the log-out button. ``withdrawn_from``: name
     of the recipient whose consent was withdrawn a moment ago. ``sign_out``: its form posts ``session=<name>``, or
     ``others``. ``signed_out``: a session elsewhere was ended a moment ago. ``ways_in``: how she can log in.
+    ``forget_device``: form of the button by which the
+    browser is remembered no more; None where it is not.
     """
 
     customer: str
@@ -577,6 +600,7 @@ class SharedPage:
     signed_out: bool = False
     passkeys: PasskeyList | None = None
     ways_in: WaysIn | None = None
+    forget_device: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -767,14 +791,3 @@ def mask_name(name: str) -> str:
     words = name.split()
     ends = words[:1] + words[1:][-1:]
     return "\u00a0".join(f"{word[0]}•••" for word in ends)
-
-
-def mask_address(address: str) -> str:
-    """An e-mail *address* so that its owner knows it: ``maja@example.com`` -> ``m•••@example.com``."""
-    name, _, host = address.rpartition("@")
-    return f"{name[:1]}•••@{host}"
-
-
-def mask_phone(number: str) -> str:
-    """A phone *number* so that its owner knows it: ``+46701234567`` -> ``+46 ••• 67``."""
-    return f"{number[:3]}\u00a0•••\u00a0{number[-2:]}"

@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.identity import ContactKind
+from broker.core.memory import mask_address, mask_phone
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.errors import BadAsk
@@ -19,7 +20,7 @@ from broker.flows.values import Visitor
 from broker.flows.ways import Outcome, OwnWay, Ways
 from broker.observe.logging import current_reference
 from broker.pages.render import Pages
-from broker.pages.views import Form, Page, RemoveWayPage, ShownWay, WaysIn, mask_address, mask_phone
+from broker.pages.views import Form, Page, RemoveWayPage, ShownWay, WaysIn
 from broker.web import cookies, csrf, params
 from broker.web.hub import SHARED_PATH, Hub
 from broker.web.visitor import visitor_of

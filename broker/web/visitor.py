@@ -34,7 +34,7 @@ def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales
         address=str(connection.scope.get("state", {}).get("address", "")),
         user_agent=agent,
         mobile=bool(_MOBILE.search(agent)),
-        device=cookies.read(connection, cookies.DEVICE) if broker.device_memory.enabled else None,
+        device=cookies.read(sent, cookies.DEVICE) if broker.device_memory.enabled else None,
     )
 
 

@@ -138,6 +138,17 @@ def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) 
             form, shop, methods[:2], identify=Identify("phone", said("0701"), "identify.bad_phone")
         ),
         "choose-at-once": ChoosePage(form, shop, methods, at_once=AskAtOnce("passkey", ASK_PASSKEY, "1")),
+        "choose-remembered": ChoosePage(
+            form,
+            garage,
+            (replace(methods[0], is_last_used=True, hint=said("m•••@example.com")), *methods[1:2]),
+            more=methods[2:],
+            ill=(Method("eid", said("An eID"), icon="eid"),),
+            is_remembered=True,
+        ),
+        "choose-none-left": ChoosePage(
+            form, garage, (), ill=methods[:2], retry=(Way("try-again", "/j/q4Jm0T", Action.RETRY), 30)
+        ),
     }
 
 

@@ -39,11 +39,19 @@ async def test_customers_are_shown_the_other_ways_in(staged: Stage) -> None:
     other = staged.browser()
     page = await other.follow(await other.get(staged.shop.request()))
     assert "method-bankid" in page.ids, "she is not sent there without a word"
+    assert "ill-google" in page.ids
     assert "method-google" not in page.ids
     assert "google" in (await staged.client.get("/readyz")).json()["unavailable_upstreams"]
     assert (await staged.client.get("/readyz")).status_code == 200
 
-    staged.connectors["google"].is_down = False
+    staged.connectors["bankid"].is_down = True
+    for _ in range(FAILURES):
+        page = await other.follow(await other.press("method-bankid"))
+    assert (page.status, page.headers["retry-after"]) == (503, str(int(REST.total_seconds())))
+    assert {"ill-google", "ill-bankid", "try-again", "cancel"} <= page.ids
+    assert "method-bankid" not in page.ids
+
+    staged.connectors["google"].is_down = staged.connectors["bankid"].is_down = False
     staged.clock.forward(seconds=REST.total_seconds())
     again = staged.browser()
     await again.follow(await again.get(staged.shop.request()))
