@@ -24,6 +24,7 @@ from broker.core.policy import BrokerSettings, Mode, Policy
 from broker.core.trust import Available
 from broker.desk.health import Health
 from broker.desk.metrics import metrics_app
+from broker.desk.service import ServicePages
 from broker.downstream.clients import Clients
 from broker.downstream.handoff.artifact import ArtifactApi
 from broker.downstream.handoff.offer import OfferApi
@@ -40,6 +41,7 @@ from broker.downstream.oidc.revocation import Revocation
 from broker.downstream.oidc.token import Token
 from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
+from broker.downstream.service_desk import ServiceDeskApi
 from broker.errors import ConfigError, StafettError
 from broker.flows.artifact import Artifacts
 from broker.flows.audit import AuditTrail
@@ -55,6 +57,7 @@ from broker.flows.members import Members
 from broker.flows.newsletter import Newsletters
 from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
+from broker.flows.service_desk import ServiceDesks
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
 from broker.flows.ways import Ways
@@ -77,6 +80,7 @@ from broker.stores.ports import KeyStore, Records, StateStore
 from broker.stores.sealing import Digester, Sealer
 from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
+from broker.upstream.calls import callers
 from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
@@ -298,6 +302,7 @@ def build(
     logouts = Logouts(context)
     ways = Ways(context, news)
     newsletters = Newsletters(context)
+    desks = ServiceDesks(context, callers(connectors, lambda _: loaded.policy.broker.name))
     policy = context.policy
 
     pages = _pages(loaded.policy)
@@ -347,6 +352,8 @@ def build(
         *passkeys.routes(),
         *ways_in.routes(),
         *Reports(senders.reporting).routes(),
+        *ServicePages(policy, desks, logins, logouts, hub, pages).routes(),
+        *ServiceDeskApi(policy, desks, tokens, access_tokens).routes(),
         *health.routes(),
         *pages.routes(),
         *logos.routes(),

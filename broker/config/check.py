@@ -57,13 +57,15 @@ class Facts:
     What the rules look at.
 
     ``connectors``: upstream id -> its checked ``connect`` block. ``reaches``: upstream id -> the strongest level its
-    connector can prove. ``fields``: payload type -> names of its fields, for the schemas that could be read.
+    connector can prove. ``callers``: upstreams that can ask somebody on the phone. ``fields``: payload type -> names of its
+    fields, for the schemas that could be read.
     ``state_url``, ``records_url``: resolved, None when not set.
     """
 
     config: TrustConfig
     connectors: Mapping[str, BaseModel] = field(default_factory=dict)
     reaches: Mapping[str, Assurance] = field(default_factory=dict)
+    callers: frozenset[str] = frozenset()
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     state_url: str | None = field(default=None, repr=False)
     records_url: str | None = field(default=None, repr=False)
@@ -584,6 +586,57 @@ def _services(facts: Facts) -> Iterator[Finding]:
             yield Finding(path, "is reached by handoffs only, and no agreement leads here", mild=True)
 
 
+def _service_desk(facts: Facts) -> Iterator[Finding]:
+    """Staff's ways in are staff's alone, and say who has the role."""
+    config = facts.config
+    if (desk := config.service_desk) is None:
+        return
+    for key, names, known in (
+        ("upstreams", desk.upstreams, config.upstreams),
+        ("methods", desk.methods, config.upstreams),
+        ("clients", desk.clients, config.partners),
+    ):
+        for index, name in enumerate(names):
+            if name not in known:
+                yield Finding(
+                    ("service_desk", key, index),
+                    f"there is no {key.removesuffix('s')} of that name"
+                    if key == "clients"
+                    else "there is no upstream of that name",
+                )
+    for index, name in enumerate(desk.upstreams):
+        if (upstream := config.upstreams.get(name)) is None:
+            continue
+        path: KeyPath = ("service_desk", "upstreams", index)
+        if upstream.may_bootstrap_other_methods:
+            yield Finding(
+                path,
+                f"{name} may add other ways in, and staff's way in must not: set may_bootstrap_other_methods: false",
+            )
+        if desk.role not in getattr(facts.connectors.get(name), "roles", {}).values():
+            yield Finding(
+                path, f"{name} says of nobody that the role is {desk.role}: set roles_claim and roles under its connect"
+            )
+    for name, partner in config.partners.items():
+        used = partner.login.upstreams if partner.login is not None else ()
+        if name not in desk.clients and set(used) & set(desk.upstreams):
+            yield Finding(
+                ("partners", name, "login", "upstreams"), "names a way in of staff's (service_desk.upstreams)"
+            )
+        elif name in desk.clients and not set(used) <= set(desk.upstreams):
+            yield Finding(
+                ("partners", name, "login", "upstreams"), "is for staff (service_desk.clients), and lets others in"
+            )
+    for number, agreement in enumerate(config.agreements):
+        if set(agreement.upstreams or ()) & set(desk.upstreams):
+            yield Finding(("agreements", number, "upstreams"), "names a way in of staff's (service_desk.upstreams)")
+    for index, name in enumerate(desk.methods):
+        if name in facts.connectors and name not in facts.callers:
+            yield Finding(
+                ("service_desk", "methods", index), f"{name} is of a kind that cannot ask somebody on the phone"
+            )
+
+
 def _members(facts: Facts) -> Iterator[Finding]:
     """A register of customers is asked only about those the partner is told of anyway, and for what it is told then."""
     for name, partner in facts.config.partners.items():
@@ -836,6 +889,7 @@ RULES: tuple[Rule, ...] = (
     _public_partners,
     _services,
     _members,
+    _service_desk,
     _refresh_tokens,
     _partner_addresses,
     _logins,

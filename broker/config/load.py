@@ -143,6 +143,7 @@ class _Load:
                 config=config,
                 connectors=connectors,
                 reaches={name: kinds[config.upstreams[name].kind].reaches(connectors[name]) for name in connectors},
+                callers=frozenset(name for name in connectors if kinds[config.upstreams[name].kind].asks_callers),
                 fields={name: [each.name for each in schema.fields] for name, schema in schemas.items()},
                 state_url=secrets.state_url,
                 records_url=secrets.records_url,

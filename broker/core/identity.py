@@ -48,7 +48,7 @@ class Evidence:
     ``signals``: names of risk observations (never values), for the log. ``session``: the provider's own session id, where
     it tells one (``sid``), so that it can end ours with its own. ``is_of_known``: we gave it to a customer ourselves, such as a
     passkey: nobody becomes one by it.
-    ``contact_proven_at``: when the contact was proven, where
+    ``roles``: of a member of staff, by our names. ``contact_proven_at``: when the contact was proven, where
     that was not in this login: a passkey counts as the proof it was enrolled with.
     """
 
@@ -70,6 +70,7 @@ class Evidence:
     is_time_proven: bool = True
     session: str | None = None
     is_of_known: bool = False
+    roles: tuple[str, ...] = ()
     contact_proven_at: datetime | None = None
 
 
@@ -101,6 +102,7 @@ class Identity:
     is_time_proven: bool = True
     session: str | None = None
     is_of_known: bool = False
+    roles: tuple[str, ...] = ()
     contact_proven_at: datetime | None = None
 
     @property
@@ -140,6 +142,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         is_time_proven=evidence.is_time_proven,
         session=evidence.session,
         is_of_known=evidence.is_of_known,
+        roles=evidence.roles,
         contact_proven_at=evidence.contact_proven_at,
     )
 

@@ -130,6 +130,7 @@ class Journey:
     ended: Ending | None = None
     challenge: str | None = None
     renews: bool = False
+    for_staff: bool = False
     link: Question | None = None
     is_adding: bool = False
 
@@ -241,9 +242,14 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class OwnPage:
-    """The customer logged in for the broker's own pages ("What I share"). ``renewed``: and did so anew just now."""
+    """
+    The customer logged in for the broker's own pages ("What I share"). ``renewed``: and did so anew just now.
+
+    ``for_staff``: a member of staff did, for the pages of customer service.
+    """
 
     renewed: bool = False
+    for_staff: bool = False
 
 
 Step = (
@@ -428,9 +434,11 @@ def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handof
 
 
 def _own_step(journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime) -> Step:
+    if journey.for_staff:
+        return _staff_step(journey, session, policy, available, now)
     if journey.renews:
         return _renewal_step(journey, session, policy, available, now)
-    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=tuple(policy.config.upstreams))
+    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=policy.config.customers_upstreams)
     lacking = shortfall(session, need, policy.age_limits, now)
     if lacking is None and session is not None and journey.is_adding and may_add(session, policy):
         # A passkey is made here and not proven elsewhere: it is added in its own way.
@@ -443,6 +451,16 @@ def _own_step(journey: Journey, session: Session | None, policy: Policy, availab
     return OwnPage() if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
 
 
+def _staff_step(journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime) -> Step:
+    """A login by a member of staff, whose ways in are nobody else's."""
+    desk = policy.config.service_desk
+    if desk is None:
+        raise Denied("there is no service desk", code="desk.none", config_version=policy.version)
+    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=desk.upstreams)
+    lacking = shortfall(session, need, policy.age_limits, now)
+    return OwnPage(for_staff=True) if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
+
+
 def _renewal_step(
     journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime
 ) -> Step:
@@ -451,7 +469,8 @@ def _renewal_step(
 
     What counts is that she logged in here anew: providers that do not tell when she proved who she is are not left out.
     """
-    upstreams = tuple(name for name, each in policy.config.upstreams.items() if each.may_bootstrap_other_methods)
+    ways = policy.config.customers_upstreams
+    upstreams = tuple(name for name in ways if policy.config.upstreams[name].may_bootstrap_other_methods)
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=upstreams, opened_after=journey.created_at)
     if shortfall(session, need, policy.age_limits, now) is None:
         return OwnPage(renewed=True)

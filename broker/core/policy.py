@@ -1014,6 +1014,22 @@ class Agreement(Strict):
         return f"{self.source}>{self.recipient}:{self.purpose}"
 
 
+class ServiceDesk(Strict):
+    """
+    Customer service: staff who ask callers who they are (docs/customer-service.md).
+
+    ``upstreams``: staff's ways in, which are nobody else's. ``role``: what an upstream must say of a member of staff (its
+    ``roles``). ``methods``: upstreams callers are asked by. ``clients``: partners whose access tokens may do what an agent may.
+    ``calls_per_hour``: that one agent may make.
+    """
+
+    upstreams: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    role: Identifier
+    methods: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    clients: tuple[Identifier, ...] = ()
+    calls_per_hour: Annotated[int, Field(ge=1, le=1000)] = 60
+
+
 class MaxAge(Strict):
     """
     How long a proof counts as each level; then it counts as the strongest one below that it still proves.
@@ -1060,6 +1076,7 @@ class TrustConfig(Strict):
     resources: Mapping[Identifier, ResourceServer] = Field(default_factory=dict)
     payload_types: Mapping[TypeName, PayloadType] = Field(default_factory=dict)
     agreements: tuple[Agreement, ...] = ()
+    service_desk: ServiceDesk | None = None
     accept_risks: tuple[Risk, ...] = ()
 
     @model_validator(mode="after")
@@ -1073,7 +1090,13 @@ class TrustConfig(Strict):
         if agreement.upstreams is not None:
             return agreement.upstreams
         recipient = self.partners.get(agreement.recipient)
-        return recipient.login.upstreams if recipient and recipient.login else tuple(self.upstreams)
+        return recipient.login.upstreams if recipient and recipient.login else self.customers_upstreams
+
+    @property
+    def customers_upstreams(self) -> tuple[str, ...]:
+        """All but staff's ways in."""
+        staffs = self.service_desk.upstreams if self.service_desk is not None else ()
+        return tuple(name for name in self.upstreams if name not in staffs)
 
 
 class PayloadField(Strict):

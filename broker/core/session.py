@@ -88,6 +88,7 @@ class Session:
     device: Device = _UNKNOWN
     upstream_sid: str | None = None
     recognitions: Mapping[str, Recognition] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
     way: str = ""
     contact_proven_at: datetime | None = None
 
@@ -141,6 +142,7 @@ def open_session(
         opened_for=opened_for,
         device=device,
         upstream_sid=identity.session,
+        roles=identity.roles,
         contact_proven_at=identity.contact_proven_at,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from broker.core.arrival import Arrival
+from broker.core.case import Case
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Journey
@@ -103,6 +104,7 @@ class Shelves:
     arrivals: Shelf[Arrival]
     subjects: Shelf[str]
     farewells: Shelf[Farewell]
+    cases: Shelf[Case]
     devices: Shelf[DeviceRecord]
     links: Shelf[Proven]
 
@@ -119,6 +121,7 @@ class Shelves:
             Shelf("arrival", Arrival, sealer),
             Shelf("subject", str, sealer),
             Shelf("farewell", Farewell, sealer),
+            Shelf("case", Case, sealer),
             Shelf("device", DeviceRecord, sealer),
             Shelf("link", Proven, sealer),
         )

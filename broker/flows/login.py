@@ -218,15 +218,16 @@ class Logins:
             raise Spent("handle does not fit its handoff", code="handoff.foreign")
         return self._bound(turn, visitor)
 
-    async def begin_own(self, visitor: Visitor, *, renews: bool = False) -> Turn:
+    async def begin_own(self, visitor: Visitor, *, renews: bool = False, for_staff: bool = False) -> Turn:
         """
         A customer wants to see the broker's own pages. Nothing is stored yet.
 
         Args:
             renews: she is to prove anew who she is, because she wants to change how she logs in.
+            for_staff: it is for the pages of customer service.
         """
         now = self._c.now()
-        journey = replace(self._new_journey("", visitor, now), renews=renews)
+        journey = replace(self._new_journey("", visitor, now), renews=renews, for_staff=for_staff)
         return self._bound(await self._turn(journey, visitor, now), visitor)
 
     async def keep(self, turn: Turn, visitor: Visitor, attempt: Attempt | None = None) -> Turn:

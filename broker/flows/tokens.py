@@ -27,7 +27,7 @@ from broker.flows.handoff import Handoffs, Reading
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.members import Members
 from broker.flows.sessions import grants_of
-from broker.flows.values import Grant, PushedRequest, Target, TokenKind
+from broker.flows.values import DESK_SCOPE, Grant, PushedRequest, Target, TokenKind
 from broker.observe.telemetry import about
 from broker.stores.ports import Enlist, Get, Op, PutNew, Take
 from broker.stores.shelf import TOMBSTONE, Held
@@ -434,6 +434,8 @@ class TokenFlow:
             claims |= release.nested()
         family = _family(ask.partner, release, policy, now) if handoff is None else None
         ineffective = {HANDOFF_SCOPE} if family is not None else {HANDOFF_SCOPE, OFFLINE}
+        if handoff is not None or not _is_agent(ask.partner, session, policy):
+            ineffective.add(DESK_SCOPE)
         scopes = tuple(scope for scope in ask.scopes if scope not in ineffective)
         return Grant(
             partner=ask.partner,
@@ -479,6 +481,14 @@ def _agreed(ask: Ask, consent: Consent | None, policy: Policy) -> frozenset[str]
     if partner is not None and partner.login is not None and partner.login.consent == "implied":
         return None
     return frozenset(consent.granted if consent else ())
+
+
+def _is_agent(partner: str, session: Session, policy: Policy) -> bool:
+    """Whether the partner's tokens for this session may do what an agent of customer service may."""
+    desk = policy.config.service_desk
+    if desk is None or partner not in desk.clients:
+        return False
+    return session.upstream in desk.upstreams and desk.role in session.roles
 
 
 def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Family | None:

@@ -17,6 +17,10 @@ HANDOFF_AFTERLIFE_S = 14 * 24 * 3600.0
 """How long the record of a finished or expired handoff stays, so that its link is answered instead of being an error."""
 
 
+DESK_SCOPE = "service_desk"
+"""What an access token must be for to ask callers."""
+
+
 @dataclass(frozen=True)
 class Visitor:
     """

@@ -33,6 +33,8 @@ from broker.pages.views import (
     CodePage,
     ConsentPage,
     ContinuePage,
+    DeskCasePage,
+    DeskPage,
     HandoffStatusPage,
     IndexPage,
     JoinPage,
@@ -118,6 +120,8 @@ _KINDS: Mapping[type, _Kind] = {
     LogoutConfirmPage: _Kind("log_out.html"),
     LoggedOutPage: _Kind("logged_out.html", posts=False),
     IndexPage: _Kind("index.html", posts=False),
+    DeskPage: _Kind("desk.html"),
+    DeskCasePage: _Kind("desk_case.html", script="desk.js", polls=True),
 }
 
 #: Without anything to ask the browser for, these pages run no script.

@@ -755,6 +755,60 @@ class IndexPage:
     partners: tuple[Way, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class DeskCase:
+    """
+    A case of customer service as its agent sees it. ``standing``: worded as ``desk.standing.<standing>``.
+
+    ``is_customer``: whether the confirmed caller is known here; None for a case that confirmed nobody.
+    """
+
+    id: str
+    reference: str
+    method: str
+    standing: str
+    at: datetime
+    is_customer: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeskPage:
+    """
+    Customer service: ask a caller who she is, and the agent's cases of today.
+
+    Posts ``method``, ``identifier``, ``reference``, ``language`` (the caller's) and ``initiator`` (``caller`` or ``us``).
+    ``problem_key``: what was wrong with what was sent, which stands in the form again.
+    """
+
+    form: Form
+    log_out_url: str
+    agent: str
+    methods: tuple[Method, ...]
+    cases: tuple[DeskCase, ...]
+    case_url: str
+    problem_key: str | None = None
+    identifier: str = ""
+    reference: str = ""
+    languages: tuple[str, ...] = ()
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeskCasePage:
+    """
+    One case. ``poll_url``: answers how it goes as JSON. Its form, while it waits, gives up; with ``takes_code`` another one posts
+    ``do=code`` (`#send-code`) with ``code``, as the caller read it out.
+    """
+
+    form: Form
+    case: DeskCase
+    message_key: str
+    is_over: bool
+    poll_url: str
+    back_url: str
+    takes_code: bool = False
+
+
 Page = (
     ChoosePage
     | WelcomePage
@@ -778,6 +832,8 @@ Page = (
     | LogoutConfirmPage
     | LoggedOutPage
     | IndexPage
+    | DeskPage
+    | DeskCasePage
 )
 
 

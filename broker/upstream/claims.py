@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
-from broker.core.policy import Strict
+from broker.core.policy import Identifier, Strict
 from broker.errors import UpstreamRefused
 from broker.upstream.national_number import Country, parse_national_number
 from broker.wire.id_token import seconds
@@ -76,7 +76,8 @@ class ClaimRules(Strict):
     ``ignored_claims``: known and of no interest. ``required_values``: claim -> the values it may have, e.g. ``hd``.
     ``acr_levels``: the provider's ``acr`` -> our level; with it every login must come back with one that suffices.
     ``level_claim``: the claim of the ID token that says it, where that is not ``acr``. ``personal_number_country``: whose
-    personal numbers the provider tells; others are left out.
+    personal numbers the provider tells; others are left out. ``roles_claim``: where it says what a member of staff may do, as a
+    text or a list; ``roles``: its words -> the role here, e.g. of ``service_desk``.
     """
 
     claims: Mapping[str, Attribute] = Field(default_factory=_standard_claims)
@@ -87,6 +88,8 @@ class ClaimRules(Strict):
     acr_levels: Mapping[str, Assurance] = Field(default_factory=dict)
     level_claim: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "acr"
     personal_number_country: Country = "SE"
+    roles_claim: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    roles: Mapping[str, Identifier] = Field(default_factory=dict)
 
 
 def reaches(rules: ClaimRules) -> Assurance:
@@ -164,7 +167,16 @@ def evidence_from(
         language=reader.language(),
         signals=(*reader.malformed, *_unlisted(claims, rules)),
         session=_session(claims),
+        roles=_roles(claims, rules),
     )
+
+
+def _roles(claims: Mapping[str, Any], rules: ClaimRules) -> tuple[str, ...]:
+    """The roles of a member of staff; what the operator named no role for is none."""
+    said = claims.get(rules.roles_claim) if rules.roles_claim is not None else None
+    words = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+    named = {rules.roles[word] for word in words if isinstance(word, str) and word in rules.roles}
+    return tuple(sorted(named))
 
 
 def _session(claims: Mapping[str, Any]) -> str | None:
@@ -335,6 +347,7 @@ def _unlisted(claims: Mapping[str, Any], rules: ClaimRules) -> Iterator[str]:
         *rules.ignored_claims,
         *rules.required_values,
         rules.level_claim,
+        *([rules.roles_claim] if rules.roles_claim else []),
     }
     flags = {f"{path}_verified" for path, mapped in rules.claims.items() if mapped in {"email", "phone_number"}}
     known = _PROTOCOL_CLAIMS | flags | spoken_of | {path.split(".")[0] for path in spoken_of}

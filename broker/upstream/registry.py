@@ -60,8 +60,9 @@ class Kind:
     One kind of upstream.
 
     ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance logins with such a block can prove.
-    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``settled``: what
-    a preset named in the block came to. ``needs``: the block of ``broker`` without which it cannot be.
+    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``needs``: the
+    block of ``broker`` without which it cannot be. ``settled``: what a preset named in the block came to. ``asks_callers``:
+    whether it can ask somebody on the phone.
     """
 
     config: type[BaseModel]
@@ -70,6 +71,7 @@ class Kind:
     concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
     settled: Callable[[Any], Iterator[Settled]] = _unsettled
     needs: Literal["mail", "sms"] | None = None
+    asks_callers: bool = False
 
 
 def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
@@ -169,11 +171,15 @@ def _build_passkey(id: str, connect: PasskeyConnect, supplies: Supplies) -> Conn
 
 KINDS: Mapping[str, Kind] = {
     "apple": Kind(AppleConnect, lambda connect: reaches(connect.oidc), _build_apple, _apple_concerns),
-    "bankid": Kind(BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns),
-    "email": Kind(EmailCodeConnect, lambda _: EmailCodeConnector.reaches, _build_email, needs="mail"),
+    "bankid": Kind(
+        BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns, asks_callers=True
+    ),
+    "email": Kind(
+        EmailCodeConnect, lambda _: EmailCodeConnector.reaches, _build_email, needs="mail", asks_callers=True
+    ),
     "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
     "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
     "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey),
-    "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms"),
+    "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms", asks_callers=True),
 }

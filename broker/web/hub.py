@@ -29,6 +29,7 @@ from broker.web.params import with_query
 
 #: Pages of ours that more than one edge sends the browser to.
 SHARED_PATH = "/shared"
+STAFF_PATH = "/staff"
 ADD_PASSKEY_PATH = "/shared/passkeys/add"
 LOGOUT_CONFIRM_PATH = "/logout/confirm"
 LOGGED_OUT_PATH = "/logged-out"
@@ -267,6 +268,8 @@ class Hub:
                 return self.leave_for(request, visitor, await self._partners.deliver(turn))
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)
+            case OwnPage(for_staff=True):
+                return RedirectResponse(STAFF_PATH, status_code=303)
             case OwnPage(renewed=renewed):
                 return RedirectResponse(ADD_PASSKEY_PATH if renewed else SHARED_PATH, status_code=303)
             case _:

@@ -27,7 +27,7 @@ ROOMS = {
     "upstream": "errors observe core flows wire notify web",
     "downstream": "errors observe core flows wire web",
     "pages": "errors observe core flows web",
-    "desk": "errors observe core flows web",
+    "desk": "errors observe core flows web pages",
     "web": "errors observe core flows",
     "config": "errors observe core upstream.registry notify.phone",
     "observe": "errors",
