@@ -389,6 +389,17 @@ def _upstream_addresses(facts: Facts) -> Iterator[Finding]:
                 yield Finding(path, "http is only for this machine (127.0.0.1, localhost); use https://")
 
 
+def _costs(facts: Facts) -> Iterator[Finding]:
+    costs = [(name, each.cost) for name, each in facts.config.upstreams.items() if each.cost is not None]
+    for name, cost in costs[1:]:
+        first, known = costs[0]
+        if cost.currency != known.currency:
+            yield Finding(
+                ("upstreams", name, "cost", "currency"),
+                f"is another one than {known.currency} of upstreams.{first}: costs are compared",
+            )
+
+
 def _ceilings(facts: Facts) -> Iterator[Finding]:
     for name, upstream in facts.config.upstreams.items():
         if facts.strongest(name) < upstream.ceiling:
@@ -880,6 +891,7 @@ RULES: tuple[Rule, ...] = (
     _gateway_addresses,
     _production,
     _upstream_addresses,
+    _costs,
     _ceilings,
     _clients,
     _sectors,

@@ -16,7 +16,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from broker.core.policy import LANGUAGES, Duration, Instant, Language, Network, Origin, RedirectUri, TrustConfig, Uri
+from broker.core.policy import (
+    LANGUAGES,
+    Amount,
+    Duration,
+    Instant,
+    Language,
+    Network,
+    Origin,
+    RedirectUri,
+    TrustConfig,
+    Uri,
+)
 from broker.upstream.registry import KINDS, Kind
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -45,6 +56,7 @@ def _check_of(annotated: Any) -> Any:
 
 
 _FORMS: Mapping[Any, JsonSchemaValue] = {
+    _check_of(Amount): {"type": "number", "minimum": 0, "maximum": 1000},
     _check_of(Duration): {
         "type": "string",
         "pattern": "^[1-9][0-9]{0,5}[smhd]$",

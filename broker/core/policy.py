@@ -604,12 +604,15 @@ def _amount(value: object) -> object:
     return Decimal(str(value))
 
 
+Amount = Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, le=1000, max_digits=8, decimal_places=4)]
+
+
 class Cost(Strict):
     """
     What one login costs the operator. ``amount``: in units of ``currency``.
     """
 
-    amount: Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, le=1000, max_digits=8, decimal_places=4)]
+    amount: Amount
     currency: Currency
 
 
@@ -633,7 +636,7 @@ class UpstreamPolicy(Strict):
 
     @property
     def price(self) -> Decimal:
-        """What a login there costs, for comparing: all costs are in one currency (`TrustConfig`)."""
+        """What a login there costs, for comparing: ``check-config`` sees to it that all costs are in one currency."""
         return self.cost.amount if self.cost is not None else Decimal(0)
 
 
@@ -1078,12 +1081,6 @@ class TrustConfig(Strict):
     agreements: tuple[Agreement, ...] = ()
     service_desk: ServiceDesk | None = None
     accept_risks: tuple[Risk, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_currency(self) -> Self:
-        if len({each.cost.currency for each in self.upstreams.values() if each.cost is not None}) > 1:
-            raise ValueError("the costs of all upstreams must be in one currency, for they are compared")
-        return self
 
     def upstreams_for(self, agreement: Agreement) -> tuple[str, ...]:
         """Whose logins count for a handoff: those the agreement names, else those of the recipient's logins, else all."""
