@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx2
 from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet
 
 from broker.app import Broker, KeyMaterial, build
 from broker.config.load import Loaded, load
@@ -44,6 +44,9 @@ from broker.wire.own_keys import own_secret
 ISSUER = "http://localhost:8700"
 SECRET = "0123456789abcdef0123456789abcdef"
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+WAYS_IN = next(line.strip() for line in example_text().splitlines() if line.startswith("      upstreams: ["))
+"""What the example says of how customers log in, at the shop as at the garage."""
 
 SHOP = "nordhjul-web"
 SHOP_CALLBACK = "http://127.0.0.1:8701/login/callback"
@@ -473,13 +476,18 @@ def prepare(folder: Path) -> Path:
     """What the example refers to: schemas, secrets, certificates. Once per run."""
     for part in ("schemas", "logos"):
         shutil.copytree(example_folder() / part, folder / part)
-    (folder / "secrets").mkdir(parents=True)
-    for who in ("tyre-shop", "garage", "google", "tyre-hotel"):
-        path = folder / "secrets" / who
-        path.write_text(SECRET)
-        path.chmod(0o600)
+    write_secrets(folder, SECRET)
     make_certificates(folder / "bankid", now=datetime.now(UTC))
     return folder
+
+
+def write_secrets(folder: Path, secret: str) -> None:
+    """What the example refers to below ``secrets/``: a key where it is named like one, else *secret*."""
+    (folder / "secrets").mkdir(parents=True)
+    for name in sorted(set(re.findall(r"file:secrets/([\w.-]+)", example_text()))):
+        path = folder / "secrets" / name
+        path.write_bytes(ECKey.generate_key("P-256").as_pem(private=True) if name.endswith(".p8") else secret.encode())
+        path.chmod(0o600)
 
 
 def pairs(answer: Answer) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,8 @@ class Ports:
     bankid_api: int = _port(8704, "bankid", "The simulated BankID API.")
     bankid_app: int = _port(8705, "phone", "The simulated BankID app.")
     hotel: int = _port(8706, "hotel", "The tyre hotel.")
+    meta: int = _port(8707, "meta", "The simulated Facebook.")
+    apple: int = _port(8708, "apple", "The simulated Apple.")
 
 
 OPTIONS = {each.name: str(each.metadata["option"]) for each in fields(Ports)}

@@ -27,8 +27,11 @@ _MODULE_PX = 4
 class HttpPlayer:
     """A `Player` over HTTP. Tabs share one cookie jar; every other device has its own."""
 
-    def __init__(self, session: aiohttp.ClientSession, secure: str, *, owns_session: bool) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, cookieless: aiohttp.ClientSession, secure: str, *, owns_session: bool
+    ) -> None:
         self._session = session
+        self._cookieless = cookieless
         self._secure = secure
         self._owns_session = owns_session
         self._page = HtmlPage("")
@@ -40,16 +43,8 @@ class HttpPlayer:
     def started(cls, secure: str) -> Self:
         """A new browser that treats *secure*, an http origin on loopback, as a secure one."""
         jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=URL(secure))
-        session = aiohttp.ClientSession(
-            cookie_jar=jar,
-            headers={
-                "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
-                "Accept-Language": "en",
-                "User-Agent": "stafett-demo-check",
-            },
-            timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
-        )
-        return cls(session, secure, owns_session=True)
+        # A form posted from another site comes without our cookies, which are all SameSite=Lax.
+        return cls(_session(jar), _session(aiohttp.DummyCookieJar()), secure, owns_session=True)
 
     async def open(self, address: str) -> None:
         await self._go("GET", address)
@@ -124,7 +119,7 @@ class HttpPlayer:
         """There is nothing to see here."""
 
     async def new_tab(self) -> "HttpPlayer":
-        return HttpPlayer(self._session, self._secure, owns_session=False)
+        return HttpPlayer(self._session, self._cookieless, self._secure, owns_session=False)
 
     async def other_device(self) -> "HttpPlayer":
         return HttpPlayer.started(self._secure)
@@ -132,6 +127,7 @@ class HttpPlayer:
     async def close(self) -> None:
         if self._owns_session:
             await self._session.close()
+            await self._cookieless.close()
 
     async def _send(self, button: Element) -> None:
         form = button.within("form")
@@ -150,11 +146,12 @@ class HttpPlayer:
         came_from = self.address
         for _ in range(_MOST_HOPS):
             address, _ = urldefrag(address)
-            async with self._session.request(
+            is_foreign = method == "POST" and urlsplit(came_from).hostname != urlsplit(address).hostname
+            async with (self._cookieless if is_foreign else self._session).request(
                 method,
                 URL(address, encoded=True),
                 data=data,
-                headers=_headers(method, came_from),
+                headers=_headers(method, came_from, is_foreign=is_foreign),
                 allow_redirects=False,
             ) as answer:
                 body = await answer.text()
@@ -178,12 +175,25 @@ class HttpPlayer:
         return urljoin(self.address, address)
 
 
-def _headers(method: str, came_from: str) -> dict[str, str]:
+def _session(jar: aiohttp.abc.AbstractCookieJar) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        cookie_jar=jar,
+        headers={
+            "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
+            "Accept-Language": "en",
+            "User-Agent": "stafett-demo-check",
+        },
+        timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
+    )
+
+
+def _headers(method: str, came_from: str, *, is_foreign: bool) -> dict[str, str]:
     """What browsers say about where a form was sent from."""
     if method != "POST":
         return {}
     parts = urlsplit(came_from)
-    return {"Origin": f"{parts.scheme}://{parts.netloc}", "Sec-Fetch-Site": "same-origin"}
+    site = "cross-site" if is_foreign else "same-origin"
+    return {"Origin": f"{parts.scheme}://{parts.netloc}", "Sec-Fetch-Site": site}
 
 
 _SIZE = re.compile(r'viewBox="0 0 (\d+) \d+"')

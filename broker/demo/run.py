@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
 from broker.demo.hotel import create_app as create_hotel
-from broker.demo.providers import google
+from broker.demo.providers import apple, google, meta
 from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
 from broker.demo.shop import create_app as create_shop
 
@@ -133,9 +133,25 @@ def _google(scene: Scene) -> tuple[Party, ...]:
     return (Party("google", "the simulated Google", app, "switches of the simulated Google", "/simulator"),)
 
 
+def _meta(scene: Scene) -> tuple[Party, ...]:
+    told = f"{scene.at.broker}/up/meta/deauthorize"
+    app = meta.MetaApp("Stafett", scene.known.text("meta"), scene.callback("meta"), told)
+    simulated = meta.create_app(apps={"1234567890123456": app}, clock=now)
+    return (Party("meta", "the simulated Facebook", simulated, "where people remove the app at Facebook", "/settings"),)
+
+
+def _apple(scene: Scene) -> tuple[Party, ...]:
+    key = ECKey.import_key(scene.known.key("apple.p8"))
+    client = apple.AppleClient("Stafett", "STAFETT001", {"DEMOKEY001": key}, scene.callback("apple"))
+    app = apple.create_app(issuer=scene.at.apple, clients={"com.example.stafett": client}, clock=now)
+    return (Party("apple", "the simulated Apple", app),)
+
+
 PROVIDERS = (
     Provider("BankID", [person.name for person in PEOPLE.values()], _bankid),
     Provider("Google", [account.name for account in google.ACCOUNTS], _google),
+    Provider("Facebook", [person.name for person in meta.PEOPLE], _meta),
+    Provider("Apple", [f"{account.first_name} {account.last_name}" for account in apple.ACCOUNTS], _apple),
 )
 """All of them. One more is an entry here, a port in `Ports`, its block in the example, and a way in for `broker.demo.ways`."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from broker.demo.driver import HttpPlayer
 from broker.demo.player import Player, Stuck
 from broker.demo.run import Addresses
+from broker.demo.ways import WAYS, approve_on_phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,7 @@ class Story:
         await self.logs_in_on_the_same_device()
         await self.comes_with_google()
         await self.shares_nothing()
+        await self.comes_by_every_way()
 
     # -- chapters ----------------------------------------------------------------------------------------
 
@@ -191,10 +193,11 @@ class Story:
         async with self._step("four tyres go into the basket"):
             await player.click(f"buy-{who.sku}")
             await player.picture("shop-basket")
-        async with self._step("logging in leads to the broker, which offers BankID and Google"):
+        async with self._step("logging in leads to the broker, which offers every way in"):
             await player.click("login")
             await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
-            _must(await player.has("method-google"), "Google is not offered")
+            for way in WAYS:
+                _must(await player.has(f"method-{way.method}"), f"{way.name} is not offered")
             await player.picture("broker-choose")
             await player.picture("broker-choose", phone=True)
         async with self._step("BankID on another device shows a code"):
@@ -206,7 +209,7 @@ class Story:
             await player.picture("broker-bankid-code")
             await player.picture("broker-bankid-code", phone=True)
         async with self._step("the phone reads the drawn code and approves"):
-            await self._approve_on_phone(await player.read_code("qr"))
+            await approve_on_phone(player, self._at, self._login.key)
         async with self._step("the customer is logged in at the shop"):
             await player.wait_for(element="user-name", address=self._at.shop)
             _equal(await player.text("user-name"), self._login.name)
@@ -423,6 +426,25 @@ class Story:
             await player.fill("registration-number", "UXN 93B")
             await self._book()
 
+    async def comes_by_every_way(self) -> None:
+        """Each way in that is offered, and out again."""
+        player = self._player
+        await self._logs_out()
+        for way in WAYS:
+            async with self._step(f"{way.name} logs in {way.customer}, and she logs out again"):
+                await self._starts_login()
+                await way.act(player, self._at)
+                await player.wait_for(element="user-name", address=self._at.shop)
+                _equal(await player.text("user-name"), way.customer)
+                await player.click("logout")
+                await player.wait_for(address=f"{self._at.shop}/logged-out")
+        async with self._step("the page with every way in, in Swedish, Finnish, Polish and English"):
+            await self._starts_login()
+            for language in ("sv", "fi", "pl", "en"):
+                await player.click(f"language-{language}")
+                await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
+                await player.picture(f"broker-choose-{language}", phone=True)
+
     # -- what happens more than once ---------------------------------------------------------------------
 
     async def _buys(self, *, put_in_basket: bool = True) -> None:
@@ -502,22 +524,6 @@ class Story:
             _must(await player.has("log-in"), "the broker still knows the customer")
             await player.open(f"{self._at.garage}/")
             _must(not await player.has("logout"), "the garage still knows the customer")
-
-    async def _approve_on_phone(self, code: str) -> None:
-        phone = await self._player.other_device()
-        try:
-            await phone.open(f"{self._at.bankid_app}/")
-            await phone.picture("app-scan")
-            await phone.fill("qr-text", code)
-            await phone.click("scan-submit")
-            await phone.picture("app-people")
-            await phone.click(f"person-{self._login.key}")
-            await phone.picture("app-approve")
-            await phone.click("approve")
-            await phone.wait_for(element="verdict")
-            await phone.picture("app-done")
-        finally:
-            await phone.close()
 
     def _step(self, what: str) -> contextlib.AbstractAsyncContextManager[None]:
         return self._report.step(what, self._player)

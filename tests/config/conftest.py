@@ -14,6 +14,7 @@ from broker.config.load import Loaded, load
 from broker.config.render import example_folder, example_text
 from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import ConfigError
+from tests.stage import write_secrets
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -67,11 +68,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     for part in ("schemas", "logos"):
         shutil.copytree(example_folder() / part, folder / part)
-    (folder / "secrets").mkdir()
-    for who in ("tyre-shop", "garage", "google", "tyre-hotel"):
-        path = folder / "secrets" / who
-        path.write_text(SECRET + "\n")
-        path.chmod(0o600)
+    write_secrets(folder, SECRET + "\n")
     make_certificates(folder / "bankid", now=datetime.now(UTC))
     return folder
 
@@ -118,6 +115,8 @@ PRODUCTION: tuple[Edit, ...] = (
     ("      api_url: https://127.0.0.1:8704/rp/v6.0/\n", ""),
     ("      launch_url: http://127.0.0.1:8705/\n      desktop_launch_url: http://127.0.0.1:8705/\n", ""),
     ("issuer: http://127.0.0.1:8703", "issuer: https://accounts.google.com"),
+    ("      dialog_origin: http://127.0.0.1:8707\n      graph_origin: http://127.0.0.1:8707\n", ""),
+    ("      issuer: http://127.0.0.1:8708\n", ""),
 )
 
 

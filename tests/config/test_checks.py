@@ -6,7 +6,10 @@ import pytest
 
 from broker.core.assurance import Assurance
 
+from ..stage import WAYS_IN
 from .conftest import Bench, Edit, Refused
+
+OFFERED = WAYS_IN.partition("[")[2].removesuffix("]")
 
 SECOND_AGREEMENT = """\
   - from: garage
@@ -186,7 +189,7 @@ NO_NAME_IN_ENGLISH = (
             id="http-upstream-elsewhere",
         ),
         pytest.param(
-            [("      upstreams: [bankid, google, passkey]", "      upstreams: [bank-id, google]")],
+            [(WAYS_IN, "upstreams: [bank-id, google]")],
             "bank-id",
             "partners.tyre-shop.login.upstreams[0]",
             "there is no upstream 'bank-id'; did you mean 'bankid'?",
@@ -194,7 +197,7 @@ NO_NAME_IN_ENGLISH = (
         ),
         pytest.param(
             [
-                ("      upstreams: [bankid, google, passkey]", "      upstreams: [google]"),
+                (WAYS_IN, "upstreams: [google]"),
                 ("      minimum_assurance: self-asserted", "      minimum_assurance: low"),
             ],
             "minimum_assurance: low",
@@ -290,7 +293,7 @@ NO_NAME_IN_ENGLISH = (
             [("    minimum_assurance: contact", "    minimum_assurance: high")],
             "    minimum_assurance: high",
             "agreements[0].minimum_assurance",
-            "high is impossible: none of bankid, google, passkey reaches it (at most substantial);"
+            f"high is impossible: none of {OFFERED} reaches it (at most substantial);"
             " lower it or allow a stronger upstream",
             id="agreement-nobody-reaches",
         ),
@@ -413,7 +416,7 @@ def test_a_ceiling_no_login_can_reach_counts_as_what_it_is(bench: Bench) -> None
         bench.sentence(
             "    minimum_assurance: high",
             "agreements[0].minimum_assurance",
-            "high is impossible: none of bankid, google, passkey reaches it (at most substantial);"
+            f"high is impossible: none of {OFFERED} reaches it (at most substantial);"
             " lower it or allow a stronger upstream",
         ),
     )
@@ -483,7 +486,7 @@ def test_a_legacy_client_is_a_warning(bench: Bench) -> None:
 def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench: Bench) -> None:
     """What the recipient does not accept for its own logins does not make a handoff possible."""
     start = bench.text.index("  garage:")
-    bench.text = bench.text[:start] + bench.text[start:].replace("upstreams: [bankid, google, passkey]", "upstreams: [google]")
+    bench.text = bench.text[:start] + bench.text[start:].replace(WAYS_IN, "upstreams: [google]")
     bench.edit(("    minimum_assurance: contact", "    minimum_assurance: low"))
     assert bench.problems() == (
         bench.sentence(
@@ -497,9 +500,7 @@ def test_an_agreement_without_upstreams_counts_the_logins_of_its_recipient(bench
 def test_an_unknown_upstream_of_a_recipient_is_told_once(bench: Bench) -> None:
     """At the login that names it, not again at every agreement."""
     start = bench.text.index("  garage:")
-    bench.text = bench.text[:start] + bench.text[start:].replace(
-        "upstreams: [bankid, google, passkey]", "upstreams: [goggle]", 1
-    )
+    bench.text = bench.text[:start] + bench.text[start:].replace(WAYS_IN, "upstreams: [goggle]", 1)
     (found,) = bench.problems()
     assert found.endswith(" partners.garage.login.upstreams[0]: there is no upstream 'goggle'; did you mean 'google'?")
 

@@ -5,6 +5,7 @@ import pytest
 from broker.config.load import load
 from broker.errors import ConfigError
 
+from ..stage import WAYS_IN
 from .conftest import Bench, Refused
 
 SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
@@ -127,7 +128,7 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             id="text-for-block",
         ),
         pytest.param(
-            "      upstreams: [bankid, google, passkey]",
+            f"      {WAYS_IN}",
             "      upstreams: []",
             "upstreams: []",
             "partners.tyre-shop.login.upstreams",

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from broker.core.assurance import acr_values
 from tests.downstream.crowd import Crowd
-from tests.stage import ISSUER, Answer, Browser, Stage, open_stage
+from tests.stage import ISSUER, WAYS_IN, Answer, Browser, Stage, open_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -233,9 +233,7 @@ class TestEssentialAcr:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def weak(prepared_stage: Path) -> AsyncIterator[Stage]:
     """The shop takes Google alone."""
-    edit = {
-        "      upstreams: [bankid, google, passkey]\n      minimum_assurance: self-asserted\n": "      upstreams: [google]\n"
-    }
+    edit = {f"      {WAYS_IN}\n      minimum_assurance: self-asserted\n": "      upstreams: [google]\n"}
     async with open_stage(prepared_stage, edit=edit) as opened:
         yield opened
 

@@ -387,7 +387,10 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
             "ec.pem": pem(ec.generate_private_key(ec.SECP256R1())),
         },
         "bankid": {name: (bankid / name).read_text() for name in ("rp.pem", "rp.key", "ca.pem")},
-        "clients": dict.fromkeys(("google", "tyre-shop", "garage", "tyre-hotel"), "0123456789abcdef" * 2),
+        "clients": {
+            name: pem(ec.generate_private_key(ec.SECP256R1())) if name.endswith(".p8") else "0123456789abcdef" * 2
+            for name in re.findall(r"file:secrets/([\w.-]+)", example_text())
+        },
     }
 
 

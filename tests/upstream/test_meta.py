@@ -41,7 +41,7 @@ from broker.upstream.port import Connector, Done, Redirect, RemovalListener, Rep
 from broker.wire.http import Blocked, Fetcher
 from tests.downstream.receiver import Receiver, Village, open_village
 from tests.stage import Answer, Browser, open_stage
-from tests.upstream.cases import Case, Play, Said, Sent, offering, patience
+from tests.upstream.cases import Case, Play, Said, Sent, patience
 from tests.upstream.test_oidc import PLAIN, Clock, code_of, fetching, on_loopback
 
 APP, OTHER_APP = "1234567890123456", "6543210987654321"
@@ -136,14 +136,6 @@ async def meta(clock: Clock) -> AsyncIterator[Meta]:
 # What every connector must do
 
 
-BLOCK = """    kind: meta
-    titles: {en: Meta}
-    ceiling: self-asserted
-    may_bootstrap_other_methods: true
-    connect: {app_id: "1234567890123456", app_secret: file:secrets/google}
-"""
-
-
 class MetaPlay(Play):
     """The simulated Meta in a whole broker."""
 
@@ -184,7 +176,7 @@ async def play_meta(folder: Path) -> AsyncIterator[Play]:
             simulator.clock = clock
             return {"meta": connector}
 
-        async with open_stage(folder, edit=offering("meta", BLOCK), cast=cast) as stage:
+        async with open_stage(folder, cast=cast) as stage:
             play = MetaPlay(stage, "meta", connector)
             play.simulator = simulator
             yield play

@@ -41,13 +41,27 @@ _PAGE_HEADERS: Final = {
 _PAGES: Final = Environment(autoescape=True, undefined=StrictUndefined)
 _DIALOG: Final = _PAGES.from_string(
     """<!doctype html><html lang="en"><title>Log in with the simulated Facebook</title>
+<meta name="viewport" content="width=device-width">
+<p><strong>Simulation.</strong> This page imitates Facebook for tests. Nobody here is real.</p>
 <h1>{{ app }} wants to know your name{% if asks_email %} and e-mail address{% endif %}</h1>
 <form method="post" action="/dialog/answer"><input type="hidden" name="request" value="{{ request_id }}">
-<p>{% for person in people %}<label><input type="radio" name="person" value="{{ person.key }}"
+<p>{% for person in people %}<label><input type="radio" id="person-{{ person.key }}" name="person" value="{{ person.key }}"
 {%- if loop.first %} checked{% endif %}> {{ person.name }}</label> {% endfor %}</p>
-{% if asks_email %}<p><label><input type="checkbox" name="decline" value="email"> Keep my e-mail address to myself</label>
-</p>{% endif %}<button name="do" value="continue">Continue</button> <button name="do" value="cancel">Cancel</button></form>
+{% if asks_email %}<p><label>
+<input type="checkbox" id="decline" name="decline" value="email"> Keep my e-mail address to myself</label>
+</p>{% endif %}
+<button id="continue-as" name="do" value="continue">Continue</button>
+<button id="cancel" name="do" value="cancel">Cancel</button>
+</form>
 """
+)
+_SETTINGS: Final = _PAGES.from_string(
+    """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Apps and websites</title>
+<p><strong>Simulation.</strong> This page imitates Facebook for tests. Nobody here is real.</p><h1>Apps and websites</h1>
+{% for id, app in apps.items() %}{% for person in people %}<form method="post" action="/settings/remove">
+<input type="hidden" name="app" value="{{ id }}"><input type="hidden" name="person" value="{{ person.key }}">
+<p><button id="remove-{{ id }}-{{ person.key }}">Remove {{ app.name }} from {{ person.name }}</button></p></form>
+{% endfor %}{% endfor %}"""
 )
 _PROBLEM: Final = _PAGES.from_string("<!doctype html><html lang='en'><title>Error</title><h1>{{ text }}</h1>\n")
 
@@ -401,6 +415,7 @@ def create_app(
             Route("/{version}/oauth/access_token", _token, methods=["GET", "POST"]),
             Route("/{version}/debug_token", _debug_token),
             Route("/{version}/me", _me),
+            Route("/settings", _settings),
             Route("/settings/remove", _remove, methods=["POST"]),
         ],
         exception_handlers={_PageError: _on_page_error, _GraphError: _on_graph_error},
@@ -451,6 +466,12 @@ async def _me(request: Request) -> Response:
     query = request.query_params
     fields = [name for name in query.get("fields", "").split(",") if name]
     return JSONResponse(simulator.me(fields, _bearer(request), query.get("appsecret_proof")))
+
+
+async def _settings(request: Request) -> Response:
+    simulator = _simulator(request, "settings")
+    page = _SETTINGS.render(apps=simulator.apps, people=list(simulator.people.values()))
+    return HTMLResponse(page, headers=_PAGE_HEADERS)
 
 
 async def _remove(request: Request) -> Response:
