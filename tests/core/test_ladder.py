@@ -253,16 +253,20 @@ def test_never_a_stronger_step_than_needed_where_a_weaker_one_is_enough(
 ) -> None:
     """Nor a costlier one of the same level; but for the only way she has used here, and then these follow at once."""
     at, available = drawn
-    may = found(at, available, allowed, minimum, lacking).may
+    may = [each.upstream for each in found(at, available, allowed, minimum, lacking).may]
     assume(may)
-    familiar = [name for name in available.used if name in {each.upstream for each in may}]
-    first = may[1] if len(familiar) == 1 and may[0].upstream == familiar[0] and len(may) > 1 else may[0]
-    rest = [each for each in may[1:] if each is not first]
-    assert all(level(at, each.upstream) >= level(at, first.upstream) for each in rest)
-    steps = {each.upstream for each in may if each.adds}
-    for each in rest:
-        if level(at, each.upstream) == level(at, first.upstream) and (each.upstream in steps or not steps):
-            assert at.config.upstreams[each.upstream].price >= at.config.upstreams[first.upstream].price
+    new_here = replace(available, used=())
+    would_be_first = found(at, new_here, allowed, minimum, lacking).may[0].upstream
+    if len([name for name in available.used if name in may]) == 1 and may[0] != would_be_first:
+        assert may[0] in available.used
+        may = may[1:]
+        assert may[0] == would_be_first
+    steps = {each.upstream for each in found(at, available, allowed, minimum, lacking).steps}
+    first = may[0]
+    assert all(level(at, name) >= level(at, first) for name in may)
+    for name in may:
+        if level(at, name) == level(at, first) and (name in steps or not steps):
+            assert at.config.upstreams[name].price >= at.config.upstreams[first].price
 
 
 @given(WORLDS, ALLOWED, LEVELS, LACKING)
