@@ -83,7 +83,7 @@ class PasskeyRing:
     async def find(self, lookup: str) -> Owned | None:
         """The passkey; None when there is none, or none that opens."""
         record = await self._c.records.get_passkey(lookup)
-        return self._opened(record) if record is not None else None
+        return _opened(self._c, record) if record is not None else None
 
     async def rests_on_hers(self, owned: Owned) -> bool:
         """
@@ -96,8 +96,7 @@ class PasskeyRing:
 
     async def of_customer(self, customer: str) -> Sequence[Owned]:
         """Hers, the oldest first."""
-        opened = [self._opened(record) for record in await self._c.records.passkeys_of(customer)]
-        return [each for each in opened if each is not None]
+        return await passkeys_of(self._c, customer)
 
     async def count(self, owned: Owned, *, counter: int, is_backed_up: bool) -> bool:
         """
@@ -209,8 +208,8 @@ class PasskeyRing:
         resting = await self._sessions.of_upstream_session(owned.record.identity.upstream, lookup)
         for each in resting:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
-        if sids := [sid for each in resting for sid in each.session.sids.values()]:
-            await self._sessions.end_grants(session.customer, only=sids)
+        sids = [sid for each in resting for sid in each.session.sids.values()]
+        await self._sessions.end_grants(session.customer, only=sids, ways={lookup})
         self._c.audit.note("passkey.removed", customer=session.customer, passkey=lookup, sessions=len(resting))
         return [each.name for each in resting]
 
@@ -243,15 +242,22 @@ class PasskeyRing:
     def _sealed(self, lookup: str, passkey: Passkey) -> bytes:
         return self._c.sealer.seal(msgspec.msgpack.encode(passkey), f"passkey:{lookup}")
 
-    def _opened(self, record: PasskeyRecord) -> Owned | None:
-        lookup = record.identity.lookup
-        try:
-            plain = self._c.sealer.open(record.sealed, f"passkey:{lookup}")
-            return Owned(record, msgspec.msgpack.decode(plain, type=Passkey))
-        except (Broken, msgspec.DecodeError) as error:
-            # Changed or moved in the database, or sealed with a secret that is gone: no way in any more.
-            log("passkey.unreadable", "error", passkey=lookup, error=type(error).__name__)
-            return None
+
+async def passkeys_of(context: Context, customer: str) -> Sequence[Owned]:
+    """The customer's passkeys, the oldest first; those that do not open are left out."""
+    opened = [_opened(context, record) for record in await context.records.passkeys_of(customer)]
+    return [each for each in opened if each is not None]
+
+
+def _opened(context: Context, record: PasskeyRecord) -> Owned | None:
+    lookup = record.identity.lookup
+    try:
+        plain = context.sealer.open(record.sealed, f"passkey:{lookup}")
+        return Owned(record, msgspec.msgpack.decode(plain, type=Passkey))
+    except (Broken, msgspec.DecodeError) as error:
+        # Changed or moved in the database, or sealed with a secret that is gone: no way in any more.
+        log("passkey.unreadable", "error", passkey=lookup, error=type(error).__name__)
+        return None
 
 
 def _text(data: bytes) -> str:

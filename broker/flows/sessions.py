@@ -117,13 +117,19 @@ class Sessions:
         return len(others)
 
     async def end_grants(
-        self, customer: str, *, keep: Collection[str] = (), only: Collection[str] | None = None
+        self,
+        customer: str,
+        *,
+        keep: Collection[str] = (),
+        only: Collection[str] | None = None,
+        ways: Collection[str] = (),
     ) -> int:
         """
         End grants of *customer* that have refresh tokens, and so all their tokens.
 
         Args:
-            keep: but those of these session ids (``sid``). only: those alone.
+            keep: but those of these session ids (``sid``). only: those alone. ways: and those of logins by these ways in, whose
+                sessions may be over long ago.
         Returns: how many.
         """
         key, grants = grants_of(customer), self._c.shelves.grants
@@ -135,7 +141,9 @@ class Sessions:
         over = [
             name
             for name, each in held
-            if each is not None and each.value.sid not in keep and (only is None or each.value.sid in only)
+            if each is not None
+            and each.value.sid not in keep
+            and (only is None or each.value.sid in only or each.value.way in ways)
         ]
         if over:
             drops: list[Op] = [grants.drop(name) for name in over]

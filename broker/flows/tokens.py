@@ -458,6 +458,7 @@ class TokenFlow:
             handoff_claim=_handoff_claim(handoff) if handoff else {},
             family=family,
             target=_target(ask.partner, session, policy) if handoff is None else None,
+            way=session.way,
         )
 
 

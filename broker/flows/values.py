@@ -73,7 +73,8 @@ class Grant:
     ``claims``: what userinfo answers (``sub`` included); ``id_token_claims``: what of the profile the ID token holds.
     ``auth_time``: seconds since the epoch, None where the provider did not tell. ``handoff``: id of the handoff its data right
     is for. ``consent``: None when nothing rests on one. ``expires_at``: of the access token.
-    ``target``: None where access tokens are for the broker's own endpoints only.
+    ``target``: None where access tokens are for the broker's own endpoints only. ``way``: which of her ways in the login was by
+    (`broker.core.linking.WayIn.name`); empty where that is not known.
     """
 
     partner: str
@@ -96,6 +97,7 @@ class Grant:
     family: Family | None = None
     id_token_claims: Mapping[str, Any] = field(default_factory=dict)
     target: Target | None = None
+    way: str = ""
 
     def narrowed_to(self, scopes: tuple[str, ...]) -> "Grant":
         """What an access token for *scopes* only stands for (RFC 6749 section 6); empty: for all there are."""

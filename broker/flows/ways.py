@@ -14,6 +14,7 @@ from broker.core.naming import name_of
 from broker.core.session import Session
 from broker.flows.context import Context
 from broker.flows.links import News, NoNews, OnFile, opened
+from broker.flows.passkeys import passkeys_of
 from broker.flows.sessions import Sessions
 from broker.stores.ports import LinkedIdentity
 
@@ -153,13 +154,21 @@ class Ways:
         return Outcome.DONE
 
     async def _put_out(self, customer: str, way: LinkedIdentity) -> None:
-        """End the sessions opened by *way*, and the refresh tokens given in them."""
-        theirs = [each for each in await self._sessions.of_customer(customer) if _opened_by(each.session, way)]
+        """
+        End the sessions opened by *way*, or by a passkey that was added by it, and all refresh tokens from such logins.
+
+        security: refresh tokens outlive the sessions they were given in, so they are found by the way in as well.
+        """
+        added = {each.lookup for each in await passkeys_of(self._c, customer) if each.passkey.proof.way == way.lookup}
+        theirs = [
+            each
+            for each in await self._sessions.of_customer(customer)
+            if each.session.way in added or _opened_by(each.session, way)
+        ]
         sids = [sid for each in theirs for sid in each.session.sids.values()]
         for each in theirs:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
-        if sids:
-            await self._sessions.end_grants(customer, only=sids)
+        await self._sessions.end_grants(customer, only=sids, ways={way.lookup, *added})
 
     def _refusal(self, session: Session) -> Rule | None:
         policy = self._c.policy()

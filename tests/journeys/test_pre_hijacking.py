@@ -196,3 +196,28 @@ async def test_a_provider_that_lies_opens_no_account(stage: Stage) -> None:
     done = await browser.follow(await browser.get(f"/up/google/callback?state={gone.query['state']}&who=karl"))
     assert (await stage.shop.exchange(done))["claims"]["sub"] != hers
     assert await ways_of(stage, hers) == ["google"]
+
+
+async def test_a_refresh_token_does_not_outlive_the_way_in_it_came_by(stage: Stage) -> None:
+    """
+    Karl logged in by a way in that Maja takes out later. His session is long over by then, and nobody could list it: the refresh
+    token it gave ends all the same, and one from another way in stays.
+    """
+    browser, his_browser = stage.browser(), stage.browser()
+    hers, _ = await offline(stage, browser, "google", "maja")
+    await proves(stage, browser, "eid", prompt="login")
+    await answers(stage, browser, "join")
+    _, his_token = await offline(stage, his_browser, "google", "maja")
+    stage.clock.forward(hours=23)
+    _, her_token = await offline(stage, browser, "eid", "maja")
+    stage.clock.forward(hours=2)
+    await logs_in(stage, browser, "eid", prompt="login")
+    assert await lives(stage, his_token)
+    own = await browser.get("/shared")
+    names = await ways_of(stage, hers)
+    link = own.text.split(f'id="remove-way-{names.index("google") + 1}"')[1].split('href="')[1].split('"')[0]
+    await browser.get(link)
+    await browser.press("remove")
+    assert await ways_of(stage, hers) == ["eid"]
+    assert not await lives(stage, his_token)
+    assert await lives(stage, her_token)

@@ -18,9 +18,13 @@ from broker.core.session import Session
 from broker.errors import StoreDown
 from broker.flows.context import Context
 from broker.flows.passkeys import PasskeyRing
+from broker.flows.sessions import grants_of
+from broker.flows.values import Grant
+from broker.flows.ways import Outcome as Gone
+from broker.flows.ways import Ways
 from broker.notify.ports import Accepted, Mail, Messages, Sms
 from broker.notify.ports import Sent as Outcome
-from broker.stores.ports import Records
+from broker.stores.ports import Enlist, Records
 from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, relying_party
 from tests.stage import ISSUER, Answer, Browser, Clock, Stage, open_stage
 from tests.upstream.authenticator import UP, UV, Authenticator, Faults, b64
@@ -890,6 +894,47 @@ async def test_it_falls_with_the_way_it_was_added_by(place: Place) -> None:
     assert await records.restore_identity(google.lookup, session.customer, now - timedelta(days=1))
     _, answer = await place.log_in(device)
     assert "code" in answer.query
+
+
+async def test_who_is_in_by_it_is_out_with_the_way_it_was_added_by(place: Place) -> None:
+    """
+    Whoever added a passkey by a way in that she takes out stays in by nothing: neither in a session opened by the passkey, nor by
+    a refresh token from such a login, whether that session is over or not.
+    """
+    device = Authenticator()
+    home = await place.enrolled(device)
+    session, context, now = await place.held(home), place.stage.broker.context, place.stage.clock.now
+    (google,) = [each for each in await context.records.identities_of(session.customer) if each.upstream == "google"]
+    other = replace(google, lookup="a" * 64, upstream="bankid", created_at=now)
+    assert await context.records.link_identity(other, []) == session.customer
+    thief, answer = await place.log_in(device)
+    assert "code" in answer.query
+    assert "log-out" in (await thief.get("/shared")).ids
+    grants, held = context.shelves.grants, await place.held(thief)
+    grant = Grant(
+        partner="nordhjul",
+        subject="hers",
+        sid="of a session that is over",
+        redirect_uri="https://shop.example/",
+        scopes=("openid",),
+        nonce=None,
+        code_challenge=None,
+        acr="",
+        amr=(),
+        auth_time=None,
+        claims={},
+        created_at=now,
+        expires_at=now,
+        customer=session.customer,
+        way=held.way,
+    )
+    await place.stage.state.run(
+        grants.put_new("theirs", grant, 60.0), Enlist(grants_of(session.customer), "theirs", 60.0, 200)
+    )
+    outcome, _ = await Ways(context).remove(session, name_of(google.lookup), "en")
+    assert outcome is Gone.DONE
+    assert "log-out" not in (await thief.get("/shared")).ids
+    assert (await place.stage.state.run(grants.get("theirs")))[0] is None
 
 
 async def test_removing_the_one_she_is_logged_in_by(place: Place) -> None:
