@@ -127,6 +127,7 @@ _KINDS: Mapping[type, _Kind] = {
 #: Without anything to ask the browser for, these pages run no script.
 _SILENT: Mapping[type, _Kind] = {
     ChoosePage: _Kind("choose.html"),
+    DeskCasePage: _Kind("desk_case.html", posts=False),
     AddPasskeyPage: _Kind("passkey_add.html", posts=False),
 }
 
@@ -427,7 +428,7 @@ def _security_policy(kind: _Kind, form_action_origins: tuple[str, ...], framed: 
 
 def _kind_of(view: Page) -> _Kind:
     match view:
-        case ChoosePage(at_once=None) | AddPasskeyPage(options=""):
+        case ChoosePage(at_once=None) | AddPasskeyPage(options="") | DeskCasePage(is_over=True):
             return _SILENT[type(view)]
         case _:
             return _KINDS[type(view)]

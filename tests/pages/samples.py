@@ -21,6 +21,9 @@ from broker.pages.views import (
     ConsentField,
     ConsentPage,
     ContinuePage,
+    DeskCase,
+    DeskCasePage,
+    DeskPage,
     Form,
     HandoffStatus,
     HandoffStatusPage,
@@ -90,6 +93,7 @@ def views(said: Callable[[str], str] = _as_is, *, shop_logo: str | None = None) 
         **_ways_in(said),
         **{f"handoff-{status}": HandoffStatusPage(status, shop, garage, (back,)) for status in HandoffStatus},
         **_passkeys(said, form, shop),
+        **_desk(said),
         **_problems(said, shop, back),
         "continue": ContinuePage("https://garage.example/start?iss=a&login_hint=b", garage),
         "continue-plain": ContinuePage("/j/q4Jm0T"),
@@ -380,6 +384,37 @@ def _ways_in(said: Callable[[str], str]) -> dict[str, Page]:
         "shared-ways-off": shared(WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.off")),
         "remove-way": RemoveWayPage(form, "/shared", phone, 30),
         "remove-way-here": RemoveWayPage(form, "/shared", google, 30),
+    }
+
+
+def _desk(said: Callable[[str], str]) -> dict[str, Page]:
+    form, case = Form("/staff", said("t")), Form("/staff/cases/c1", said("t"))
+    ways = (Method("bankid", said("BankID")), Method("email", said("E-mail")))
+    standings = ("waiting", "confirmed", "declined", "not_confirmed", "unavailable", "cancelled")
+    cases = tuple(DeskCase(f"c{n}", said(f"T-{n}"), said("BankID"), each, NOW) for n, each in enumerate(standings))
+    page = DeskPage(
+        form, "/logout/confirm", said("Karin Ek"), ways, cases, "/staff/cases/", languages=("sv", "fi", "pl", "en")
+    )
+    waits = DeskCasePage(case, cases[0], "bankid.RFA1", False, "/staff/cases/c0/poll", "/staff")
+    return {
+        "desk": page,
+        "desk-problem": replace(
+            page, problem_key="desk.problem.identifier", identifier=said("1957"), reference=said("T-9")
+        ),
+        "desk-closed": DeskPage(form, "/logout/confirm", "", (), (), "/staff/cases/"),
+        "desk-case": waits,
+        "desk-case-code": replace(waits, takes_code=True, message_key="call.asked"),
+        **{
+            f"desk-case-{each.standing}": DeskCasePage(
+                case,
+                replace(each, reference="", is_customer=each.standing == "confirmed" or None),
+                f"call.{each.standing if each.standing in {'confirmed', 'cancelled', 'unavailable'} else 'refused'}",
+                True,
+                "/staff/cases/c1/poll",
+                "/staff",
+            )
+            for each in cases[1:]
+        },
     }
 
 

@@ -130,6 +130,7 @@ KINDS = [
     "join-offer", "join-renew", "join-seen", "join-another", "join-refused", "shared-ways", "shared-ways-refused", "remove-way",
     "problem-our_fault", "problem-all-ways", "log-out", "logged-out", "index", "choose-identify",
     "choose-identify-complaint", "code-email", "code-wrong", "code-void", "link-open", "link-elsewhere", "link-disown",
+    "desk", "desk-problem", "desk-closed", "desk-case", "desk-case-code", "desk-case-confirmed", "desk-case-declined",
 ]  # fmt: skip
 
 

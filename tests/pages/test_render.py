@@ -246,13 +246,13 @@ def test_form_action_names_the_next_hops() -> None:
 
 def test_scripts_only_where_the_page_has_one() -> None:
     """
-    Only the waiting pages and one that offers passkeys may ask the server by script, and only they, the other pages of passkeys,
+    Only the waiting pages, open calls and one that offers passkeys may ask the server by script, and only they, the other pages of passkeys,
     the consent page, an answer by form and links out of mails, which leave the address bar, run any.
     """
     with_script = {name for name in VIEWS if "script-src" in header(VIEWS[name], "content-security-policy")}
     asking = {name for name in VIEWS if "connect-src" in header(VIEWS[name], "content-security-policy")}
     codes, links = ({name for name in VIEWS if name.startswith(kind)} for kind in ("code-", "link-"))
-    assert asking == {f"wait-{phase}" for phase in Phase} | codes | {"choose-at-once"}
+    assert asking == {f"wait-{phase}" for phase in Phase} | codes | {"choose-at-once", "desk-case", "desk-case-code"}
     assert with_script == asking | links | {
         "consent", "consent-required", "consent-login", "post", "passkey", "passkey-late", "passkey-add",
     }  # fmt: skip

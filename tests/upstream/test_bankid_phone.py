@@ -73,8 +73,7 @@ class Agent:
 @pytest.fixture
 async def agent(connector: BankIdConnector, server: BankIdServer, app: TestClient) -> Agent:
     server.clock.advance(600)  # nothing of an earlier test runs on
-    made = Agent(connector, server.clock)
-    return made
+    return Agent(connector, server.clock)
 
 
 def waiting(app: TestClient) -> str:
