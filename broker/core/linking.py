@@ -274,6 +274,10 @@ def joined(new: Session, old: Session | None, *, strongest: bool) -> Session:
     with_contacts = (
         _with_verified(base.profile, other.profile) if new.may_bootstrap and old.may_bootstrap else base.profile
     )
+    contact_proven_at = base.contact_proven_at
+    if not base.contact_proven:
+        # security: a contact that comes along is as old as its own proof, which a passkey gave long ago
+        contact_proven_at = other.contact_proven_at or other.authenticated_at
     return replace(
         base,
         seen_at=new.seen_at,
@@ -281,6 +285,7 @@ def joined(new: Session, old: Session | None, *, strongest: bool) -> Session:
         device=new.device,
         profile=with_contacts,
         contact_proven=with_contacts.email_verified or with_contacts.phone_number_verified,
+        contact_proven_at=contact_proven_at,
         subjects={**old.subjects, **new.subjects},
         sids=old.sids,
     )

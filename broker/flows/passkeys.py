@@ -18,6 +18,7 @@ from broker.core.passkey import MOST, EnrolmentProof, Passkey, given_name, proof
 from broker.core.session import Session
 from broker.errors import BadAsk, Spent
 from broker.flows.context import Context
+from broker.flows.links import opened as on_file
 from broker.flows.sessions import Sessions
 from broker.flows.values import Visitor
 from broker.observe.logging import log
@@ -214,7 +215,11 @@ class PasskeyRing:
         return [each.name for each in resting]
 
     async def contacts_of(self, session: Session) -> Sequence[tuple[ContactKind, str]]:
-        """What is verified of *session*'s customer: in this login, and on file from others."""
+        """
+        What is verified of *session*'s customer: in this login, and on file from others.
+
+        security: of all her ways in, for what is known of her is by and by what whoever logs in tells.
+        """
         customer, profiles = await self._c.records.get_customer(session.customer), [session.profile]
         if customer is not None and customer.profile is not None:
             try:
@@ -224,6 +229,9 @@ class PasskeyRing:
         found = [
             *((ContactKind.EMAIL, each.email) for each in profiles if each.email_verified),
             *((ContactKind.PHONE, each.phone_number) for each in profiles if each.phone_number_verified),
+        ]
+        found += [
+            (each.kind, each.value) for each in on_file(self._c, await self._c.records.contacts_of(session.customer))
         ]
         return [(kind, value) for kind, value in dict.fromkeys(found) if value]
 

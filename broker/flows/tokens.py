@@ -90,6 +90,9 @@ class TokenFlow:
             # security: a family begins when its code is redeemed; codes nobody redeems do not fill the store for weeks
             shelves.grants.put_new(grant_id, grant, max(times.code, times.access_token).total_seconds()),
         ]
+        if grant.family is not None:
+            # security: so that whoever is put out now does not redeem his code afterwards and stay
+            ops.append(Enlist(grants_of(grant.customer), grant_id, times.code.total_seconds(), _FAMILIES))
         if ask.pushed is not None:
             ops.append(shelves.pushed.drop(ask.pushed))
         touch: int | None = None
@@ -432,9 +435,11 @@ class TokenFlow:
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:
             claims |= release.nested()
-        family = _family(ask.partner, release, policy, now) if handoff is None else None
+        is_for_desk = handoff is None and DESK_SCOPE in ask.scopes and _is_agent(ask.partner, session, policy)
+        # security: a role is what the provider said at this login; who has lost it must not go on by refreshing
+        family = _family(ask.partner, release, policy, now) if handoff is None and not is_for_desk else None
         ineffective = {HANDOFF_SCOPE} if family is not None else {HANDOFF_SCOPE, OFFLINE}
-        if handoff is not None or not _is_agent(ask.partner, session, policy):
+        if not is_for_desk:
             ineffective.add(DESK_SCOPE)
         scopes = tuple(scope for scope in ask.scopes if scope not in ineffective)
         return Grant(

@@ -27,7 +27,7 @@ from broker.core.linking import (
     without_unverified,
 )
 from broker.core.policy import Linking, Policy
-from broker.core.session import Profile, Session
+from broker.core.session import Profile, Session, standing
 from tests.core.world import NOW, later, policy, profile, session
 
 MAIL = Contact(ContactKind.EMAIL, "Maja@Example.com", True)
@@ -249,6 +249,21 @@ def test_an_unverified_contact_does_not_come_along() -> None:
     assert (after.profile.email, after.contact_proven) == (None, False)
     vouched = joined(strong(), session("bankid", profile=profile()), strongest=False)
     assert vouched.profile.email is None
+
+
+def test_a_contact_is_as_old_as_its_own_proof() -> None:
+    """What a passkey vouches for was proven when it was added: a fresh login beside it makes it no younger."""
+    long_ago = NOW - timedelta(days=300)
+    by_key = session(created_at=NOW, contact_proven_at=long_ago)
+    assert by_key.contact_proven
+    for new, old, strongest in ((strong(), by_key, False), (by_key, strong(), True)):
+        after = joined(new, old, strongest=strongest)
+        assert (after.upstream, after.contact_proven, after.contact_proven_at) == ("eid", True, long_ago)
+    limits = {Assurance.SUBSTANTIAL: timedelta(hours=1), Assurance.LOW: timedelta(hours=1)}
+    limits |= {Assurance.CONTACT: timedelta(days=180), Assurance.HIGH: timedelta(hours=1)}
+    assert standing(after, limits, NOW + timedelta(hours=2)) < Assurance.CONTACT
+    fresh = joined(strong(), session(created_at=NOW), strongest=False)
+    assert standing(fresh, limits, NOW + timedelta(hours=2)) is Assurance.CONTACT
 
 
 def test_contacts_nobody_verified_are_dropped() -> None:

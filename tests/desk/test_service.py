@@ -40,6 +40,7 @@ PARTNERS = """\npartners:
       auth: client_secret_basic
       secret: file:secrets/tyre-shop
       redirect_uris: [https://crm.example/cb]
+      refresh_tokens: {}
     login: {upstreams: [staff], consent: implied}
 """
 DESK = """\nagreements:\n"""
@@ -365,6 +366,16 @@ async def test_by_the_agents_own_tool(staged: Stage, phone: Phone) -> None:
         "assurance": "substantial",
         "sub": tokens["claims"]["sub"],
     }
+
+
+async def test_an_agents_tool_gets_no_refresh_token(staged: Stage) -> None:
+    """Whoever has lost the role since must not go on as an agent; for anything else the tool may keep its users logged in."""
+    for scope, is_kept in (("openid service_desk offline_access", False), ("openid offline_access", True)):
+        partner = Partner(staged, "crm-web", "https://crm.example/cb", scope=scope)
+        back = await come_in(staged.browser(), partner.request(prompt="consent"))
+        tokens = await partner.exchange(back)
+        assert ("refresh_token" in tokens) is is_kept
+        assert "offline_access" not in tokens["scope"] or is_kept
 
 
 async def test_the_tool_gives_up(staged: Stage, phone: Phone) -> None:

@@ -221,3 +221,17 @@ async def test_a_refresh_token_does_not_outlive_the_way_in_it_came_by(stage: Sta
     assert await ways_of(stage, hers) == ["eid"]
     assert not await lives(stage, his_token)
     assert await lives(stage, her_token)
+
+
+async def test_a_code_from_before_is_not_redeemed_after_a_link(stage: Stage) -> None:
+    """Karl holds a code back while Maja adds a way in: it gives him no refresh token a moment later."""
+    his_browser, browser = stage.browser(), stage.browser()
+    await logs_in(stage, browser, "google")
+    scope = "openid profile email offline_access"
+    answer = await proves(stage, his_browser, "google", scope=scope, prompt="consent")
+    if "share" in answer.ids:
+        answer = await his_browser.follow(await his_browser.press("share", ("field", "offline_access")))
+    await proves(stage, browser, "eid", prompt="login")
+    await answers(stage, browser, "join")
+    late = await stage.shop.token(answer.query["code"])
+    assert (late.status, late.json["error"]) == (400, "invalid_grant")

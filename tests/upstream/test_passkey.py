@@ -13,9 +13,11 @@ import pytest
 
 from broker.config.render import example_text
 from broker.core.assurance import Assurance
+from broker.core.identity import ContactKind
 from broker.core.naming import name_of
 from broker.core.session import Session
 from broker.errors import StoreDown
+from broker.flows.contacts import contact_digest
 from broker.flows.context import Context
 from broker.flows.passkeys import PasskeyRing
 from broker.flows.sessions import grants_of
@@ -24,7 +26,7 @@ from broker.flows.ways import Outcome as Gone
 from broker.flows.ways import Ways
 from broker.notify.ports import Accepted, Mail, Messages, Sms
 from broker.notify.ports import Sent as Outcome
-from broker.stores.ports import Enlist, Records
+from broker.stores.ports import ContactRecord, Enlist, Records
 from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, relying_party
 from tests.stage import ISSUER, Answer, Browser, Clock, Stage, open_stage
 from tests.upstream.authenticator import UP, UV, Authenticator, Faults, b64
@@ -704,6 +706,23 @@ async def test_she_hears_of_a_new_passkey_and_of_a_removed_one(place: Place) -> 
     await place.stage.broker.context.audit.flush()
     assert [letter.to for letter in place.letters.sent] == ["maja@example.com"] * 2
     assert {"passkey.added", "passkey.removed"} <= set(await audited(place, home))
+
+
+async def test_she_hears_of_it_at_the_contacts_of_her_other_ways_in(place: Place) -> None:
+    """Whoever sits in her account by a way in of his own, which told another address, cannot keep it from her."""
+    home, context = await place.at_home(), place.stage.broker.context
+    customer, now = (await place.held(home)).customer, place.stage.clock.now
+    await context.audit.flush()
+    (google,) = await context.records.identities_of(customer)
+    digest = contact_digest(context.lookup, ContactKind.EMAIL, "hers@example.com")
+    sealed = context.sealer.seal(b"hers@example.com", f"contact:{digest}")
+    other = replace(google, lookup="a" * 64, upstream="bankid", created_at=now)
+    contact = ContactRecord(digest, other.lookup, "email", sealed, now)
+    assert await context.records.link_identity(other, [contact]) == customer
+    await place.enrolled(Authenticator(), home)
+    await context.audit.flush()
+    assert {letter.to for letter in place.letters.sent} == {"maja@example.com", "hers@example.com"}
+    assert len(place.letters.sent) == 2
 
 
 async def test_the_page_lists_what_there_is(place: Place) -> None:
