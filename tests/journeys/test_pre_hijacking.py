@@ -235,3 +235,20 @@ async def test_a_code_from_before_is_not_redeemed_after_a_link(stage: Stage) -> 
     await answers(stage, browser, "join")
     late = await stage.shop.token(answer.query["code"])
     assert (late.status, late.json["error"]) == (400, "invalid_grant")
+
+
+async def test_nobody_stays_in_by_a_session_too_many(stage: Stage) -> None:
+    """Karl logs in until his first session is off the list of her sessions: it ends then, for a link could not end it later."""
+    first, last = stage.browser(), stage.browser()
+    await logs_in(stage, first, "google")
+    for _ in range(50):
+        last = stage.browser()
+        await logs_in(stage, last, "google")
+    assert not await is_in(stage, first)
+    assert await is_in(stage, last)
+    browser = stage.browser()
+    await logs_in(stage, browser, "google")
+    await proves(stage, browser, "eid", prompt="login")
+    await answers(stage, browser, "join")
+    assert not await is_in(stage, first)
+    assert not await is_in(stage, last)
