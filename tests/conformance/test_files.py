@@ -96,7 +96,7 @@ def test_the_ids_it_waits_for_and_clicks_are_on_our_pages(suite: dict[str, Any])
     }
     ours = set(re.findall(r'\bid="([a-z-]+)"', "".join(path.read_text("utf-8") for path in TEMPLATES.iterdir())))
     assert used - ours == {"method-test"}
-    assert 'id="method-{{ method.id }}"' in (TEMPLATES / "choose.html").read_text("utf-8")
+    assert 'id="method-{{ each.id }}"' in (TEMPLATES / "parts.html").read_text("utf-8")
 
 
 def test_no_secret_is_in_the_shipped_files() -> None:
