@@ -81,10 +81,11 @@ from broker.stores.sealing import Digester, Sealer
 from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
 from broker.upstream.calls import callers
+from broker.upstream.hearing import UpstreamHearing
 from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
-from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamLogouts, UpstreamRoutes
+from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamRoutes
 from broker.upstream.supplies import Supplies
 from broker.upstream.way_news import WayNews
 from broker.web.cors import Cors
@@ -334,7 +335,7 @@ def build(
         *Token(policy, clients, tokens, access_tokens, keyring, clock).routes(),
         *Userinfo(policy, tokens, access_tokens, keyring).routes(),
         *UpstreamRoutes(policy, upstreams, hub).routes(),
-        *UpstreamLogouts(logouts, connectors, clock).routes(),
+        *UpstreamHearing(logouts, connectors, clock).routes(),
         *UpstreamKeys(policy, connectors, clock).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ from broker.stores.memory import MemoryState
 from broker.stores.migrate import migrate
 from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
-from broker.upstream.port import Begun, Done, LoggedOut, Pending, Redirect, Reply, UpstreamAsk
+from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Redirect, Reply, UpstreamAsk
 from broker.wire.own_keys import own_secret
 
 ISSUER = "http://localhost:8700"
@@ -109,6 +109,8 @@ class PlayedConnector:
     ``error`` refuses.
     """
 
+    hears = frozenset({Channel.LOGOUT, Channel.EVENTS})
+
     def __init__(self, id: str, reaches: Assurance, clock: Clock) -> None:
         self.id = id
         self.reaches = reaches
@@ -119,7 +121,7 @@ class PlayedConnector:
         self.authenticated_at: datetime | None = None
         self.tells_time = True
         self.session: str | None = None
-        self.over: LoggedOut | None = None
+        self.over: Heard | None = None
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         if self.is_down:
@@ -157,11 +159,11 @@ class PlayedConnector:
             session=self.session,
         )
 
-    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
+    async def heard(self, channel: Channel, unverified: str, now: datetime) -> Sequence[Heard]:
         """Believes the token ``good``: then ``over`` is over."""
-        if unverified_token != "good" or self.over is None:
+        if unverified != "good" or self.over is None:
             raise UpstreamRefused("played to be no logout token", code="logout_token.events")
-        return self.over
+        return [self.over]
 
     async def close(self) -> None:
         pass

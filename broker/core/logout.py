@@ -21,6 +21,20 @@ from broker.core.policy import Policy
 from broker.core.session import Session
 
 
+class Change(StrEnum):
+    """What a provider's server says that became of an account or a session there."""
+
+    OVER = "over"
+    """What rests on it here is over; she may log in again."""
+    BLOCKED = "blocked"
+    """The same, and nobody logs in by it until it is allowed."""
+    ALLOWED = "allowed"
+    GONE = "gone"
+    """As blocked, for good."""
+    NOTED = "noted"
+    """Nothing that changes anything here."""
+
+
 class Why(StrEnum):
     """What ended a session. Running out of time is not among them: no partner is told of it."""
 

@@ -128,7 +128,8 @@ def _bankid(scene: Scene) -> tuple[Party, ...]:
 
 
 def _google(scene: Scene) -> tuple[Party, ...]:
-    client = google.GoogleClient("Stafett", scene.known.text("google"), scene.callback("google"))
+    told = f"{scene.at.broker}/up/google/events"
+    client = google.GoogleClient("Stafett", scene.known.text("google"), scene.callback("google"), told)
     app = google.create_app(issuer=scene.at.google, clients={"stafett": client}, clock=now)
     return (Party("google", "the simulated Google", app, "switches of the simulated Google", "/simulator"),)
 

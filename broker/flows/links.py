@@ -29,6 +29,7 @@ from broker.core.linking import (
 from broker.core.logout import Why
 from broker.core.naming import name_of
 from broker.core.session import Session
+from broker.errors import UpstreamRefused
 from broker.flows.contacts import contact_digest
 from broker.flows.context import Context
 from broker.flows.sessions import Sessions
@@ -118,6 +119,9 @@ class Links:
         One statement for whoever was here before, as without linking.
         """
         known = await self._c.records.known_customer(self.lookup(identity))
+        if known is not None and known.blocked is not None:
+            # security: its provider says that somebody else may have it, or that it is no more
+            raise UpstreamRefused("its provider said not to trust it", code="identity.blocked")
         if known is None and identity.is_of_known:
             return None
         if session is None:

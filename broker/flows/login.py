@@ -626,7 +626,7 @@ class Logins:
         Returns: None when she did not: then this is a login as any other.
         """
         known = await self._c.records.known_customer(self._links.lookup(proven.identity))
-        if known is None or known.customer.id != question.customer:
+        if known is None or known.customer.id != question.customer or known.blocked is not None:
             return None
         session = _carry_over(await self._session_of(proven, known, move.journey, visitor), move.session)
         linked = await self._link(question, move, session, visitor)
@@ -802,6 +802,8 @@ class Logins:
             known = await self._c.records.find_or_create_customer(
                 self._links.row(identity, new, now), Customer(new, now, self._c.seal_profile(new, profile))
             )
+        if known.blocked is not None:
+            raise UpstreamRefused("its provider said not to trust it", code="identity.blocked")
         if known.is_new:
             self._c.audit.note("customer.created", customer=known.customer.id, upstream=identity.upstream)
             self._links.remember_contacts(identity, now)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.core.logout import Farewell, Fate, Why, fates, may_go_straight_on
+from broker.core.logout import Change, Farewell, Fate, Why, fates, may_go_straight_on
 from broker.core.naming import is_id, name_of
 from broker.core.notice import State
 from broker.core.session import Session
@@ -15,11 +15,13 @@ from broker.errors import BadAsk, Spent, StoreDown
 from broker.flows.context import Context
 from broker.flows.sessions import OwnSession, Request, Sessions
 from broker.flows.values import Visitor
-from broker.stores.ports import Drop, PutNew
+from broker.stores.ports import GONE, Drop, PutNew
 
 _WISH = timedelta(minutes=15)
 _LONGEST_WISH = 1200
 _SKEW_S = 60.0
+_HARMLESS = frozenset({Change.ALLOWED, Change.NOTED})
+_BLOCKS = {Change.BLOCKED: "blocked", Change.ALLOWED: None, Change.GONE: GONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamOver:
-    """What a provider said is over: its session ``sid``, else all of its ``subject``. Times are aware UTC."""
+    """
+    What a provider said is over: its session ``sid``, else all of its ``subject``. Times are aware UTC.
+
+    ``change``: what became of it.
+    """
 
     issuer: str
     subject: str | None
@@ -64,6 +70,7 @@ class UpstreamOver:
     jti: str
     issued_at: datetime
     expires_at: datetime
+    change: Change = Change.OVER
 
 
 class Logouts:
@@ -177,11 +184,22 @@ class Logouts:
         if not first:
             return 0
         try:
-            return await self._end_resting_on(upstream, over)
+            await self._block(upstream, over)
+            return 0 if over.change in _HARMLESS else await self._end_resting_on(upstream, over)
         except StoreDown:
             with suppress(StoreDown):
                 await self._c.state.run(Drop(said))
             raise
+
+    async def _block(self, upstream: str, over: UpstreamOver) -> None:
+        """Before the sessions end: nobody slips in by another login in between. Nothing is kept of people we do not know."""
+        if over.subject is None or over.change not in _BLOCKS:
+            return
+        lookup = self._c.lookup.digest(over.issuer, over.subject)
+        customer = await self._c.records.customer_of(lookup)
+        if customer is None or not await self._c.records.block_identity(lookup, _BLOCKS[over.change], over.issued_at):
+            return
+        self._c.audit.note("identity.said", customer=customer, upstream=upstream, change=over.change.value)
 
     async def _end_resting_on(self, upstream: str, over: UpstreamOver) -> int:
         meant = [

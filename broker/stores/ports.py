@@ -338,14 +338,23 @@ class Swept:
     ways: int = 0
 
 
+GONE = "gone"
+"""Reason of `Records.block_identity` that nothing lifts: the account there is no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownCustomer:
-    """Who logged in: the stored ``customer`` and ``identity``, and ``subjects`` given to partners, by sector."""
+    """
+    Who logged in: the stored ``customer`` and ``identity``, and ``subjects`` given to partners, by sector.
+
+    ``blocked``: why nobody may log in by this identity; see `Records.block_identity`.
+    """
 
     customer: Customer
     identity: LinkedIdentity
     is_new: bool
     subjects: Mapping[str, str]
+    blocked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,6 +519,14 @@ class Records(Outbox, Passkeys, Ways, Protocol):
 
     async def customer_of(self, lookup: str) -> str | None:
         """The customer behind an identity's lookup; None when nobody has it."""
+        ...
+
+    async def block_identity(self, lookup: str, reason: str | None, said_at: datetime) -> bool:
+        """
+        Let nobody log in by an identity any more, for *reason*; None lets them again.
+
+        What was said later counts, and `GONE` for good. Returns: whether it changed anything.
+        """
         ...
 
     async def mark_used(self, lookup: str, at: datetime) -> None:

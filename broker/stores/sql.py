@@ -19,6 +19,7 @@ from broker.stores.engine import Database
 from broker.stores.outbox import NOTICES_KEPT, SqlOutbox
 from broker.stores.passkeys import SqlPasskeys
 from broker.stores.ports import (
+    GONE,
     AuditEvent,
     ConsentRecord,
     Customer,
@@ -66,6 +67,20 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         query = select(tables.identities.c.customer).where(tables.identities.c.lookup == lookup)
         async with self._database.connection() as connection:
             return (await connection.execute(query)).scalar()
+
+    async def block_identity(self, lookup: str, reason: str | None, said_at: datetime) -> bool:
+        """See `Records.block_identity`."""
+        table = tables.blocked_identities
+        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
+        said = dialect.insert(table).values(lookup=lookup, reason=reason, said_at=said_at)
+        later = and_(table.c.said_at <= said.excluded.said_at, table.c.reason.is_distinct_from(GONE))
+        saved = said.on_conflict_do_update(
+            index_elements=["lookup"],
+            set_={"reason": said.excluded.reason, "said_at": said.excluded.said_at},
+            where=later,
+        )
+        async with self._database.connection() as connection:
+            return await _changed(connection, saved) > 0
 
     async def mark_used(self, lookup: str, at: datetime) -> None:
         """See `Records.mark_used`."""
@@ -246,9 +261,9 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         rows = await self._database.ask(self._behind, lookup=lookup)
         if not rows:
             return None
-        identity, customer = rows[0][: len(_IDENTITY)], rows[0][len(_IDENTITY) : -2]
+        identity, customer = rows[0][: len(_IDENTITY)], rows[0][len(_IDENTITY) : -3]
         subjects = {row[-2]: row[-1] for row in rows if row[-2] is not None}
-        return KnownCustomer(Customer(*customer), LinkedIdentity(*identity), False, subjects)
+        return KnownCustomer(Customer(*customer), LinkedIdentity(*identity), False, subjects, rows[0][-3])
 
     async def _create_customer(self, identity: LinkedIdentity, new: Customer) -> bool:
         """Store both or neither; False when somebody else has stored this lookup."""
@@ -282,8 +297,11 @@ _CUSTOMER = [tables.customers.c[name] for name in Customer.__dataclass_fields__]
 
 #: The one question of a login by somebody who was here before.
 _BEHIND = (
-    select(*_IDENTITY, *_CUSTOMER, tables.subjects.c.sector, tables.subjects.c.subject)
+    select(
+        *_IDENTITY, *_CUSTOMER, tables.blocked_identities.c.reason, tables.subjects.c.sector, tables.subjects.c.subject
+    )
     .join(tables.customers, tables.customers.c.id == tables.identities.c.customer)
+    .outerjoin(tables.blocked_identities, tables.blocked_identities.c.lookup == tables.identities.c.lookup)
     .outerjoin(tables.subjects, tables.subjects.c.customer == tables.identities.c.customer)
     .where(tables.identities.c.lookup == bindparam("lookup"))
 )

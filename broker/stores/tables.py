@@ -137,6 +137,15 @@ removed_identities = Table(
     Index(None, "removed_at"),
 )
 
+# What a provider's server said of one of its accounts: reason None once it may log in again. Whoever's it is or was.
+blocked_identities = Table(
+    "blocked_identities",
+    metadata,
+    Column("lookup", Text, primary_key=True),
+    Column("reason", Text),
+    Column("said_at", Moment, nullable=False),
+)
+
 subjects = Table(
     "subjects",
     metadata,

@@ -20,7 +20,7 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -34,7 +34,7 @@ from broker.core.identity import Evidence
 from broker.core.policy import SecretRef, Strict, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged
-from broker.upstream.port import Begun, Done, LoggedOut, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Fetched, Fetcher
 from broker.wire.oauth import authorization_url, read_callback
 
@@ -147,6 +147,7 @@ class MetaConnector:
     """
 
     reaches = Assurance.SELF_ASSERTED
+    hears = frozenset({Channel.REMOVAL})
 
     def __init__(self, id: str, config: MetaConfig, *, secret: str, fetcher: Fetcher) -> None:
         self.id = id
@@ -198,13 +199,13 @@ class MetaConnector:
         profile = await self._profile(token, user_id)
         return Done(self._evidence(profile, user_id, attempt, reply.now))
 
-    async def deauthorized(self, unverified_request: str, now: datetime) -> LoggedOut:
+    async def heard(self, channel: Channel, unverified: str, now: datetime) -> Sequence[Heard]:
         """
         Who removed the app at Meta, as its server says.
 
         Raises: UpstreamRefused: not signed with our app's secret, too old, or without the person's number.
         """
-        payload = verified_request(unverified_request, secret=self._secret)
+        payload = verified_request(unverified, secret=self._secret)
         user_id, issued = payload.get("user_id"), payload.get("issued_at")
         if payload.get("app_id") not in (None, self._config.app_id):
             raise UpstreamRefused("the signed request is for another app", code="signed_request.app_id")
@@ -218,7 +219,7 @@ class MetaConnector:
             raise UpstreamRefused("the signed request is too old, or not of now", code="signed_request.issued_at")
         # It has no id of its own: person and second are what a repetition shares.
         jti = f"deauthorize {user_id} {issued}"
-        return LoggedOut(self._config.issuer, user_id, None, jti, issued_at, issued_at + _SIGNED_LIFETIME)
+        return [Heard(self._config.issuer, user_id, None, jti, issued_at, issued_at + _SIGNED_LIFETIME)]
 
     async def close(self) -> None:
         """Nothing of its own to release: the fetcher is shared."""

@@ -8,7 +8,7 @@ defaults per provider in `broker.upstream.national_presets`. Everything else is 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from broker.upstream.oidc import (
     new_token,
     userinfo_call,
 )
-from broker.upstream.port import Begun, Done, LoggedOut, Pending, Published, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Published, Reply, ReplyKind, UpstreamAsk
 from broker.wire.encrypted import DecryptionKey, opened, parse_decryption_key
 from broker.wire.http import Fetcher
 from broker.wire.id_token import ALGORITHMS, Expected, KeySet, UnknownKey, parse_key_set, verify_userinfo
@@ -458,9 +458,14 @@ class NationalOidcConnector:
             await self._oidc.proven(state, self._in_standard_words(reply), read=lambda told: self._read(told, reply))
         )
 
-    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
-        """What the provider's logout token says. Raises: as `OidcConnector.logged_out`."""
-        return await self._oidc.logged_out(unverified_token, now)
+    @property
+    def hears(self) -> frozenset[Channel]:
+        """As `OidcConnector.hears`."""
+        return self._oidc.hears
+
+    async def heard(self, channel: Channel, unverified: str, now: datetime) -> Sequence[Heard]:
+        """Raises: as `broker.upstream.port.Listener.heard`."""
+        return await self._oidc.heard(channel, unverified, now)
 
     def published(self, document: str, *, address: str, now: datetime) -> Published | None:
         """Our key set, plain and signed, and our entity statement (OpenID Federation 1.0 sections 3 and 5.2.1)."""

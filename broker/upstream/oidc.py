@@ -7,7 +7,7 @@ Calls per login: the token endpoint, and userinfo only when the config says so; 
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Protocol, Self
@@ -21,7 +21,8 @@ from broker.core.identity import Evidence
 from broker.core.policy import SecretRef, ServerAuth, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged, reaches, sufficient_acrs
-from broker.upstream.port import Begun, Done, LoggedOut, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.risc import RiscReceiver
 from broker.wire.http import Fetcher
 from broker.wire.id_token import Expected, UnknownKey, verify_id_token
 from broker.wire.logout_token import verify_logout_token
@@ -101,9 +102,14 @@ class ProviderConfig(ClaimRules):
 class OidcConfig(ProviderConfig):
     """
     The ``connect`` block of an upstream of kind ``oidc``, with the rules of `ProviderConfig`.
+
+    ``hosted_domain``: only accounts of these organisations (claim ``hd``, as Google has it). ``risc_configuration``: where the
+    provider says who sends security events about its accounts.
     """
 
     client_key: SecretRef | None = None
+    hosted_domain: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")], ...] = ()
+    risc_configuration: Uri | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -111,7 +117,22 @@ class OidcConfig(ProviderConfig):
         needed, unused = ("client_key", "client_secret") if by_key else ("client_secret", "client_key")
         if getattr(self, needed) is None or getattr(self, unused) is not None:
             raise ValueError(f"client_auth {self.client_auth.value} needs {needed} and not {unused}")
+        if self.hosted_domain and ("hd" in self.required_values or "hd" in self.extra_authorize_params):
+            raise ValueError("hosted_domain stands in place of hd in required_values and extra_authorize_params")
         return self
+
+    def with_hosted_domain(self) -> Self:
+        """The same with ``hosted_domain`` as what it comes to: a hint in the request, and a claim that is checked."""
+        if not self.hosted_domain:
+            return self
+        only = self.hosted_domain[0] if len(self.hosted_domain) == 1 else "*"
+        return self.model_copy(
+            update={
+                "extra_authorize_params": {**self.extra_authorize_params, "hd": only},
+                # security: the parameter is a wish that anybody can strike out of the address; the claim is signed.
+                "required_values": {**self.required_values, "hd": self.hosted_domain},
+            }
+        )
 
     @property
     def credential(self) -> str:
@@ -235,6 +256,7 @@ class OidcConnector:
         fetcher: the way out.
         ways: how the provider wants to be spoken to.
         provider: its metadata and keys, where they are not simply those of the issuer.
+        events: believes what its server tells of accounts; None where it tells nothing.
         token: makes 256-bit random texts.
     """
 
@@ -246,6 +268,7 @@ class OidcConnector:
         fetcher: Fetcher,
         ways: Ways,
         provider: Provider | None = None,
+        events: RiscReceiver | None = None,
         token: Callable[[], str] = new_token,
     ) -> None:
         self.id = id
@@ -255,6 +278,7 @@ class OidcConnector:
         self._provider = provider or Provider(config.issuer, fetcher)
         self._token = token
         self._ways = ways
+        self._events = events
 
     @classmethod
     def of(
@@ -269,7 +293,8 @@ class OidcConnector:
             ValueError: the private key is unusable.
         """
         ways = PlainWays(fetcher, _authenticator(config, credential, token))
-        return cls(id, config, fetcher=fetcher, ways=ways, token=token)
+        events = _receiver(config, fetcher) if config.risc_configuration is not None else None
+        return cls(id, config.with_hosted_domain(), fetcher=fetcher, ways=ways, events=events, token=token)
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
         """
@@ -349,12 +374,19 @@ class OidcConnector:
             now=reply.now,
         )
 
-    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
-        """
-        What the provider's logout token says (OpenID Connect Back-Channel Logout 1.0 section 2.6).
+    @property
+    def hears(self) -> frozenset[Channel]:
+        """Logouts, and events where the config says who sends them."""
+        return frozenset({Channel.LOGOUT} if self._events is None else {Channel.LOGOUT, Channel.EVENTS})
 
-        Raises: as `broker.upstream.port.LogoutListener.logged_out`.
-        """
+    async def heard(self, channel: Channel, unverified: str, now: datetime) -> Sequence[Heard]:
+        """Raises: as `broker.upstream.port.Listener.heard`."""
+        if channel is Channel.EVENTS and self._events is not None:
+            return await self._events.heard(unverified, now)
+        return [await self._logged_out(unverified, now)]
+
+    async def _logged_out(self, unverified_token: str, now: datetime) -> Heard:
+        """What the provider's logout token says (OpenID Connect Back-Channel Logout 1.0 section 2.6)."""
         config = self._config
         expected = Expected(
             issuers=frozenset({config.issuer, *config.accepted_issuers}),
@@ -369,7 +401,7 @@ class OidcConnector:
         except UnknownKey:
             keys = await self._provider.keys_after_rotation(now, unknown_in=keys)
             over = verify_logout_token(unverified_token, keys=keys, expected=expected, now=now)
-        return LoggedOut(config.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at)
+        return Heard(config.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at)
 
     async def close(self) -> None:
         """Nothing of its own to release: the fetcher is shared."""
@@ -433,6 +465,17 @@ class OidcConnector:
         except UnknownKey:
             keys = await self._provider.keys_after_rotation(now, unknown_in=keys)
             return verify_id_token(id_token, keys=keys, expected=expected, now=now)
+
+
+def _receiver(config: OidcConfig, fetcher: Fetcher) -> RiscReceiver:
+    return RiscReceiver(
+        config.risc_configuration or "",
+        client_id=config.client_id,
+        issuer=config.issuer,
+        spellings=frozenset({config.issuer, *config.accepted_issuers}),
+        algs=frozenset(config.id_token_algs),
+        fetcher=fetcher,
+    )
 
 
 def _authenticator(

@@ -5,7 +5,7 @@ A connector keeps nothing between calls. What it must remember travels as opaque
 server-side journey, so any worker can go on. It sees `UpstreamAsk` and `Reply`, never a web request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from broker.core.assurance import Assurance
 from broker.core.identity import ContactKind, Evidence
+from broker.core.logout import Change
 from broker.core.waiting import Addressee, AskPasskey, EnterCode, Poll, Waiting
 
 
@@ -105,17 +106,18 @@ __all__ = [
     "Begun",
     "Call",
     "CallConnector",
+    "Channel",
     "CodeCallConnector",
     "Connector",
     "Device",
     "Done",
     "EnterCode",
     "FormConnector",
+    "Heard",
     "IdentifierConnector",
     "KeyPublisher",
     "LinkConnector",
-    "LoggedOut",
-    "LogoutListener",
+    "Listener",
     "Offer",
     "OfferingConnector",
     "Pending",
@@ -123,7 +125,6 @@ __all__ = [
     "Prompt",
     "Published",
     "Redirect",
-    "RemovalListener",
     "Reply",
     "ReplyKind",
     "Ringing",
@@ -193,9 +194,25 @@ class Connector(Protocol):
         ...
 
 
+class Channel(StrEnum):
+    """By which of our addresses a provider's server tells us something: the part behind ``/up/{upstream}/``."""
+
+    LOGOUT = "backchannel-logout"
+    """A logout token (OpenID Connect Back-Channel Logout 1.0)."""
+    REMOVAL = "deauthorize"
+    """Meta's signed request: a person removed the app."""
+    EVENTS = "events"
+    """A security event token (RFC 8935)."""
+
+
 @dataclass(frozen=True, slots=True)
-class LoggedOut:
-    """What a provider says is over: its session ``sid``, else all of its ``subject``. Times are aware UTC."""
+class Heard:
+    """
+    What a provider says became of its session ``sid``, else of all of its ``subject``. Times are aware UTC.
+
+    ``jti``: to be taken once, until ``expires_at``. ``what``: the kind of event in a word of ours, for the log, and ``about``
+    more of it.
+    """
 
     issuer: str
     subject: str | None
@@ -203,30 +220,23 @@ class LoggedOut:
     jti: str
     issued_at: datetime
     expires_at: datetime
+    change: Change = Change.OVER
+    what: str | None = None
+    about: str | None = None
 
 
 @runtime_checkable
-class LogoutListener(Connector, Protocol):
-    """A connector whose provider tells by its server that a session is over."""
+class Listener(Connector, Protocol):
+    """A connector whose provider's server tells us things by itself. ``hears``: by these channels."""
 
-    async def logged_out(self, unverified_token: str, now: datetime) -> LoggedOut:
+    @property
+    def hears(self) -> frozenset[Channel]: ...
+
+    async def heard(self, channel: Channel, unverified: str, now: datetime) -> Sequence[Heard]:
         """
-        What *unverified_token* says, once it is believed.
+        What *unverified*, which came by one of ``hears``, says once it is believed.
 
         Raises: UpstreamRefused: it is not for us, or fails a check. UpstreamDown: the provider's keys cannot be had.
-        """
-        ...
-
-
-@runtime_checkable
-class RemovalListener(Connector, Protocol):
-    """A connector whose provider tells by its server that a person took our access away there."""
-
-    async def deauthorized(self, unverified_request: str, now: datetime) -> LoggedOut:
-        """
-        Who it was, once *unverified_request* is believed: all of that subject is over.
-
-        Raises: UpstreamRefused: it is not for us, or fails a check.
         """
         ...
 

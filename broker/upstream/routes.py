@@ -6,7 +6,7 @@ and apps send the browser back to.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 from starlette.requests import Request
@@ -21,7 +21,6 @@ from broker.core.waiting import Addressee, Waiting
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Claim, Logins, Opening, Turn
-from broker.flows.logout import Logouts, UpstreamOver
 from broker.flows.values import Visitor
 from broker.observe.logging import log
 from broker.upstream.breaker import Breaker
@@ -32,12 +31,9 @@ from broker.upstream.port import (
     IdentifierConnector,
     KeyPublisher,
     LinkConnector,
-    LoggedOut,
-    LogoutListener,
     OfferingConnector,
     Pending,
     Redirect,
-    RemovalListener,
     Reply,
     ReplyKind,
     UpstreamAsk,
@@ -318,7 +314,12 @@ class UpstreamEdge:
                 self._breaker.worked(connector.id)
                 if evidence.signals:
                     log("upstream.signals", upstream=connector.id, signals=list(evidence.signals))
-                return await self._logins.prove(claim, visitor, evidence=evidence)
+                try:
+                    return await self._logins.prove(claim, visitor, evidence=evidence)
+                except UpstreamRefused as error:
+                    if error.code != "identity.blocked":
+                        raise
+                    return await self._failed(journey, visitor, connector.id, error)
             case Pending(state=changed):
                 return await self._logins.pending(claim, visitor, state=changed)
 
@@ -388,64 +389,6 @@ def _notice(error: Stopped | UpstreamDown | UpstreamRefused, general: str) -> st
     """The catalogue key of what the customer reads: the connector's own words where it has some."""
     special = error.message_key if isinstance(error, UpstreamRefused) else error.facts.get("message_key")
     return special if isinstance(special, str) else general
-
-
-class UpstreamLogouts:
-    """
-    Where providers' servers say that something is over there: a session (OpenID Connect Back-Channel Logout 1.0, as its
-    client), or a person's consent to our access.
-    """
-
-    def __init__(self, logouts: Logouts, connectors: Mapping[str, Connector], clock: Clock) -> None:
-        self._logouts = logouts
-        self._connectors = connectors
-        self._clock = clock
-
-    async def told(self, request: Request) -> Response:
-        """``/up/{upstream}/backchannel-logout``: 200 when it was done, 400 for anything that is not believed (section 2.8)."""
-        return await self._answered(request, "upstream.logged_out", self._logged_out)
-
-    async def removed(self, request: Request) -> Response:
-        """``/up/{upstream}/deauthorize``: answers as `told`."""
-        return await self._answered(request, "upstream.deauthorized", self._deauthorized)
-
-    async def _answered(
-        self, request: Request, event: str, read: Callable[[Connector | None, Mapping[str, str]], Awaitable[LoggedOut]]
-    ) -> Response:
-        """Believe what *read* makes of the form, end what rests on it, and log it as *event*."""
-        upstream = request.path_params["upstream"]
-        connector = self._connectors.get(upstream)
-        try:
-            over = await read(connector, await params.form(request))
-        except (BadAsk, UpstreamRefused, UpstreamDown) as error:
-            # What stands in the address may be anybody's: only a name of the config is written down.
-            known = upstream if connector is not None else None
-            log("upstream.logout_refused", "warning", upstream=known, code=error.code, detail=error.detail)
-            is_down = isinstance(error, UpstreamDown)
-            return _plain(503, "temporarily_unavailable") if is_down else _plain(400, "invalid_request")
-        ended = await self._logouts.end_of_upstream(
-            upstream,
-            UpstreamOver(over.issuer, over.subject, over.sid, over.jti, over.issued_at, over.expires_at),
-        )
-        log(event, upstream=upstream, sessions=ended)
-        return _plain(200, None)
-
-    async def _logged_out(self, connector: Connector | None, form: Mapping[str, str]) -> LoggedOut:
-        if not isinstance(connector, LogoutListener):
-            raise BadAsk("this provider tells of no logouts", code="logout_token.upstream")
-        return await connector.logged_out(form.get("logout_token", ""), self._clock())
-
-    async def _deauthorized(self, connector: Connector | None, form: Mapping[str, str]) -> LoggedOut:
-        if not isinstance(connector, RemovalListener):
-            raise BadAsk("this provider tells of no removals", code="signed_request.upstream")
-        return await connector.deauthorized(form.get("signed_request", ""), self._clock())
-
-    def routes(self) -> list[Route]:
-        """POST only."""
-        return [
-            Route("/up/{upstream}/backchannel-logout", self.told, methods=["POST"]),
-            Route("/up/{upstream}/deauthorize", self.removed, methods=["POST"]),
-        ]
 
 
 class UpstreamKeys:

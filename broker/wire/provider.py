@@ -182,6 +182,26 @@ class Provider:
         return keys, lifetime(fetched.headers)
 
 
+class Transmitter(Provider):
+    """
+    Who sends security events, as its configuration at *url* says: ``issuer`` and ``jwks_uri`` (OpenID RISC Profile 1.0
+    section 4.1). Kept and renewed like a provider's.
+    """
+
+    def __init__(self, url: str, fetcher: Fetcher) -> None:
+        super().__init__("", fetcher)
+        self._url = url
+
+    async def _load_metadata(self, now: datetime) -> tuple[ProviderMetadata, timedelta]:
+        fetched = await self._fetcher.get_json(self._url, operation="risc")
+        _expect_ok(fetched.status, "risc configuration")
+        issuer, keys = fetched.json.get("issuer"), fetched.json.get("jwks_uri")
+        if not isinstance(issuer, str) or not isinstance(keys, str) or not issuer or not keys:
+            raise UpstreamDown("risc configuration lacks issuer or jwks_uri", code="provider.risc")
+        metadata = ProviderMetadata(issuer, "", "", keys, None, frozenset(), sends_issuer=False)
+        return metadata, lifetime(fetched.headers)
+
+
 def _parse_keys(fetched: Fetched) -> KeySet:
     try:
         return parse_key_set(fetched.json)

@@ -115,6 +115,7 @@ PRODUCTION: tuple[Edit, ...] = (
     ("      api_url: https://127.0.0.1:8704/rp/v6.0/\n", ""),
     ("      launch_url: http://127.0.0.1:8705/\n      desktop_launch_url: http://127.0.0.1:8705/\n", ""),
     ("issuer: http://127.0.0.1:8703", "issuer: https://accounts.google.com"),
+    ("risc_configuration: http://127.0.0.1:8703/", "risc_configuration: https://accounts.google.com/"),
     ("      dialog_origin: http://127.0.0.1:8707\n      graph_origin: http://127.0.0.1:8707\n", ""),
     ("      issuer: http://127.0.0.1:8708\n", ""),
 )

@@ -9,6 +9,7 @@ import pytest
 
 from broker.errors import StafettError
 from broker.stores.ports import (
+    GONE,
     AuditEvent,
     ConsentRecord,
     Customer,
@@ -119,6 +120,30 @@ async def test_an_identity_is_marked_used(records: Records) -> None:
     await records.mark_used("l1", NOW + DAY)
     await records.mark_used("l2", NOW + DAY)
     assert list(await records.identities_of("c1")) == [identity("l1", "c1", NOW + DAY)]
+
+
+async def test_a_block_is_what_was_said_last(records: Records) -> None:
+    """It comes along with the customer; an older word changes nothing, and what is gone stays gone."""
+    await records.find_or_create_customer(identity("l1", "c1"), Customer("c1", NOW, None))
+
+    async def blocked() -> str | None:
+        known = await records.known_customer("l1")
+        assert known is not None
+        return known.blocked
+
+    assert await blocked() is None
+    assert await records.block_identity("l1", "blocked", NOW)
+    assert await blocked() == "blocked"
+    assert await records.block_identity("l1", None, NOW + DAY)
+    assert not await records.block_identity("l1", "blocked", NOW)
+    assert await blocked() is None
+    assert await records.block_identity("l1", GONE, NOW + DAY)
+    assert not await records.block_identity("l1", None, NOW + 2 * DAY)
+    assert await blocked() == "gone"
+    await records.find_or_create_customer(identity("l2", "c2"), Customer("c2", NOW, None))
+    other = await records.known_customer("l2")
+    assert other is not None
+    assert other.blocked is None
 
 
 async def test_two_identities_do_not_become_one_customer(records: Records) -> None:

@@ -197,4 +197,4 @@ def offering(id: str, block: str) -> dict[str, str]:
 
 def patience() -> dict[str, Any]:
     """Options of a `Fetcher` for plays: loopback may be called, and one that is slow is soon given up."""
-    return {"allow_private_networks": ("127.0.0.0/8",), "timeout_s": 0.5}
+    return {"allow_private_networks": ("127.0.0.0/8",), "timeout_s": 2.0}

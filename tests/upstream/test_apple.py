@@ -36,7 +36,7 @@ from broker.errors import ConfigError, Stopped, UpstreamDown, UpstreamRefused
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Get
 from broker.upstream.apple import AppleConnect, AppleConnector
-from broker.upstream.port import Connector, Done, FormConnector, LogoutListener, Redirect, Reply, ReplyKind
+from broker.upstream.port import Connector, Done, FormConnector, Listener, Redirect, Reply, ReplyKind
 from broker.wire.http import Fetcher
 from broker.wire.signed_secret import SignedSecret, parse_es256_key
 from tests.demo.sites import chromium, press
@@ -219,7 +219,7 @@ async def test_the_connector_follows_the_port(apple: Apple) -> None:
     """It takes forms, and hears no logout tokens: Apple sends none."""
     connector: Connector = apple.connector
     assert isinstance(connector, FormConnector)
-    assert not isinstance(connector, LogoutListener)
+    assert not isinstance(connector, Listener)
     assert connector.reaches is Assurance.CONTACT
     assert apple.connect(trusted_email="never").reaches is Assurance.SELF_ASSERTED
 

@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from broker.errors import StoreDown
 from broker.stores.ports import Records
-from broker.upstream.port import LoggedOut
+from broker.upstream.port import Heard
 from broker.wire.id_token import BadIdToken, Expected, parse_key_set
 from broker.wire.logout_token import EVENT, verify_logout_token
 from tests.downstream.receiver import Village, open_village
@@ -97,7 +97,7 @@ def over(village: Village, jti: str, **changed: Any) -> None:
     now = village.stage.clock.now
     told = {"subject": "subject-of-maja", "sid": None, "issued_at": now, "expires_at": now + timedelta(minutes=2)}
     google = village.stage.connectors["google"]
-    google.over = LoggedOut(issuer="https://google.test", jti=jti, **{**told, **changed})
+    google.over = Heard(issuer="https://google.test", jti=jti, **{**told, **changed})
 
 
 async def say(village: Village, token: str = "good", upstream: str = "google") -> int:

@@ -265,7 +265,7 @@ async def play_bankid(folder: Path) -> AsyncIterator[Play]:
             calls.append(operation)
             return Call()
 
-        api = BankIdApi(server.url, tls, timeout_s=0.5, watch=watch)
+        api = BankIdApi(server.url, tls, timeout_s=1.5, watch=watch)
         connector = BankIdConnector("bankid", block(server), api)
         async with open_stage(folder, cast=lambda clock: {"bankid": connector}) as stage:
             play = BankIdPlay(stage, "bankid", connector, spare="google")

@@ -37,7 +37,7 @@ from broker.demo.providers.meta import (
 )
 from broker.errors import StafettError, Stopped, UpstreamDown, UpstreamRefused
 from broker.upstream.meta import MetaConfig, MetaConnector, appsecret_proof, verified_request
-from broker.upstream.port import Connector, Done, Redirect, RemovalListener, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Channel, Connector, Done, Listener, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Blocked, Fetcher
 from tests.downstream.receiver import Receiver, Village, open_village
 from tests.stage import Answer, Browser, open_stage
@@ -220,7 +220,7 @@ def test_the_connector_follows_the_ports() -> None:
     """The hub knows it only as a Connector; it claims no more than people's word, and hears of removals."""
     connector: Connector = MetaConnector("x", config("https://m.example"), secret="s", fetcher=Fetcher())
     assert (connector.id, connector.reaches) == ("x", Assurance.SELF_ASSERTED)
-    assert isinstance(connector, RemovalListener)
+    assert isinstance(connector, Listener)
 
 
 async def test_the_request_is_the_documented_one(meta: Meta) -> None:
@@ -757,7 +757,7 @@ async def test_each_check_of_a_removal_by_itself(request_: str, code: str) -> No
     """Nothing short of a fresh request of Meta's for our app is believed."""
     connector = MetaConnector("meta", config("https://m.example"), secret=SECRET, fetcher=Fetcher())
     with pytest.raises(UpstreamRefused) as error:
-        await connector.deauthorized(request_, START)
+        await connector.heard(Channel.REMOVAL, request_, START)
     assert code_of(error) == code
     assert "77" not in told(error.value)
 
@@ -776,10 +776,11 @@ def test_a_signed_payload_that_is_no_object(body: bytes) -> None:
 async def test_a_good_removal_says_who(changed: dict[str, Any]) -> None:
     """All of that person's under our app; said twice in the same second it has the same name."""
     connector = MetaConnector("meta", config("https://m.example"), secret=SECRET, fetcher=Fetcher())
-    over = await connector.deauthorized(removal(**changed), START)
+    (over,) = await connector.heard(Channel.REMOVAL, removal(**changed), START)
     assert (over.issuer, over.subject, over.sid) == (f"https://www.facebook.com/{APP}", "77", None)
     assert (over.issued_at, over.expires_at) == (START, START + timedelta(days=1))
-    assert over.jti == (await connector.deauthorized(removal(), START + timedelta(hours=1))).jti
+    (again,) = await connector.heard(Channel.REMOVAL, removal(), START + timedelta(hours=1))
+    assert over.jti == again.jti
 
 
 async def test_removing_the_app_tells_our_server(clock: Clock) -> None:
@@ -793,7 +794,7 @@ async def test_removing_the_app_tells_our_server(clock: Clock) -> None:
                 pressed = await browser.post(f"{origin}/settings/remove", data={"app": APP, "person": "maja"})
             assert pressed.json() == {"told": 200}
             (call,) = server.calls
-            over = await meta.connector.deauthorized(call.form["signed_request"], clock.now)
+            (over,) = await meta.connector.heard(Channel.REMOVAL, call.form["signed_request"], clock.now)
     assert (call.path, over.issuer, over.subject) == ("/up/meta/deauthorize", evidence.issuer, evidence.subject)
 
 

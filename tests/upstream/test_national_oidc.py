@@ -38,7 +38,7 @@ from broker.demo.providers.national import (
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.upstream.national_oidc import NationalOidcConnect, NationalOidcConnector, OwnKeys
 from broker.upstream.national_presets import PRESETS
-from broker.upstream.port import Connector, Done, KeyPublisher, LogoutListener, Redirect, Reply, ReplyKind
+from broker.upstream.port import Connector, Done, KeyPublisher, Listener, Redirect, Reply, ReplyKind
 from broker.upstream.registry import KINDS
 from broker.upstream.supplies import Supplies
 from broker.wire.encrypted import parse_decryption_key
@@ -472,7 +472,7 @@ async def test_the_connector_follows_the_port(ftn: Eid) -> None:
     """It publishes keys and hears logout tokens."""
     connector: Connector = ftn.connector
     assert isinstance(connector, KeyPublisher)
-    assert isinstance(connector, LogoutListener)
+    assert isinstance(connector, Listener)
     assert connector.reaches is Assurance.HIGH
     await connector.close()
 

@@ -227,7 +227,8 @@ async def play_oidc(folder: Path) -> AsyncIterator[Play]:
 
     async with on_loopback(app_for) as origin, fetching(**patience()) as fetcher:
         simulator: GoogleSimulator = apps[0].state.simulator
-        connector = Google(origin, simulator, fetcher, Clock()).connector
+        risc = f"{origin}/.well-known/risc-configuration"
+        connector = Google(origin, simulator, fetcher, Clock()).connect(risc_configuration=risc)
 
         def cast(clock: Any) -> dict[str, Any]:
             simulator.clock = clock

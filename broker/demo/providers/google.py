@@ -11,6 +11,7 @@ it lie.
 import asyncio
 import base64
 import hmac
+import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus, urlencode, urlsplit
 
+import aiohttp
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -178,6 +180,23 @@ _FAULT_TEXTS: Final[Mapping[Fault, str]] = {
 }
 
 
+_RISC: Final = "https://schemas.openid.net/secevent/risc/event-type/"
+
+#: The events of Cross-Account Protection by the words of its documentation, as type URI and members beside the subject.
+EVENTS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "sessions-revoked": (f"{_RISC}sessions-revoked", {}),
+    "tokens-revoked": ("https://schemas.openid.net/secevent/oauth/event-type/tokens-revoked", {}),
+    "account-disabled (hijacking)": (f"{_RISC}account-disabled", {"reason": "hijacking"}),
+    "account-disabled (bulk-account)": (f"{_RISC}account-disabled", {"reason": "bulk-account"}),
+    "account-enabled": (f"{_RISC}account-enabled", {}),
+    "account-credential-change-required": (f"{_RISC}account-credential-change-required", {}),
+    "account-purged": (f"{_RISC}account-purged", {}),
+    "identifier-changed": (f"{_RISC}identifier-changed", {}),
+    "identifier-recycled": (f"{_RISC}identifier-recycled", {}),
+    "verification": (f"{_RISC}verification", {"state": "simulator"}),
+}
+
+
 class IssuerMode(StrEnum):
     """How ID tokens spell the issuer: as a URL, or as Google once did without its scheme."""
 
@@ -187,11 +206,12 @@ class IssuerMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GoogleClient:
-    """A registered web client; ``redirect_uris`` are compared exactly."""
+    """A registered web client; ``redirect_uris`` are compared exactly, ``events_url`` hears of security events."""
 
     name: str
     secret: str
     redirect_uris: frozenset[str]
+    events_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +244,8 @@ class GoogleSimulator:
     State and rules of the simulated provider; the routes below are thin.
 
     ``clock``: aware UTC now. ``keys``: newest first, the first signs. ``calls``: how often each endpoint was
-    asked. ``slow_s``: how long `Fault.TOKEN_SLOW` holds an answer back, unless it is switched off sooner.
+    asked. ``told``: how the last event was answered.
+    ``slow_s``: how long `Fault.TOKEN_SLOW` holds an answer back, unless it is switched off sooner.
     """
 
     issuer: str
@@ -236,6 +257,7 @@ class GoogleSimulator:
     faults: frozenset[Fault] = frozenset()
     issuer_mode: IssuerMode = IssuerMode.URL
     calls: Counter[str] = field(default_factory=Counter)
+    told: Sequence[str] = ()
     _pending: dict[str, _Authorization] = field(default_factory=dict)
     _codes: dict[str, _Authorization] = field(default_factory=dict)
     _access_tokens: dict[str, _Authorization] = field(default_factory=dict)
@@ -275,6 +297,56 @@ class GoogleSimulator:
             ],
             "code_challenge_methods_supported": ["plain", "S256"],
         }  # fmt: skip
+
+    def risc_configuration(self) -> dict[str, Any]:
+        """Who sends security events (OpenID RISC Profile 1.0 section 4.1); Google's name there ends with a slash."""
+        push = "https://schemas.openid.net/secevent/risc/delivery-method/push"
+        return {
+            "issuer": f"{self.issuer}/",
+            "jwks_uri": f"{self.issuer}/oauth2/v3/certs",
+            "delivery_methods_supported": [push],
+        }
+
+    def event_token(
+        self, client_id: str, account: Account, event: str, *, key: RSAKey | None = None, **changed: Any
+    ) -> str:
+        """
+        The security event token for one of `EVENTS`, without ``exp``.
+
+        Args:
+            key: in place of the newest; changed: claims in place of the true ones, None for none.
+        """
+        kind, members = EVENTS[event]
+        subject = {"subject_type": "iss-sub", "iss": f"{self.issuer}/", "sub": account.sub}
+        claims = {
+            "iss": f"{self.issuer}/",
+            "aud": client_id,
+            "iat": int(self.clock().timestamp()),
+            "jti": secrets.token_urlsafe(16),
+            "events": {kind: members if event == "verification" else {"subject": subject, **members}},
+            **changed,
+        }
+        signer = key or self.keys[0]
+        told = {name: value for name, value in claims.items() if value is not None}
+        header = {"alg": "RS256", "kid": signer.kid, "typ": "secevent+jwt"}
+        return jwt.encode(header, told, signer, algorithms=["RS256"])
+
+    async def tell(self, client_id: str, account: Account, event: str) -> str:
+        """
+        Push an event to the client's server (RFC 8935 section 2).
+
+        Returns: in words, what it answered, and whether that is as it must be.
+        """
+        url = self.clients[client_id].events_url
+        if url is None:
+            return "This client has no address for events."
+        token = self.event_token(client_id, account, event)
+        headers = {"Content-Type": "application/secevent+jwt", "Accept": "application/json"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=token.encode(), headers=headers) as answer,
+        ):
+            return _judged(answer.status, answer.content_type, await answer.read())
 
     def key_set(self) -> dict[str, Any]:
         """The published keys, without private parts."""
@@ -501,6 +573,7 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/.well-known/openid-configuration", _discovery),
+            Route("/.well-known/risc-configuration", _risc_configuration),
             Route("/oauth2/v3/certs", _key_set),
             Route("/o/oauth2/v2/auth", _authorize, methods=["GET", "POST"]),
             Route("/signin/choose", _choose, methods=["POST"]),
@@ -513,6 +586,7 @@ def create_app(
             Route("/simulator", _switches),
             Route("/simulator/faults", _set_faults, methods=["POST"]),
             Route("/simulator/rotate", _rotate, methods=["POST"]),
+            Route("/simulator/event", _tell, methods=["POST"]),
             Route("/", _front_door),
         ],
         exception_handlers={_Refused: _on_refused},
@@ -526,6 +600,13 @@ async def _discovery(request: Request) -> Response:
     if Fault.DISCOVERY_ERROR in simulator.faults:
         return _unavailable()
     return JSONResponse(simulator.discovery(), headers={"Cache-Control": "public, max-age=3600"})
+
+
+async def _risc_configuration(request: Request) -> Response:
+    simulator = _simulator(request, "risc")
+    if Fault.DISCOVERY_ERROR in simulator.faults:
+        return _unavailable()
+    return JSONResponse(simulator.risc_configuration(), headers={"Cache-Control": "public, max-age=3600"})
 
 
 async def _key_set(request: Request) -> Response:
@@ -627,6 +708,9 @@ async def _switches(request: Request) -> Response:
         issuer_modes=[mode.value for mode in IssuerMode],
         issuer_mode=simulator.issuer_mode.value,
         kids=[key.kid for key in simulator.keys],
+        accounts=list(simulator.accounts.values()),
+        events=list(EVENTS),
+        told=simulator.told,
     )
 
 
@@ -648,6 +732,15 @@ async def _rotate(request: Request) -> Response:
     return _go("/simulator")
 
 
+async def _tell(request: Request) -> Response:
+    simulator, form = _simulator(request, "switches"), await _form(request)
+    account, event = simulator.accounts.get(form.get("account", "")), form.get("event", "")
+    if account is None or event not in EVENTS:
+        raise _Refused("unknown_event", "no such account or event", page=True)
+    simulator.told = [await simulator.tell(client_id, account, event) for client_id in simulator.clients]
+    return _go("/simulator")
+
+
 async def _front_door(request: Request) -> Response:
     return _go("/simulator")
 
@@ -665,6 +758,20 @@ def _simulator(request: Request, endpoint: str) -> GoogleSimulator:
     simulator: GoogleSimulator = request.app.state.simulator
     simulator.calls[endpoint] += 1
     return simulator
+
+
+def _judged(status: int, media_type: str, body: bytes) -> str:
+    """What RFC 8935 sections 2.2 to 2.4 say of an answer."""
+    if status == 202:
+        return "202, as it must be" if not body else "202, but with a body: not as it must be"
+    if status != 400:
+        return f"{status}: tried again later"
+    try:
+        error = json.loads(body)
+    except ValueError:
+        error = None
+    is_well = media_type == "application/json" and isinstance(error, dict) and {"err", "description"} <= set(error)
+    return f"400 {error['err']}" if is_well else "400 without err and description: not as it must be"
 
 
 def _signed_in(request: Request) -> Account | None:
