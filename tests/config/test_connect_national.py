@@ -154,7 +154,8 @@ def test_a_mistake_is_told_by_its_key(bench: Bench, lines: tuple[str, ...], key:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"keys": []}', json.dumps({"keys": [OctKey.generate_key(256).as_dict()]})]
+    "content",
+    ["", "[]", "{}", '{"keys": []}', json.dumps({"keys": [OctKey.import_key("s" * 32).as_dict()]})],
 )
 def test_keys_that_are_trusted_must_be_there(bench: Bench, content: str) -> None:
     """An empty file trusts nobody; a shared secret is no public key."""

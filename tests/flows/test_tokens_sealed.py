@@ -125,6 +125,7 @@ def test_a_changed_token_is_nobodys() -> None:
         "' OR 1=1 --",
         "ho_" + CODE,
     ],
+    ids=lambda token: f"{len(token)}-characters",
 )
 def test_anything_else_is_spent(token: str) -> None:
     """Whatever somebody puts in a URL: one error, so guessing teaches nothing, and it is not repeated in it."""

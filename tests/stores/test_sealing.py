@@ -59,6 +59,7 @@ def test_a_cut_value_does_not_open() -> None:
 @pytest.mark.parametrize(
     "given_bytes",
     [b"", b"\0", PLAIN, SEALED + b"\0", b"\0" + SEALED, SEALED * 2, SEALED[:4], SEALED[:16], b"\xff" * 100],
+    ids=lambda given: f"{len(given)}-bytes",
 )
 def test_what_was_never_sealed_does_not_open(given_bytes: bytes) -> None:
     """Prolonged, doubled, invented or plain: Broken, nothing else."""
