@@ -246,8 +246,8 @@ def test_form_action_names_the_next_hops() -> None:
 
 def test_scripts_only_where_the_page_has_one() -> None:
     """
-    Only the waiting pages, open calls and one that offers passkeys may ask the server by script, and only they, the other pages of passkeys,
-    the consent page, an answer by form and links out of mails, which leave the address bar, run any.
+    Only the waiting pages, open calls and one that offers passkeys may ask the server by script, and only they, the other
+    pages of passkeys, the consent page, an answer by form and links out of mails, which leave the address bar, run any.
     """
     with_script = {name for name in VIEWS if "script-src" in header(VIEWS[name], "content-security-policy")}
     asking = {name for name in VIEWS if "connect-src" in header(VIEWS[name], "content-security-policy")}
