@@ -48,6 +48,13 @@ START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 WAYS_IN = next(line.strip() for line in example_text().splitlines() if line.startswith("      upstreams: ["))
 """What the example says of how customers log in, at the shop as at the garage."""
 
+_BROKER_WRITES = re.search(r"^  mail:\n.*?(?=^  sms:\n)", example_text(), re.MULTILINE | re.DOTALL)
+_BROKER_TEXTS = re.search(r"^  sms:\n.*?(?=^  retention:\n)", example_text(), re.MULTILINE | re.DOTALL)
+assert _BROKER_WRITES is not None
+assert _BROKER_TEXTS is not None
+MAIL_BLOCK, SMS_BLOCK = _BROKER_WRITES[0], _BROKER_TEXTS[0]
+"""What the example says of how customers are written to."""
+
 SHOP = "nordhjul-web"
 SHOP_CALLBACK = "http://127.0.0.1:8701/login/callback"
 SHOP_RETURN = "http://127.0.0.1:8701/booking-return"
@@ -108,6 +115,8 @@ class PlayedConnector:
     A redirect connector whose provider does what the test says: ``who`` in the callback logs that person in,
     ``error`` refuses.
     """
+
+    hears = frozenset({Channel.LOGOUT, Channel.EVENTS})
 
     hears = frozenset({Channel.LOGOUT, Channel.EVENTS})
 

@@ -20,7 +20,7 @@ from broker.cli.serve import bind, server
 from broker.config.load import load
 from broker.config.render import OPTIONS, Ports, write_example
 from broker.config.settings import read_settings
-from broker.demo.run import Addresses, Cast, Server, make_cast, running, server_of
+from broker.demo.run import Addresses, Cast, Server, Serving, make_cast, running, server_of
 from broker.demo.story import Report, play_all
 from broker.errors import ConfigError
 from broker.observe.logging import configure, log
@@ -152,7 +152,7 @@ async def staged(
         try:
             async with open_records(loaded) as records:
                 broker = build(loaded, state=state, records=records)
-                servers = [(Server(server(broker).config), sockets["broker"])]
+                servers: list[tuple[Serving, socket.socket]] = [(Server(server(broker).config), sockets["broker"])]
                 servers += [(server_of(party), sockets[party.port]) for party in cast.parties]
                 async with running(servers) as ended:
                     log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)

@@ -38,6 +38,16 @@ PATIENCE_MS = 20_000
 _DESKTOP = ViewportSize(width=1200, height=860)
 _PHONE = ViewportSize(width=390, height=844)
 
+_NO_LIST = "if (window.PublicKeyCredential) PublicKeyCredential.isConditionalMediationAvailable = async () => false;"
+_AUTHENTICATOR = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
 
 def program() -> str | None:
     """The browser: $STAFETT_CHROMIUM, else the first known name on the path; None lets playwright take its own."""
@@ -177,6 +187,14 @@ class ChromiumPlayer:
 
     async def other_device(self) -> "ChromiumPlayer":
         return await self._chromium.player(phone=True)
+
+    async def keep_passkeys(self) -> bool:
+        # Else the field's list uses the passkey before anybody presses a button.
+        await self._context.add_init_script(_NO_LIST)
+        devices = await self._context.new_cdp_session(self._tab)
+        await devices.send("WebAuthn.enable")
+        await devices.send("WebAuthn.addVirtualAuthenticator", {"options": _AUTHENTICATOR})
+        return True
 
     async def close(self) -> None:
         if self._owns_context:

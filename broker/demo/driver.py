@@ -124,6 +124,9 @@ class HttpPlayer:
     async def other_device(self) -> "HttpPlayer":
         return HttpPlayer.started(self._secure)
 
+    async def keep_passkeys(self) -> bool:
+        return False
+
     async def close(self) -> None:
         if self._owns_session:
             await self._session.close()

@@ -96,6 +96,10 @@ class Player(Protocol):
         """A browser that shares nothing with this one: the customer's phone."""
         ...
 
+    async def keep_passkeys(self) -> bool:
+        """From now on make passkeys when a page asks for one, and use them; False where that cannot be."""
+        ...
+
     async def close(self) -> None:
         """Close the tab, and the device when it was its first."""
         ...

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from joserfc.jwk import ECKey
@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
 from broker.demo.hotel import create_app as create_hotel
-from broker.demo.providers import apple, google, meta
+from broker.demo.providers import apple, google, mailbox, meta, sms_gateways
 from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
 from broker.demo.shop import create_app as create_shop
 
@@ -75,14 +75,15 @@ class Secrets:
 @dataclass(frozen=True, slots=True)
 class Party:
     """
-    Somebody who listens. ``port``: a field of `Ports`. ``tls``: more keyword arguments for ``uvicorn.Config``.
+    Somebody who listens. ``port``: a field of `Ports`. ``app``: speaks HTTP, or takes mail. ``tls``: more keyword arguments
+    for ``uvicorn.Config``.
 
     ``about``: what a person finds at ``path`` there; empty for those that are for machines only.
     """
 
     port: str
     name: str
-    app: ASGIApp
+    app: ASGIApp | mailbox.Mailbox
     about: str = ""
     path: str = "/"
     tls: Mapping[str, Any] = field(default_factory=dict)
@@ -148,11 +149,27 @@ def _apple(scene: Scene) -> tuple[Party, ...]:
     return (Party("apple", "the simulated Apple", app),)
 
 
+def _mail(scene: Scene) -> tuple[Party, ...]:
+    box = mailbox.Mailbox(now)
+    return (
+        Party("smtp", "the simulated mail server", box),
+        Party("mail", "the simulated mailbox", mailbox.create_app(box), "the mailbox: everybody's mail"),
+    )
+
+
+def _sms(scene: Scene) -> tuple[Party, ...]:
+    account = {scene.known.text("46elks-user"): scene.known.text("46elks-password")}
+    app = sms_gateways.create_app(sms_gateways.SmsGateways(now, elks=account))
+    return (Party("sms", "the simulated gateway for text messages", app, "the phone: everybody's text messages"),)
+
+
 PROVIDERS = (
     Provider("BankID", [person.name for person in PEOPLE.values()], _bankid),
     Provider("Google", [account.name for account in google.ACCOUNTS], _google),
     Provider("Facebook", [person.name for person in meta.PEOPLE], _meta),
     Provider("Apple", [f"{account.first_name} {account.last_name}" for account in apple.ACCOUNTS], _apple),
+    Provider("E-mail", ["any address"], _mail),
+    Provider("Text message", ["any Swedish, Finnish or Polish mobile number"], _sms),
 )
 """All of them. One more is an entry here, a port in `Ports`, its block in the example, and a way in for `broker.demo.ways`."""
 
@@ -217,8 +234,48 @@ class Server(uvicorn.Server):
         yield
 
 
-def server_of(party: Party) -> Server:
+class MailServer:
+    """The simulated mail server beside the others."""
+
+    def __init__(self, box: mailbox.Mailbox) -> None:
+        self.up = asyncio.Event()
+        self._box = box
+        self._ending = asyncio.Event()
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end."""
+        return self._ending.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        (self._ending.set if value else self._ending.clear)()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take mail on the first of *sockets* until it is to end."""
+        listening = await self._box.listen(sock=sockets[0] if sockets else None)
+        self.up.set()
+        try:
+            await self._ending.wait()
+        finally:
+            await listening.close()
+
+
+class Serving(Protocol):
+    """What `running` runs. ``up``: set once it serves, or never will. ``should_exit``: set it, and it ends soon."""
+
+    up: asyncio.Event
+    should_exit: bool
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on *sockets* until it ends."""
+        ...
+
+
+def server_of(party: Party) -> Serving:
     """A quiet server for *party*."""
+    if isinstance(party.app, mailbox.Mailbox):
+        return MailServer(party.app)
     config = uvicorn.Config(
         party.app,
         lifespan="off",
@@ -232,7 +289,7 @@ def server_of(party: Party) -> Server:
 
 
 @contextlib.asynccontextmanager
-async def running(servers: Sequence[tuple[Server, socket.socket]]) -> AsyncIterator[asyncio.Event]:
+async def running(servers: Sequence[tuple[Serving, socket.socket]]) -> AsyncIterator[asyncio.Event]:
     """
     Serve on the sockets, which are closed afterwards, until the block ends.
 
@@ -254,7 +311,7 @@ def _setting(event: asyncio.Event) -> Callable[[object], None]:
     return lambda _: event.set()
 
 
-async def _stop(servers: Sequence[Server], tasks: Sequence["asyncio.Task[None]"]) -> None:
+async def _stop(servers: Sequence[Serving], tasks: Sequence["asyncio.Task[None]"]) -> None:
     for server in servers:
         server.should_exit = True
     _, late = await asyncio.wait(tasks, timeout=_STOPPING_S)

@@ -14,7 +14,7 @@ from pathlib import Path
 from broker.demo.driver import HttpPlayer
 from broker.demo.player import Player, Stuck
 from broker.demo.run import Addresses
-from broker.demo.ways import WAYS, approve_on_phone
+from broker.demo.ways import NAMELESS, WAYS, approve_on_phone, by_mailed_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,7 @@ class Story:
         await self.comes_with_google()
         await self.shares_nothing()
         await self.comes_by_every_way()
+        await self.keeps_a_passkey()
 
     # -- chapters ----------------------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ class Story:
             await player.click("login")
             await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
             for way in WAYS:
-                _must(await player.has(f"method-{way.method}"), f"{way.name} is not offered")
+                _must(await player.has(way.element), f"{way.name} is not offered")
             await player.picture("broker-choose")
             await player.picture("broker-choose", phone=True)
         async with self._step("BankID on another device shows a code"):
@@ -431,7 +432,7 @@ class Story:
         player = self._player
         await self._logs_out()
         for way in WAYS:
-            async with self._step(f"{way.name} logs in {way.customer}, and she logs out again"):
+            async with self._step(f"{way.name} logs in {way.who}, and she logs out again"):
                 await self._starts_login()
                 await way.act(player, self._at)
                 await player.wait_for(element="user-name", address=self._at.shop)
@@ -444,6 +445,37 @@ class Story:
                 await player.click(f"language-{language}")
                 await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
                 await player.picture(f"broker-choose-{language}", phone=True)
+
+    async def keeps_a_passkey(self) -> None:
+        """On another device, if it can: a passkey is added after a login by a mailed code, and is enough from then on."""
+        device = await self._player.other_device()
+        try:
+            if await device.keep_passkeys():
+                await self._adds_and_uses_a_passkey(device)
+        finally:
+            await device.close()
+
+    async def _adds_and_uses_a_passkey(self, device: Player) -> None:
+        async with self._report.step("on her phone, a customer logs in by a mailed code and adds a passkey", device):
+            await device.open(f"{self._at.broker}/shared/log-in")
+            await by_mailed_code(device, self._at, "oskari.virta@example.com")
+            await device.wait_for(element="add-passkey", address=f"{self._at.broker}/shared")
+            await device.click("add-passkey")
+            await device.picture("broker-passkey-add")
+            await device.click("make-passkey")
+            await device.wait_for(address=f"{self._at.broker}/shared?passkey=added")
+            await device.picture("broker-passkey-added")
+            await device.click("log-out")
+        async with self._report.step("the passkey logs her in at the shop, and she logs out again", device):
+            await device.open(f"{self._at.shop}/")
+            await device.click("login")
+            await device.wait_for(element="method-passkey", address=f"{self._at.broker}/j/")
+            await device.picture("broker-choose-passkey")
+            await device.click("method-passkey")
+            await device.wait_for(element="user-name", address=self._at.shop)
+            _equal(await device.text("user-name"), NAMELESS)
+            await device.click("logout")
+            await device.wait_for(address=f"{self._at.shop}/logged-out")
 
     # -- what happens more than once ---------------------------------------------------------------------
 

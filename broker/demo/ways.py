@@ -2,25 +2,37 @@
 The ways in that the demo offers, and how a customer goes each of them: what `demo-check` logs in by, one after the other.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from broker.demo.player import Player
+from broker.demo.player import Player, Stuck
+from broker.demo.providers.shown_text import code_in
 from broker.demo.run import Addresses
+
+NAMELESS = "Logged in"
+"""How the shop greets a customer whose way in tells no name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
     """
-    One way in. ``name``: as its button is called; ``customer``: how the shop greets whoever came by it.
+    One way in. ``name``: how people call it; ``element``: what of the page of ways in is for it; ``customer``: how the shop
+    greets whoever came by it.
 
     ``act``: from the broker's page of ways in on, until nothing is left to do.
     """
 
     name: str
-    method: str
+    element: str
     customer: str
     act: Callable[[Player, Addresses], Awaitable[None]]
+
+    @property
+    def who(self) -> str:
+        """The customer, in words."""
+        return "a customer without a name" if self.customer == NAMELESS else self.customer
 
 
 async def approve_on_phone(player: Player, at: Addresses, person: str) -> None:
@@ -74,10 +86,90 @@ async def _apple(player: Player, at: Addresses) -> None:
         await player.click("go-on")
 
 
+async def _mailed_code(player: Player, at: Addresses) -> None:
+    await by_mailed_code(player, at, "linnea.holm@example.com")
+
+
+async def by_mailed_code(player: Player, at: Addresses, address: str) -> None:
+    """She types *address*, reads the mail on another device, and types the code from it."""
+    async with _Inbox(player, f"{at.mail}/", "open-") as inbox:
+        await _identify(player, address)
+        await inbox.reader.click(await inbox.newest())
+        await inbox.reader.picture("mail")
+        code = code_in(await inbox.reader.text("text")) or ""
+    await player.fill("code", code)
+    await player.click("send-code")
+
+
+async def _mailed_link(player: Player, at: Addresses) -> None:
+    async with _Inbox(player, f"{at.mail}/", "open-") as inbox:
+        await _identify(player, "mikko.laine@example.com")
+        await inbox.reader.click(await inbox.newest())
+        links = [await inbox.reader.attribute(each, "href") for each in await inbox.reader.elements("link-")]
+    # There is a link too for whoever did not ask for that mail.
+    link = next((each for each in links if each.startswith(f"{at.broker}/m/") and not each.endswith("/no")), "")
+    tab = await player.new_tab()
+    try:
+        await tab.open(link)
+        await tab.picture("broker-mailed-link")
+        await tab.click("follow")
+    finally:
+        await tab.close()
+
+
+async def _texted_code(player: Player, at: Addresses) -> None:
+    async with _Inbox(player, f"{at.sms}/", "message-") as inbox:
+        await _identify(player, "070-174 06 05")
+        message = await inbox.newest()
+        await inbox.reader.picture("phone-sms")
+        code = await inbox.reader.attribute(message, "data-code")
+    await player.fill("code", code)
+    await player.click("send-code")
+
+
+async def _identify(player: Player, who: str) -> None:
+    await player.fill("identifier", who)
+    await player.click("identify")
+    await player.wait_for(element="send-code")
+    await player.picture("broker-code")
+
+
+class _Inbox:
+    """A page of messages, newest first, that is looked at on a device of its own. What is there beforehand is old."""
+
+    def __init__(self, player: Player, address: str, prefix: str) -> None:
+        self._player, self._address, self._prefix = player, address, prefix
+        self._old: frozenset[str] = frozenset()
+
+    async def __aenter__(self) -> "_Inbox":
+        self.reader = await self._player.other_device()
+        await self.reader.open(self._address)
+        self._old = frozenset(await self.reader.elements(self._prefix))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.reader.close()
+
+    async def newest(self) -> str:
+        """The id of the message that has come; waits for one. Raises: Stuck."""
+        until = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < until:
+            await self.reader.open(self._address)
+            if new := [each for each in await self.reader.elements(self._prefix) if each not in self._old]:
+                return new[0]
+            await asyncio.sleep(0.1)
+        raise Stuck(f"no message has come to {self._address}")
+
+
+_PATIENCE_S = 15.0
+
 WAYS = (
-    Way("BankID", "bankid", "Nils Åkesson", _bankid),
-    Way("Google", "google", "Aino Korhonen", _google),
-    Way("Facebook", "meta", "Erik Sandell", _meta),
-    Way("Apple", "apple", "Aino Korhonen", _apple),
+    Way("BankID", "method-bankid", "Nils Åkesson", _bankid),
+    Way("Google", "method-google", "Aino Korhonen", _google),
+    Way("Facebook", "method-meta", "Erik Sandell", _meta),
+    Way("Apple", "method-apple", "Aino Korhonen", _apple),
+    Way("A code by e-mail", "identify", NAMELESS, _mailed_code),
+    Way("A link by e-mail", "identify", NAMELESS, _mailed_link),
+    Way("A code by text message", "identify", NAMELESS, _texted_code),
 )
 """All of them, in the order of the page."""

@@ -118,6 +118,7 @@ PRODUCTION: tuple[Edit, ...] = (
     ("risc_configuration: http://127.0.0.1:8703/", "risc_configuration: https://accounts.google.com/"),
     ("      dialog_origin: http://127.0.0.1:8707\n      graph_origin: http://127.0.0.1:8707\n", ""),
     ("      issuer: http://127.0.0.1:8708\n", ""),
+    ("        api_url: http://127.0.0.1:8712/a1/sms\n", ""),
 )
 
 

@@ -56,9 +56,10 @@ async def test_the_connectors_of_the_example_can_be_built(staged: Stage, bench: 
     """Every kind the config names becomes a connector of that id."""
     loaded = bench.load()
     fetcher = Fetcher(allow_private_networks=loaded.policy.broker.outbound.allow_private_networks)
+    context, messages = staged.broker.context, staged.broker.messages
     for name, connect in loaded.connectors.items():
         kind = KINDS[loaded.policy.config.upstreams[name].kind]
-        connector = kind.build(name, connect, Supplies(loaded.references, fetcher, staged.broker.context))
+        connector = kind.build(name, connect, Supplies(loaded.references, fetcher, context, messages=messages))
         assert (connector.id, connector.reaches) == (name, kind.reaches(connect))
         await connector.close()
     await fetcher.close()

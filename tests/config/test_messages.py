@@ -11,9 +11,10 @@ from broker.notify.outbox import MailOutbox, SmsOutbox
 from broker.observe.telemetry import Telemetry
 from broker.wire.http import Fetcher
 
+from ..stage import MAIL_BLOCK, SMS_BLOCK
 from .conftest import Bench
 
-AT = "  data_dir: data\n"
+BLOCKS = {"mail": MAIL_BLOCK, "sms": SMS_BLOCK}
 SID = "AC" + "0" * 32
 MAIL = "{driver: smtp, host: smtp.example, from: login@login.example}"
 ELKS = "{driver: 46elks, username: 'env:ELKS_U', password: 'env:ELKS_P', from: Nordhjul}"
@@ -31,9 +32,9 @@ SECRETS = {
 
 
 def with_block(bench: Bench, key: str, block: str) -> Bench:
-    """The example with *block*, written in one line."""
+    """The example with *block*, written in one line, in place of its own."""
     bench.environment |= SECRETS
-    bench.edit((AT, f"{AT}  {key}: {block}\n"))
+    bench.edit((BLOCKS[key], f"  {key}: {block}\n"))
     return bench
 
 
@@ -47,6 +48,8 @@ def build(bench: Bench) -> Any:
 
 def test_without_a_word_nobody_is_written_to(bench: Bench) -> None:
     """Neither mail nor text messages."""
+    ways = bench.text.index("  # One field on the page for both"), bench.text.index("  passkey:\n")
+    bench.edit((MAIL_BLOCK + SMS_BLOCK, ""), (bench.text[slice(*ways)], ""), *[(", email, sms", "")] * 2)
     messages = build(bench).messages
     assert (messages.mail, messages.sms, messages.numbers) == (None, None, None)
 
@@ -81,7 +84,7 @@ def test_those_that_report_are_known_by_name(bench: Bench) -> None:
 
 def test_figures_know_whom_the_config_names(bench: Bench) -> None:
     """Whatever else claims to have carried a message is ``other``: labels are a closed set."""
-    bench.edit((AT, f"{AT}  telemetry: {{metrics: {{enabled: true}}}}\n"))
+    bench.edit(("  retention:\n", "  telemetry: {metrics: {enabled: true}}\n  retention:\n"))
     loaded = with_gateways(
         with_block(bench, "mail", MAIL), ELKS, HTTP.replace("driver: http", "driver: http, name: third")
     ).load()
@@ -270,7 +273,5 @@ def test_a_secret_written_where_a_reference_belongs_is_not_repeated(bench: Bench
 
 def test_mail_over_a_relay_on_this_machine_may_be_plain(production: Bench) -> None:
     """Nobody listens between a process and its neighbour."""
-    production.edit(
-        ("  outbound:\n", "  mail: {driver: smtp, host: '::1', tls: none, from: a@example.com}\n  outbound:\n")
-    )
+    production.edit((MAIL_BLOCK, "  mail: {driver: smtp, host: '::1', tls: none, from: a@example.com}\n"))
     assert production.load().accepted_risks == ()

@@ -11,7 +11,13 @@ from cryptography.x509.oid import NameOID
 
 from broker.core.policy import Mode, Risk
 
+from ..stage import MAIL_BLOCK, SMS_BLOCK
 from .conftest import Bench, Edit
+
+GATEWAY = SMS_BLOCK[SMS_BLOCK.index("      - driver:") : SMS_BLOCK.index("    # Text messages")].replace(
+    "        api_url: http://127.0.0.1:8712/a1/sms\n", ""
+)
+"""Who sends text messages in a config that production takes."""
 
 KEYS = '  keys: {signing: ["file:rsa.pem", "file:ec.pem"], secret: "env:STAFETT_KEY"}\n'
 
@@ -114,14 +120,14 @@ REFUSALS: list[tuple[Risk, list[Edit], dict[str, str], str, str]] = [
     ),
     (
         Risk.OUTBOX_NOTIFIER,
-        [("  outbound:\n", "  mail: {driver: outbox}\n  outbound:\n")],
+        [(MAIL_BLOCK, "  mail: {driver: outbox}\n")],
         {},
         "broker.mail.driver",
         "outbox keeps messages in memory instead of sending them; name who sends them in production",
     ),
     (
         Risk.OUTBOX_NOTIFIER,
-        [("  outbound:\n", "  sms: {gateways: [{driver: outbox}], countries: [SE]}\n  outbound:\n")],
+        [(GATEWAY, "      - driver: outbox\n")],
         {},
         "broker.sms.gateways[0].driver",
         "outbox keeps messages in memory instead of sending them; name who sends them in production",
@@ -130,8 +136,8 @@ REFUSALS: list[tuple[Risk, list[Edit], dict[str, str], str, str]] = [
         Risk.PLAIN_MAIL,
         [
             (
-                "  outbound:\n",
-                "  mail: {driver: smtp, host: relay.example, tls: none, from: a@example.com}\n  outbound:\n",
+                MAIL_BLOCK,
+                "  mail: {driver: smtp, host: relay.example, tls: none, from: a@example.com}\n",
             )
         ],
         {},
@@ -142,9 +148,8 @@ REFUSALS: list[tuple[Risk, list[Edit], dict[str, str], str, str]] = [
         Risk.LOOPBACK_UPSTREAM,
         [
             (
-                "  outbound:\n",
-                "  sms:\n    countries: [SE]\n    gateways:\n      - driver: http\n        url: http://127.0.0.1:8710/send\n"
-                "        form: {to: '{to}', text: '{text}'}\n  outbound:\n",
+                GATEWAY,
+                "      - driver: http\n        url: http://127.0.0.1:8710/send\n        form: {to: '{to}', text: '{text}'}\n",
             )
         ],
         {},

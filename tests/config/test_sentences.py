@@ -275,7 +275,7 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
         pytest.param(
             "      api_url: https://127.0.0.1:8704/rp/v6.0/",
             "      api_url: http://127.0.0.1:8704/rp/v6.0/",
-            "      api_url: ",
+            "      api_url: http://127.0.0.1:8704",
             "upstreams.bankid.connect.api_url",
             "must be an https address ending with a slash, such as https://appapi2.bankid.com/rp/v6.0/",
             id="value-a-connector-refuses",
@@ -340,7 +340,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_its_order(bench: Bench) -> N
     bench.edit(
         ("  name: Stafett", "  name: NO"),
         ("    journey: 30m", "    journey: 30x"),
-        ("      api_url: ", "      api: "),
+        ("      api_url: https", "      api: https"),
         ("      claims: [name, email]", "      claims: name"),
     )
     problems = bench.problems()

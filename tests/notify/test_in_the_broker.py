@@ -6,19 +6,18 @@ import pytest
 
 from broker.notify.outbox import MailOutbox, SmsOutbox
 from broker.notify.ports import BadNumber, Messages, PhoneNumber
-from tests.stage import open_stage
+from tests.stage import MAIL_BLOCK, SMS_BLOCK, open_stage
 
-AT = "  data_dir: data\n"
-OUTBOX = f"{AT}  mail: {{driver: outbox}}\n  sms: {{gateways: [{{driver: outbox}}], countries: [SE, FI]}}\n"
-ELKS = (
-    f"{AT}  sms: {{countries: [SE], gateways: [{{driver: 46elks, username: 'file:secrets/google',"
-    " password: 'file:secrets/google', from: Nordhjul, reports: true}]}\n"
-)
+OUTBOX = {
+    MAIL_BLOCK: "  mail: {driver: outbox}\n",
+    SMS_BLOCK: "  sms: {gateways: [{driver: outbox}], countries: [SE, FI]}\n",
+}
+REPORTS = {"        from: Stafett\n": "        from: Stafett\n        reports: true\n"}
 
 
 async def test_it_writes_to_customers_as_its_config_says(stage_folder: Path) -> None:
     """Here: to nobody, kept in memory."""
-    async with open_stage(stage_folder, edit={AT: OUTBOX}) as stage:
+    async with open_stage(stage_folder, edit=OUTBOX) as stage:
         messages = stage.broker.messages
         assert isinstance(messages.mail, MailOutbox)
         assert isinstance(messages.sms, SmsOutbox)
@@ -37,12 +36,12 @@ async def test_a_test_may_bring_its_own(stage_folder: Path) -> None:
 @pytest.mark.parametrize(("path", "status"), [("46elks/report/nonsense", 403), ("twilio/report", 404)])
 async def test_gateways_report_to_it(stage_folder: Path, path: str, status: int) -> None:
     """From their servers: without cookie, without origin, and believed only with the key."""
-    async with open_stage(stage_folder, edit={AT: ELKS}) as stage:
+    async with open_stage(stage_folder, edit=REPORTS) as stage:
         answer = await stage.client.post(f"/notify/sms/{path}", data={"status": "delivered"})
         assert answer.status_code == status
 
 
 async def test_without_reports_there_is_no_address_for_them(stage_folder: Path) -> None:
     """Nothing is open that nobody needs."""
-    async with open_stage(stage_folder, edit={AT: OUTBOX}) as stage:
+    async with open_stage(stage_folder, edit=OUTBOX) as stage:
         assert (await stage.client.post("/notify/sms/outbox/report")).status_code == 404

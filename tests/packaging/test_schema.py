@@ -65,7 +65,7 @@ def test_an_example_names_the_schema_and_holds_to_it(path: Path) -> None:
         ("      - 127.0.0.0/8", "      - localhost", "broker.outbound.allow_private_networks.0"),
         ("    kind: oidc", "    kind: oauth", "upstreams.google.kind"),
         ("      client_key: file:bankid/rp.key\n", "", "upstreams.bankid.connect"),
-        ("      api_url: ", "      scopes: [openid]\n      api_url: ", "upstreams.bankid.connect"),
+        ("      api_url: https", "      scopes: [openid]\n      api_url: https", "upstreams.bankid.connect"),
         ("      prompt: select_account", "      prompt: login", "upstreams.google.connect.prompt"),
         ("    ceiling: contact", "    ceiling: strong", "upstreams.google.ceiling"),
         ("      secret: file:secrets/garage", "      secret: hunter2hunter2", "partners.garage.oidc.secret"),

@@ -8,6 +8,7 @@ HTML). What it adds: switches that make it refuse, fall silent or hang up.
 
 import asyncio
 import hmac
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -134,7 +135,12 @@ class Mailbox:
         self._hurry = asyncio.Event()
 
     async def listen(
-        self, host: str = "127.0.0.1", port: int = 0, *, implicit_tls: ssl.SSLContext | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        implicit_tls: ssl.SSLContext | None = None,
+        sock: socket.socket | None = None,
     ) -> "Listening":
         """
         Open the server.
@@ -142,6 +148,7 @@ class Mailbox:
         Args:
             port: 0 takes a free one; `Listening.port` says which.
             implicit_tls: for TLS from the first byte on.
+            sock: one that listens already, in place of host and port.
         """
         loop = asyncio.get_running_loop()
         protocols: set[SMTP] = set()
@@ -152,7 +159,8 @@ class Mailbox:
             protocols.add(made)
             return made
 
-        server = await loop.create_server(protocol, host, port, ssl=implicit_tls)
+        where: dict[str, Any] = {"host": host, "port": port} if sock is None else {"sock": sock}
+        server = await loop.create_server(protocol, **where, ssl=implicit_tls)
         return Listening(server, server.sockets[0].getsockname()[1], protocols)
 
     def _protocol(self, loop: asyncio.AbstractEventLoop, *, is_encrypted: bool) -> SMTP:
