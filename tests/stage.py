@@ -118,8 +118,6 @@ class PlayedConnector:
 
     hears = frozenset({Channel.LOGOUT, Channel.EVENTS})
 
-    hears = frozenset({Channel.LOGOUT, Channel.EVENTS})
-
     def __init__(self, id: str, reaches: Assurance, clock: Clock) -> None:
         self.id = id
         self.reaches = reaches
