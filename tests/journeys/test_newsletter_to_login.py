@@ -10,14 +10,11 @@ import pytest_asyncio
 
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Op
-from tests.stage import Browser
-from tests.upstream.codes import EDIT, MAJA, Post, open_post, said
+from tests.stage import WAYS_IN, Browser
+from tests.upstream.codes import MAJA, Post, open_post, said
 
 PAGE = "http://127.0.0.1:8701/winter"
-WAYS = next(old for old in EDIT if old.startswith("      upstreams: ["))
-GARAGE = "      minimum_assurance: self-asserted\n      claims: [name, email, phone_number]\n"
 NEWS = {
-    f"{WAYS}{GARAGE}": f"{EDIT[WAYS]}{GARAGE}",
     "      consent: implied\n": f"      consent: implied\n    newsletter: {{landing_uris: [{PAGE}], lifetime: 7d}}\n",
     "      consent: ask\n": "      consent: ask\n    newsletter: {landing_uris: ['http://127.0.0.1:8702/'], lifetime: 7d}\n",
 }
@@ -226,7 +223,7 @@ async def test_an_address_that_no_code_can_go_to(post: Post) -> None:
 
 async def test_without_a_way_that_writes_there_is_no_button(stage_folder: Path) -> None:
     """Where codes go to phones only, the newsletter's address is of no use."""
-    edit = NEWS | {WAYS: EDIT[WAYS].replace(", email, sms]", ", sms]")}
+    edit = NEWS | {f"      {WAYS_IN}": f"      {WAYS_IN.replace(' email,', '')}"}
     async with open_post(stage_folder, edit=edit) as post:
         browser = await reader(post)
         assert "newsletter" not in await at_shop(post, browser)

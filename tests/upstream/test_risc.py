@@ -104,7 +104,7 @@ def about(**subject: str) -> dict[str, Any]:
         (about(sub=MAJA.sub), "invalid_request"),
         (about(iss="", sub="å"), "invalid_request"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 async def test_what_is_not_believed_ends_nothing(play: OidcPlay, changed: dict[str, Any], err: str) -> None:
     """Forged, of others, for others, misshapen: 400 with err and description (RFC 8935 section 2.3), and she stays in."""
@@ -350,7 +350,7 @@ async def test_several_hosted_domains(google: Google) -> None:
         {"hosted_domain": ["a.example"], "required_values": {"hd": ["b.example"]}},
         {"risc_configuration": "accounts.google.com"},
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_a_config_that_cannot_be_meant(google: Google, changes: dict[str, Any]) -> None:
     """Found when it is read."""
