@@ -13,7 +13,8 @@ from broker.core.notice import State
 from broker.core.session import Session
 from broker.errors import BadAsk, Spent, StoreDown
 from broker.flows.context import Context
-from broker.flows.sessions import OwnSession, Request, Sessions
+from broker.flows.passkeys import added_by
+from broker.flows.sessions import OwnSession, Request, Sessions, opened_by
 from broker.flows.values import Visitor
 from broker.stores.ports import GONE, Drop, PutNew
 
@@ -21,6 +22,7 @@ _WISH = timedelta(minutes=15)
 _LONGEST_WISH = 1200
 _SKEW_S = 60.0
 _HARMLESS = frozenset({Change.ALLOWED, Change.NOTED})
+_SHUT = frozenset({Change.BLOCKED, Change.GONE})
 _BLOCKS = {Change.BLOCKED: "blocked", Change.ALLOWED: None, Change.GONE: GONE}
 
 
@@ -202,21 +204,33 @@ class Logouts:
         self._c.audit.note("identity.said", customer=customer, upstream=upstream, change=over.change.value)
 
     async def _end_resting_on(self, upstream: str, over: UpstreamOver) -> int:
-        meant = [
+        """
+        security: who hijacked an account stays in by nothing, neither by a passkey that he added by it nor by refresh tokens,
+        which outlive the sessions they were given in. A logout over there ends what rests on that login alone.
+        """
+        if over.sid is not None:
+            return await self._end_older(await self._sessions.of_upstream_session(upstream, over.sid), over)
+        way = self._c.lookup.digest(over.issuer, over.subject or "")
+        customer = await self._c.records.customer_of(way)
+        if customer is None:
+            return 0
+        is_shut = over.change in _SHUT
+        added = await added_by(self._c, customer, way) if is_shut else frozenset()
+        theirs = [
             each
-            for each in await self._resting_on(upstream, over)
-            if each.session.created_at <= over.issued_at + timedelta(seconds=_SKEW_S)
+            for each in await self._sessions.of_customer(customer)
+            if each.session.way in added or opened_by(each.session, way, upstream)
         ]
+        ended = await self._end_older(theirs, over)
+        if is_shut:
+            await self._sessions.end_grants(customer, only=(), ways={way, *added})
+        return ended
+
+    async def _end_older(self, sessions: Sequence[OwnSession], over: UpstreamOver) -> int:
+        meant = [each for each in sessions if each.session.created_at <= over.issued_at + timedelta(seconds=_SKEW_S)]
         for each in meant:
             await self._sessions.end(each.name, each.session, why=Why.UPSTREAM)
         return len(meant)
-
-    async def _resting_on(self, upstream: str, over: UpstreamOver) -> Sequence[OwnSession]:
-        if over.sid is not None:
-            return await self._sessions.of_upstream_session(upstream, over.sid)
-        customer = await self._c.records.customer_of(self._c.lookup.digest(over.issuer, over.subject or ""))
-        own = await self._sessions.of_customer(customer) if customer is not None else ()
-        return [each for each in own if each.session.upstream == upstream]
 
     @staticmethod
     def _parted(farewell: Farewell, states: Mapping[str, State]) -> Parted:

@@ -88,12 +88,16 @@ class PasskeyRing:
 
     async def rests_on_hers(self, owned: Owned) -> bool:
         """
-        Whether the way in that she added *owned* by is still hers.
+        Whether the way in that she added *owned* by is still hers, and not blocked by its provider.
 
-        security: who takes out a way in because it is another's by now, or always was, shuts out what was added by it.
+        security: who takes out a way in because it is another's by now, or always was, shuts out what was added by it. So does
+        a provider that says the account was hijacked.
         """
         way = owned.passkey.proof.way
-        return not way or await self._c.records.customer_of(way) == owned.record.identity.customer
+        if not way:
+            return True
+        known = await self._c.records.known_customer(way)
+        return known is not None and known.blocked is None and known.customer.id == owned.record.identity.customer
 
     async def of_customer(self, customer: str) -> Sequence[Owned]:
         """Hers, the oldest first."""
@@ -255,6 +259,11 @@ async def passkeys_of(context: Context, customer: str) -> Sequence[Owned]:
     """The customer's passkeys, the oldest first; those that do not open are left out."""
     opened = [_opened(context, record) for record in await context.records.passkeys_of(customer)]
     return [each for each in opened if each is not None]
+
+
+async def added_by(context: Context, customer: str, way: str) -> frozenset[str]:
+    """The lookups of the customer's passkeys that were added in a login by *way* (`broker.core.linking.WayIn.name`)."""
+    return frozenset(each.lookup for each in await passkeys_of(context, customer) if each.passkey.proof.way == way)
 
 
 def _opened(context: Context, record: PasskeyRecord) -> Owned | None:

@@ -219,6 +219,11 @@ class Sessions:
         return is_alive(session, now=self._c.now(), idle=times.session_idle, absolute=times.session)
 
 
+def opened_by(session: Session, way: str, upstream: str) -> bool:
+    """Whether *session* was opened by *way* at *upstream*; one from before sessions knew that, by any at the same provider."""
+    return session.way == way if session.way else session.upstream == upstream
+
+
 def grants_of(customer: str) -> str:
     """Where the grants of *customer* are listed that live on by refresh tokens."""
     return f"grants:{name_of(customer)}"

@@ -14,8 +14,8 @@ from broker.core.naming import name_of
 from broker.core.session import Session
 from broker.flows.context import Context
 from broker.flows.links import News, NoNews, OnFile, opened
-from broker.flows.passkeys import passkeys_of
-from broker.flows.sessions import Sessions
+from broker.flows.passkeys import added_by
+from broker.flows.sessions import Sessions, opened_by
 from broker.stores.ports import LinkedIdentity
 
 
@@ -88,7 +88,7 @@ class Ways:
                 each.created_at,
                 each.last_used_at,
                 tuple(opened(self._c, [known for known in contacts if known.identity == each.lookup])),
-                _opened_by(session, each),
+                opened_by(session, each.lookup, each.upstream),
                 may_remove(ways, each.lookup, policy),
             )
             for each in identities
@@ -128,12 +128,12 @@ class Ways:
         on_file = opened(self._c, await self._c.records.contacts_of(session.customer))
         await self._put_out(session.customer, meant)
         if not await self._c.records.remove_identity(meant.lookup, session.customer, able(policy), now):
-            return Outcome.LAST, _opened_by(session, meant)
+            return Outcome.LAST, opened_by(session, meant.lookup, meant.upstream)
         # Who logged in by it while it was still there.
         await self._put_out(session.customer, meant)
         self._c.audit.note("identity.removed", customer=session.customer, upstream=meant.upstream)
         self._news.way_removed(on_file, upstream=meant.upstream, language=language, at=now)
-        return Outcome.DONE, _opened_by(session, meant)
+        return Outcome.DONE, opened_by(session, meant.lookup, meant.upstream)
 
     async def restore(self, session: Session, name: str, language: str) -> Outcome:
         """Bring back a way that she took out, if it is still nobody's."""
@@ -159,11 +159,11 @@ class Ways:
 
         security: refresh tokens outlive the sessions they were given in, so they are found by the way in as well.
         """
-        added = {each.lookup for each in await passkeys_of(self._c, customer) if each.passkey.proof.way == way.lookup}
+        added = await added_by(self._c, customer, way.lookup)
         theirs = [
             each
             for each in await self._sessions.of_customer(customer)
-            if each.session.way in added or _opened_by(each.session, way)
+            if each.session.way in added or opened_by(each.session, way.lookup, way.upstream)
         ]
         sids = [sid for each in theirs for sid in each.session.sids.values()]
         for each in theirs:
@@ -179,8 +179,3 @@ class Ways:
     def _is_passkey(self, upstream: str) -> bool:
         known = self._c.policy().config.upstreams.get(upstream)
         return known is not None and known.kind == "passkey"
-
-
-def _opened_by(session: Session, way: LinkedIdentity) -> bool:
-    """Whether *session* was opened by *way*; one from before sessions knew that, by any at the same provider."""
-    return session.way == way.lookup if session.way else session.upstream == way.upstream

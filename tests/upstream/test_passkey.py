@@ -14,11 +14,13 @@ import pytest
 from broker.config.render import example_text
 from broker.core.assurance import Assurance
 from broker.core.identity import ContactKind
+from broker.core.logout import Change
 from broker.core.naming import name_of
 from broker.core.session import Session
 from broker.errors import StoreDown
 from broker.flows.contacts import contact_digest
 from broker.flows.context import Context
+from broker.flows.logout import Logouts, UpstreamOver
 from broker.flows.passkeys import PasskeyRing
 from broker.flows.sessions import grants_of
 from broker.flows.values import Grant
@@ -929,7 +931,16 @@ async def test_who_is_in_by_it_is_out_with_the_way_it_was_added_by(place: Place)
     thief, answer = await place.log_in(device)
     assert "code" in answer.query
     assert "log-out" in (await thief.get("/shared")).ids
-    grants, held = context.shelves.grants, await place.held(thief)
+    await grant_refresh(place, "theirs", session.customer, (await place.held(thief)).way)
+    outcome, _ = await Ways(context).remove(session, name_of(google.lookup), "en")
+    assert outcome is Gone.DONE
+    assert "log-out" not in (await thief.get("/shared")).ids
+    assert not await is_granted(place, "theirs")
+
+
+async def grant_refresh(place: Place, name: str, customer: str, way: str) -> None:
+    """A grant with refresh tokens of a login by *way*, whose session is over."""
+    now, state = place.stage.clock.now, place.stage.state
     grant = Grant(
         partner="nordhjul",
         subject="hers",
@@ -944,16 +955,97 @@ async def test_who_is_in_by_it_is_out_with_the_way_it_was_added_by(place: Place)
         claims={},
         created_at=now,
         expires_at=now,
-        customer=session.customer,
-        way=held.way,
+        customer=customer,
+        way=way,
     )
-    await place.stage.state.run(
-        grants.put_new("theirs", grant, 60.0), Enlist(grants_of(session.customer), "theirs", 60.0, 200)
-    )
-    outcome, _ = await Ways(context).remove(session, name_of(google.lookup), "en")
-    assert outcome is Gone.DONE
-    assert "log-out" not in (await thief.get("/shared")).ids
-    assert (await place.stage.state.run(grants.get("theirs")))[0] is None
+    put = place.stage.broker.context.shelves.grants.put_new(name, grant, 60.0)
+    await state.run(put, Enlist(grants_of(customer), name, 60.0, 200))
+
+
+async def is_granted(place: Place, name: str) -> bool:
+    (raw,) = await place.stage.state.run(place.stage.broker.context.shelves.grants.get(name))
+    return raw is not None
+
+
+async def google_says(place: Place, change: Change) -> None:
+    """Of Maja's account there, this very moment."""
+    now, context = place.stage.clock.now, place.stage.broker.context
+    until = now + timedelta(days=30)
+    over = UpstreamOver("https://google.test", "subject-of-maja", None, f"{change} {now}", now, until, change)
+    await Logouts(context).end_of_upstream("google", over)
+
+
+SHUT = pytest.mark.parametrize("change", [Change.BLOCKED, Change.GONE])
+
+
+@SHUT
+async def test_it_falls_with_the_account_it_was_added_by(place: Place, change: Change) -> None:
+    """Whoever hijacked her account at a provider gets in by nothing he added meanwhile; unless it is allowed again."""
+    device = Authenticator()
+    await place.enrolled(device)
+    await google_says(place, change)
+    browser, page = await place.log_in(device)
+    assert SESSION not in browser.cookies
+    assert "no longer works here" in page.text
+    await google_says(place, Change.ALLOWED)
+    assert (SESSION in (await place.log_in(device))[0].cookies) is (change is Change.BLOCKED)
+
+
+async def another_way(place: Place, home: Browser, method: str = "bankid", who: str = "maja") -> str:
+    """Another way in of the customer's, Maja's BankID if not said."""
+    session, context = await place.held(home), place.stage.broker.context
+    lookup = context.lookup.digest(f"https://{method}.test", f"subject-of-{who}")
+    (google,) = [each for each in await context.records.identities_of(session.customer) if each.upstream == "google"]
+    other = replace(google, lookup=lookup, upstream=method)
+    assert await context.records.link_identity(other, []) == session.customer
+    return lookup
+
+
+@SHUT
+async def test_who_is_in_by_it_is_out_with_the_account_it_was_added_by(place: Place, change: Change) -> None:
+    """Sessions opened by the account and by what was added by it end; her own, by another way in, goes on."""
+    device = Authenticator()
+    home = await place.enrolled(device)
+    await another_way(place, home)
+    hers = await place.at_home("bankid")
+    thief, _ = await place.log_in(device)
+    assert (await place.held(hers)).customer == (await place.held(thief)).customer
+    await google_says(place, change)
+    assert ["log-out" in (await each.get("/shared")).ids for each in (home, thief, hers)] == [False, False, True]
+
+
+@pytest.mark.parametrize("change", [Change.OVER, Change.BLOCKED, Change.GONE])
+async def test_her_other_account_at_that_provider_is_not_meant(place: Place, change: Change) -> None:
+    """Only what rests on the account that was spoken of ends."""
+    home = await place.at_home()
+    await another_way(place, home, "google", "karl")
+    other = await place.at_home("google", "karl")
+    assert (await place.held(other)).customer == (await place.held(home)).customer
+    await google_says(place, change)
+    assert ["log-out" in (await each.get("/shared")).ids for each in (home, other)] == [False, True]
+
+
+@pytest.mark.parametrize("change", Change)
+async def test_refresh_tokens_end_with_the_account_they_rest_on(place: Place, change: Change) -> None:
+    """
+    Of logins by a blocked account, and by what was added by it, whether their sessions are over or not. A logout at the provider
+    ends what rests on its session, and neither these nor sessions opened by passkeys.
+    """
+    device = Authenticator()
+    home = await place.enrolled(device)
+    ways = [
+        (await place.held(home)).way,
+        place.connector.ring.lookup(b64(device.keys[0].id)),
+        await another_way(place, home),
+    ]
+    customer = (await place.held(home)).customer
+    for way in ways:
+        await grant_refresh(place, way, customer, way)
+    by_it, _ = await place.log_in(device)
+    await google_says(place, change)
+    stays = change not in {Change.BLOCKED, Change.GONE}
+    assert [await is_granted(place, way) for way in ways] == [stays, stays, True]
+    assert ("log-out" in (await by_it.get("/shared")).ids) is stays
 
 
 async def test_removing_the_one_she_is_logged_in_by(place: Place) -> None:
