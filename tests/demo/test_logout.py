@@ -1,6 +1,5 @@
 """Both sites hear of a logout by their servers, and believe nobody but the broker."""
 
-import time
 from typing import Any
 
 import httpx2
