@@ -48,7 +48,6 @@ class Terminal:
         self.folder = folder
         self._capsys = capsys
         self._monkeypatch = monkeypatch
-        monkeypatch.delenv("STAFETT_CONFIG", raising=False)
 
     def run(self, *arguments: str, **environment: str) -> Ran:
         """
