@@ -149,7 +149,9 @@ def test_the_example_in_the_package_is_the_one_in_the_checkout(installed: Instal
     keys = {problem["key"] for problem in json.loads(checked.stdout)["problems"]}
     assert checked.returncode == 1
     assert "partners.garage.oidc.secret" in keys
-    assert not any(key.startswith(("payload_types", "broker")) or key.endswith("logo") for key in keys)
+    # Secrets are missing, of partners and of the gateway for text messages; nothing that is in the package is.
+    named = {key for key in keys if not key.startswith("broker.sms.gateways")}
+    assert not any(key.startswith(("payload_types", "broker")) or key.endswith("logo") for key in named)
 
 
 def test_demo_and_serve_run_from_the_wheel(installed: Installed, ports: Ports) -> None:
