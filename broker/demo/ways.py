@@ -113,8 +113,12 @@ async def _mailed_link(player: Player, at: Addresses) -> None:
         await tab.open(link)
         await tab.picture("broker-mailed-link")
         await tab.click("follow")
+        # Either tab may be the one that is led on with the answer; the other is led to the shop too, and may be there first.
+        await tab.wait_for(address=at.shop)
+        await player.wait_for(address=at.shop)
     finally:
         await tab.close()
+    await player.open(f"{at.shop}/")
 
 
 async def _texted_code(player: Player, at: Addresses) -> None:
