@@ -375,8 +375,8 @@ def build(
             for connector in connectors.values():
                 await connector.close()
             await news.close()
-            await senders.messages.close()
             await desk.close()
+            await senders.messages.close()
             await fetcher.close()
             await state.close()
             await records.close()

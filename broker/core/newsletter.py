@@ -35,17 +35,13 @@ class SoftRecognition:
     address: str = field(repr=False)
 
 
-def check_mailing(terms: Newsletter | None, *, landing_uri: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+def check_mailing(terms: Newsletter, *, landing_uri: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
     """
     Whether links may be made for a mailing.
 
     Returns: the addresses in their normal form, in the same order.
-    Raises: BadAsk: no newsletters of this partner, a page that is not registered, none or too many readers, no address.
+    Raises: BadAsk: a page that is not registered, none or too many readers, no address.
     """
-    if terms is None:
-        raise BadAsk(
-            "this client sends no newsletters", code="newsletter.not_allowed", oauth_error="unauthorized_client"
-        )
     if landing_uri not in terms.landing_uris:
         raise BadAsk("landing_uri is not registered", code="newsletter.landing_uri")
     if not 1 <= len(addresses) <= MAX_RECIPIENTS:

@@ -1090,6 +1090,12 @@ class TrustConfig(Strict):
         return recipient.login.upstreams if recipient and recipient.login else self.customers_upstreams
 
     @property
+    def customers_partners(self) -> Mapping[str, Partner]:
+        """All but staff's own tools: those a customer may be shown the way to."""
+        staffs = self.service_desk.clients if self.service_desk is not None else ()
+        return {name: partner for name, partner in self.partners.items() if name not in staffs}
+
+    @property
     def customers_upstreams(self) -> tuple[str, ...]:
         """All but staff's ways in."""
         staffs = self.service_desk.upstreams if self.service_desk is not None else ()

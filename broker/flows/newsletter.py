@@ -45,9 +45,11 @@ class Newsletters:
         """
         known = self._c.policy().partner(partner)
         terms = known.newsletter if known is not None else None
-        readers = check_mailing(terms, landing_uri=landing_uri, addresses=tuple(addresses))
         if terms is None:
-            raise BadAsk("this client sends no newsletters", code="newsletter.not_allowed")
+            raise BadAsk(
+                "this client sends no newsletters", code="newsletter.not_allowed", oauth_error="unauthorized_client"
+            )
+        readers = check_mailing(terms, landing_uri=landing_uri, addresses=tuple(addresses))
         until = self._c.now() + terms.lifetime
         made = tuple(
             self._seal(SoftRecognition(partner, campaign, landing_uri, language, until, each)) for each in readers

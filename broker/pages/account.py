@@ -216,7 +216,7 @@ class AccountPages:
         policy = self._policy()
         return tuple(
             Way(f"go-{name}", partner.home_uri, Action.GO_TO, policy.partner_name(name, language))
-            for name, partner in list(policy.config.partners.items())[:12]
+            for name, partner in list(policy.config.customers_partners.items())[:12]
         )
 
     def _render(self, visitor: Visitor, view: Page, *, here: str = "") -> Response:

@@ -117,7 +117,7 @@ class Faults:
         else:
             ways += [
                 Way(f"go-{name}", known.home_uri, Action.GO_TO, policy.partner_name(name, language))
-                for name, known in list(policy.config.partners.items())[:_MAX_PARTNERS]
+                for name, known in list(policy.config.customers_partners.items())[:_MAX_PARTNERS]
             ]
         return tuple(ways) or (Way("home", "/", Action.HOME),)
 

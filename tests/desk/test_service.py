@@ -243,6 +243,15 @@ async def test_staffs_way_in_is_nobody_elses(staged: Stage) -> None:
     assert "code" not in shown.query
 
 
+async def test_staffs_tools_are_shown_to_nobody_else(staged: Stage) -> None:
+    """A customer's own pages, and pages about what went wrong, lead to partners, not to the tool of their staff."""
+    browser = staged.browser()
+    for path in ("/", "/nowhere"):
+        shown = await browser.get(path)
+        assert "go-tyre-shop" in shown.ids
+        assert "go-crm" not in shown.ids
+
+
 async def test_one_agent_does_not_see_anothers_cases(staged: Stage, phone: Phone) -> None:
     """Not in the list, and not by the address."""
     page = await ask(await agent(staged, "maja"))

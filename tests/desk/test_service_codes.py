@@ -26,7 +26,7 @@ from broker.upstream.one_time_code import CodeConnector, Letter
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from tests.desk.test_service import PARTNERS, SERVICE, UPSTREAM, Crm, Staff, agent, look, standing
 from tests.stage import Answer, Browser, Stage, open_stage
-from tests.upstream.codes import E164, EDIT, MAJA, NUMBER, PlayedSender
+from tests.upstream.codes import E164, MAJA, NUMBER, PlayedSender
 
 DESK = SERVICE.replace("methods: [bankid]", "methods: [email, sms]").replace("calls_per_hour: 12", "calls_per_hour: 60")
 
@@ -78,7 +78,6 @@ class Desk:
 async def open_desk(folder: Path, *, state: StateStore | None = None) -> AsyncIterator[Desk]:
     """A broker with played staff, whose codes are real."""
     edit = {
-        **{old: new for old, new in EDIT.items() if old != "\nupstreams:\n"},
         "\nupstreams:\n": UPSTREAM,
         "  tyre-shop:\n    names:": "  tyre-shop:\n    sector: nordhjul\n    names:",
         "\npartners:\n": PARTNERS,

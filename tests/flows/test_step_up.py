@@ -10,7 +10,6 @@ import pytest_asyncio
 from broker.core.assurance import Assurance
 from broker.core.identity import ContactKind
 from tests.stage import Browser, Clock, PlayedConnector, Stage, open_stage
-from tests.upstream.codes import EDIT
 
 
 class PlayedCode(PlayedConnector):
@@ -30,7 +29,7 @@ def cast(clock: Clock) -> dict[str, PlayedConnector]:
 @pytest_asyncio.fixture
 async def house(stage_folder: Path) -> AsyncIterator[Stage]:
     about_person = "nothing about the person.\n    ceiling: "
-    edit = {**EDIT, f"{about_person}contact": f"{about_person}self-asserted"}
+    edit = {f"{about_person}contact": f"{about_person}self-asserted"}
     async with open_stage(stage_folder, edit=edit, cast=cast) as stage:
         yield stage
 

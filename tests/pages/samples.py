@@ -287,46 +287,6 @@ def _shared(said: Callable[[str], str], shop: Party, garage: Party) -> dict[str,
     }
 
 
-def _joining(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, Page]:
-    customer, contact = said(mask_name("Maja Lind")), said("m•••@example.com")
-    mail, google = said("E-mail"), said("Google")
-    method = Method("google", google, icon="google")
-    offer = JoinPage(form, JoinKind.OFFER, mail, customer, google, contact, shop, others=(said("Facebook"), google))
-    return {
-        "join-offer": offer,
-        "join-offer-adding": JoinPage(form, JoinKind.OFFER, mail, None, google, may_part=False),
-        "join-renew": replace(offer, kind=JoinKind.RENEW, methods=(method,)),
-        "join-seen": JoinPage(form, JoinKind.SEEN, mail, contact=contact, partner=shop, methods=(method,)),
-        "join-another": replace(offer, kind=JoinKind.ANOTHER, others=()),
-        "join-refused": replace(offer, kind=JoinKind.REFUSED, reason_key=said("join.refused.no_bootstrap")),
-    }
-
-
-def _ways_in(said: Callable[[str], str]) -> dict[str, Page]:
-    google = ShownWay("w1", said("Google"), "google", NOW, NOW, (said("m•••@example.com"),), True, True)
-    phone = ShownWay("w2", said("Code by SMS"), said("sms"), NOW, NOW, (said("+46 ••• 67"),), may_remove=True)
-    removed = ShownWay("w3", said("E-mail"), "email", NOW, NOW, removed=NOW)
-    restore, form = Form("/shared/ways/restore", said("t")), Form("/shared/ways/remove", said("t"))
-    withdraw, log_out = Form("/shared/withdraw", said("t")), Form("/shared/log-out", said("t"))
-
-    def shared(ways_in: WaysIn) -> SharedPage:
-        return SharedPage(said("Maja Lind"), withdraw, log_out, ways_in=ways_in)
-
-    remove_url = "/shared/ways/remove?way="
-    lone = ShownWay("w4", said("BankID"), "bankid", NOW, NOW, is_here=True)
-    return {
-        "shared-ways": shared(
-            WaysIn((google, phone), remove_url, restore, (removed,), "/shared/ways/add", said="removed")
-        ),
-        "shared-ways-refused": shared(
-            WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.no_bootstrap", method=said("BankID"))
-        ),
-        "shared-ways-off": shared(WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.off")),
-        "remove-way": RemoveWayPage(form, "/shared", phone, 30),
-        "remove-way-here": RemoveWayPage(form, "/shared", google, 30),
-    }
-
-
 def _passkeys(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, Page]:
     phone = OwnPasskey("p1", said("My phone"), NOW, NOW, is_synced=True, is_stale=False, is_here=True)
     key = OwnPasskey("p2", "", NOW, NOW, is_synced=False, is_stale=True, is_here=False)

@@ -23,49 +23,16 @@ MAJA = "maja@example.com"
 NUMBER = "070-174 06 05"
 E164 = "+46701740605"
 
-UPSTREAMS = """upstreams:
-  email:
-    kind: email
-    titles: {en: E-mail}
-    ceiling: contact
-    may_bootstrap_other_methods: true
-    connect: {}
-  sms:
-    kind: sms
-    titles: {en: Text message}
-    ceiling: contact
-    may_bootstrap_other_methods: false
-    connect: {}
-"""
-
-IS_IN_EXAMPLE = "    kind: email\n" in example_text()
-
 _SHOPS = re.search(r"^      upstreams: \[(.+)\]\n", example_text(), re.MULTILINE)
 assert _SHOPS is not None
 
-EDIT = (
-    {}
-    if IS_IN_EXAMPLE
-    else {
-        "\nupstreams:\n": f"\n{UPSTREAMS}",
-        "  retention:\n": (
-            "  mail: {driver: outbox}\n  sms: {gateways: [{driver: outbox}], countries: [SE, FI]}\n  retention:\n"
-        ),
-        _SHOPS[0]: f"      upstreams: [{_SHOPS[1]}, email, sms]\n",
-    }
-)
-WITHOUT_LINK = (
-    {"      link: true\n": "      link: false\n"}
-    if IS_IN_EXAMPLE
-    else {"methods: true\n    connect: {}": "methods: true\n    connect: {link: false}"}
-)
-_OFFERED = _SHOPS[0] if IS_IN_EXAMPLE else EDIT[_SHOPS[0]]
+WITHOUT_LINK = {"      link: true\n": "      link: false\n"}
 
 
 def offering_only(kept: str, other: str) -> dict[str, str]:
     """The edit that leaves *other* out of what the shop offers."""
-    assert kept in _OFFERED
-    return {_OFFERED: _OFFERED.replace(f", {other}", "")}
+    assert kept in _SHOPS[0]
+    return {_SHOPS[0]: _SHOPS[0].replace(f", {other}", "")}
 
 
 @dataclass
@@ -151,9 +118,7 @@ async def open_post(
     """A broker that writes to its customers; `Post` reads their mail."""
     mail, sms = PlayedSender(), PlayedSender()
     messages = Messages(mail, sms, PhoneRules(["SE", "FI"], "SE"))
-    async with open_stage(
-        folder, edit={**EDIT, **(edit or {})}, state=state, is_played=False, messages=messages
-    ) as stage:
+    async with open_stage(folder, edit=edit, state=state, is_played=False, messages=messages) as stage:
         built: Any = stage.broker.connectors
         yield Post(stage, mail, sms, {name: built[name] for name in ("email", "sms")})
 
@@ -241,7 +206,7 @@ class CodePlay(Play):
 @asynccontextmanager
 async def play_codes(kind: str, to: str, folder: Path) -> AsyncIterator[CodePlay]:
     """A broker with BankID played and codes as they are; as many messages as are ever allowed."""
-    async with open_stage(folder, edit=EDIT) as stage:
+    async with open_stage(folder) as stage:
         sender, context = PlayedSender(), stage.broker.context
         connector: CodeConnector
         if kind == "email":
