@@ -9,6 +9,7 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
+from broker.observe.logging import put_back, set_reference
 from tests import servers, stage
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if "golden" not in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Wherever a test, or a program that it runs in this process, sends the log: the next one finds it as it was."""
+    with put_back():
+        yield
+    set_reference("-")
 
 
 class Golden(Protocol):

@@ -23,7 +23,7 @@ from broker.config.settings import read_settings
 from broker.demo.run import Addresses, Cast, Server, Serving, make_cast, running, server_of
 from broker.demo.story import Report, play_all
 from broker.errors import ConfigError
-from broker.observe.logging import configure, log
+from broker.observe.logging import configure, log, put_back
 
 LOG = "broker.log"
 
@@ -166,13 +166,9 @@ async def staged(
 @contextlib.contextmanager
 def _logging_to(file: Path) -> Iterator[None]:
     settings = read_settings()
-    is_json = settings.log_format == "json"
-    with file.open("w", encoding="utf-8", buffering=1) as stream:
-        configure(settings.log_level, json_lines=is_json, stream=stream)
-        try:
-            yield
-        finally:
-            configure(settings.log_level, json_lines=is_json)
+    with put_back(), file.open("w", encoding="utf-8", buffering=1) as stream:
+        configure(settings.log_level, json_lines=settings.log_format == "json", stream=stream)
+        yield
 
 
 def _stop_signal() -> asyncio.Event:

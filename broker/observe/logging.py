@@ -7,7 +7,8 @@ What may be logged is an allow-list: event names, ids, rule names, figures. `red
 import logging
 import secrets
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -64,6 +65,21 @@ def configure(level: str = "info", *, json_lines: bool = True, stream: TextIO | 
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+@contextmanager
+def put_back() -> Iterator[None]:
+    """Logging is one per process: whatever is configured inside the block, logs go afterwards where they went before."""
+    global _threshold
+    root, kept, threshold = logging.getLogger(), structlog.get_config(), _threshold
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        structlog.configure(**kept)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        _threshold = threshold
 
 
 def log(event: str, level: str = "info", **facts: Any) -> None:

@@ -1,14 +1,12 @@
 """The program as somebody at a terminal meets it: arguments in, text and exit code out."""
 
-import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 
 from broker.cli import main
 from broker.config.render import example_text
@@ -87,16 +85,9 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(
-    stage_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Terminal]:
+def terminal(stage_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """In a folder with everything the example refers to, and no settings in the environment."""
     for name in [name for name in os.environ if name.startswith("STAFETT_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(stage_folder)
-    root = logging.getLogger()
-    handlers, level, kept = root.handlers[:], root.level, structlog.get_config()
-    yield Terminal(stage_folder, capsys, monkeypatch)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**kept)
+    return Terminal(stage_folder, capsys, monkeypatch)

@@ -10,17 +10,15 @@ import base64
 import copy
 import io
 import json
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode
 
 import pytest
-import structlog
 
-from broker.observe.logging import configure, log, set_reference
+from broker.observe.logging import configure, log
 from broker.stores.redis import RedisState
 from tests.observe.conftest import Watched, watchers
 from tests.servers import RedisServer
@@ -114,17 +112,11 @@ class Person(Browser):
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
+def stream() -> io.StringIO:
     """Everything that is logged, ours at the most talkative level, and the libraries' as the broker lets them."""
-    root, kept = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     configure("debug", stream=stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**kept)
-    set_reference("-")
+    return stream
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """``stafett demo``: the story over HTTP, and how the command begins and ends."""
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -51,13 +52,15 @@ def processes_naming(text: str) -> list[str]:
 async def test_the_story_plays_over_http(ports: Ports, tmp_path: Path) -> None:
     """
     A clean start is enough for the whole story: log in, share once, come again unasked, withdraw, be asked again, cancel,
-    come with Google, share nothing.
+    come with Google, share nothing. Its log is its own; this process logs afterwards where it did before.
     """
     said: list[str] = []
+    places = logging.getLogger().handlers[:]
     sockets = listen(ports)
     async with staged(ports, tmp_path, sockets, said.append) as stage:
         passed = await play_all(stage.at, Report(said.append), pictures=None, browser=False)
     assert passed, "\n".join(said)
+    assert logging.getLogger().handlers == places
     log = (tmp_path / "broker.log").read_text()
     assert '"level": "error"' not in log, log
     for personal in ("Anders", "Lindqvist", "ABC 12D", "195704289999", "anders.lindqvist@example.com", "+46701740635"):

@@ -5,7 +5,6 @@ A whole story is played with values found nowhere else; then every place is sear
 """
 
 import io
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,8 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 import httpx2
 import pytest
-import structlog
 
-from broker.observe.logging import configure
+from broker.observe.logging import configure, put_back
 from broker.stores.memory import MemoryState
 from tests.stage import PAYLOAD, PEOPLE, SECRET, SHOP_RETURN, Stage, open_stage
 
@@ -51,16 +49,10 @@ class Witness:
 @contextmanager
 def listening() -> Iterator[io.StringIO]:
     """All that is logged, by us and by the libraries, as it would reach standard error."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
-    configure("debug", stream=stream)
-    try:
+    with put_back():
+        configure("debug", stream=stream)
         yield stream
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
 
 
 def spellings(value: str) -> set[str]:

@@ -2,14 +2,12 @@
 
 import io
 import json
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog
 
 from broker.core.policy import BrokerSettings
 from broker.demo.providers.mailbox import Mailbox
@@ -125,16 +123,11 @@ async def test_the_second_gateway_steps_in(built: Built) -> None:
 
 
 @pytest.fixture
-def logged() -> Iterator[io.StringIO]:
+def logged() -> io.StringIO:
     """What is logged from now on, as JSON lines."""
-    kept, stream = structlog.get_config(), io.StringIO()
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
     configure(stream=stream)
-    yield stream
-    structlog.configure(**kept)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return stream
 
 
 async def test_one_line_tells_what_became_of_a_message(built: Built, logged: io.StringIO) -> None:

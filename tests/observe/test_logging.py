@@ -4,27 +4,12 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
-import structlog
 
-from broker.observe.logging import configure, current_reference, log, new_reference, set_reference
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Logging is one per process: put it back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    kept = structlog.get_config()
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**kept)
-    set_reference("-")
+from broker.observe.logging import configure, current_reference, log, new_reference, put_back, set_reference
 
 
 @pytest.fixture
@@ -48,6 +33,32 @@ def test_an_event_is_one_json_line_with_its_reference(stream: io.StringIO) -> No
     at = datetime.fromisoformat(first["timestamp"])
     assert at.tzinfo is not None
     assert (second["event"], second["level"], second["reference"]) == ("refused", "warning", "K7PQ2MXA")
+
+
+def test_afterwards_logs_go_where_they_went(stream: io.StringIO) -> None:
+    """Level and place, of our lines and of the libraries', even when the block ends by an error."""
+    configure("warning", stream=stream)
+    inside = io.StringIO()
+
+    def elsewhere() -> None:
+        with put_back():
+            configure("debug", stream=inside)
+            log("sweep", "debug")
+            logging.getLogger("somebody.elses").warning("inside")
+            raise OSError
+
+    with pytest.raises(OSError):
+        elsewhere()
+    log("sweep")
+    log("refused", "warning", code="a")
+    logging.getLogger("somebody.elses").warning("outside")
+    assert [line.partition('"')[0] for line in inside.getvalue().splitlines()] == [
+        "{",
+        "WARNING somebody.elses: inside",
+    ]
+    event, theirs = stream.getvalue().splitlines()
+    assert json.loads(event)["event"] == "refused"
+    assert theirs == "WARNING somebody.elses: outside"
 
 
 def test_outside_a_request_there_is_no_reference(stream: io.StringIO) -> None:
