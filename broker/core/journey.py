@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from broker.core import handoff as handoffs
 from broker.core.assurance import Assurance
@@ -103,16 +103,29 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Errand(StrEnum):
+    """What somebody wants of the broker itself, who is not on the way to a partner."""
+
+    LOOK = "look"
+    """To see what she shares, and how she logs in."""
+    ADD = "add"
+    """To add a way to log in, by logging in by it."""
+    VOUCH = "vouch"
+    """To prove anew who she is, by a way that may be used to add others."""
+    STAFF = "staff"
+    """To work: a member of staff, on the pages of customer service."""
+
+
 @dataclass(frozen=True)
 class Journey:
     """
     ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the
     customer is heading, empty for the broker's own pages; then neither ``ask`` (a partner's login, asked at
-    ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``renews``: on the way to our own pages, she is to prove
-    anew who she is, by a way that may be used to add others. ``notice``: a message key to show on the next page
-    (why the last attempt failed). ``challenge``: what the recipient's server bound this browser by when the customer arrived
-    there; None before, and for recipients with a login of ours. ``link``: a login that was proven meanwhile and waits for her
-    answer whether it is hers as well. ``is_adding``: she wants to add a way to log in.
+    ``created_at``) nor ``handoff`` (its id) is set, else one of them. ``errand``: what she is on the way to our own pages for,
+    ``back``: the path of the page of ours where she goes on then, empty for the one that all have. ``notice``: a message key to
+    show on the next page (why the last attempt failed). ``challenge``: what the recipient's server bound this browser by when
+    the customer arrived there; None before, and for recipients with a login of ours. ``link``: a login that was proven meanwhile
+    and waits for her answer whether it is hers as well.
     """
 
     id: str
@@ -129,10 +142,14 @@ class Journey:
     notice: str | None = None
     ended: Ending | None = None
     challenge: str | None = None
-    renews: bool = False
-    for_staff: bool = False
+    errand: Errand = Errand.LOOK
+    back: str = ""
     link: Question | None = None
-    is_adding: bool = False
+
+    @property
+    def is_adding(self) -> bool:
+        """Whether she wants to add a way to log in."""
+        return self.errand is Errand.ADD
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +259,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class OwnPage:
-    """
-    The customer logged in for the broker's own pages ("What I share"). ``renewed``: and did so anew just now.
-
-    ``for_staff``: a member of staff did, for the pages of customer service.
-    """
-
-    renewed: bool = False
-    for_staff: bool = False
+    """She logged in as her errand needs it: on to the broker's own pages."""
 
 
 Step = (
@@ -434,10 +444,19 @@ def redeemable(handoff: Handoff | None, policy: Policy, now: datetime) -> Handof
 
 
 def _own_step(journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime) -> Step:
-    if journey.for_staff:
-        return _staff_step(journey, session, policy, available, now)
-    if journey.renews:
-        return _renewal_step(journey, session, policy, available, now)
+    match journey.errand:
+        case Errand.STAFF:
+            return _staff_step(journey, session, policy, available, now)
+        case Errand.VOUCH:
+            return _renewal_step(journey, session, policy, available, now)
+        case Errand.LOOK | Errand.ADD:
+            return _customers_step(journey, session, policy, available, now)
+    assert_never(journey.errand)
+
+
+def _customers_step(
+    journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime
+) -> Step:
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=policy.config.customers_upstreams)
     lacking = shortfall(session, need, policy.age_limits, now)
     if lacking is None and session is not None and journey.is_adding and may_add(session, policy):
@@ -458,7 +477,7 @@ def _staff_step(journey: Journey, session: Session | None, policy: Policy, avail
         raise Denied("there is no service desk", code="desk.none", config_version=policy.version)
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=desk.upstreams)
     lacking = shortfall(session, need, policy.age_limits, now)
-    return OwnPage(for_staff=True) if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
+    return OwnPage() if lacking is None else _login_or_wait(journey, policy, need, available, lacking)
 
 
 def _renewal_step(
@@ -473,7 +492,7 @@ def _renewal_step(
     upstreams = tuple(name for name in ways if policy.config.upstreams[name].may_bootstrap_other_methods)
     need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=upstreams, opened_after=journey.created_at)
     if shortfall(session, need, policy.age_limits, now) is None:
-        return OwnPage(renewed=True)
+        return OwnPage()
     return _login_or_wait(journey, policy, need, available, "renewal")
 
 

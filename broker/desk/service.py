@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.case import Case, Standing
+from broker.core.journey import Errand
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.errors import BadAsk, Denied, TooMany, UpstreamDown, UpstreamRefused
@@ -62,7 +63,7 @@ class ServicePages:
         except Denied as error:
             if error.code != "desk.not_staff":
                 raise
-            turn = await self._logins.begin_own(visitor, for_staff=True)
+            turn = await self._logins.begin_own(visitor, Errand.STAFF, back=STAFF_PATH)
             return await self._hub.go(request, visitor, turn, self._policy())
         return await self._form_page(visitor, staff)
 

@@ -127,7 +127,7 @@ class Links:
         if session is None:
             return known or await self._seen_before(identity, now)
         owner = known.customer.id if known is not None else None
-        match self._decide(identity, journey, session, owner, now):
+        match self._decide(identity, journey, session, owner, now, is_adding=journey.is_adding):
             case Offer() as offer:
                 return self._question(offer.rule, offer.customer, identity, now, offer=offer)
             case Apart(rule) if journey.is_adding or rule is Rule.BELONGS_TO_ANOTHER:
@@ -156,7 +156,14 @@ class Links:
         return self._question(decision.rule, decision.customer, identity, now, offer=replace(decision, renew=able))
 
     def _decide(
-        self, identity: Identity, journey: Journey, session: Session, owner: str | None, now: datetime
+        self,
+        identity: Identity,
+        journey: Journey,
+        session: Session,
+        owner: str | None,
+        now: datetime,
+        *,
+        is_adding: bool,
     ) -> Decision:
         wants_switch = journey.ask is not None and "select_account" in journey.ask.prompt
         return decide(
@@ -165,7 +172,7 @@ class Links:
             owner,
             self._c.policy(),
             now,
-            is_adding=journey.is_adding,
+            is_adding=is_adding,
             wants_switch=wants_switch,
         )
 
@@ -231,7 +238,7 @@ class Links:
         """
         now, identity = self._c.now(), proven.identity
         owner = await self._c.records.customer_of(self.lookup(identity))
-        match self._decide(identity, replace(journey, is_adding=True), session, owner, now):
+        match self._decide(identity, journey, session, owner, now, is_adding=True):
             case Offer(renew=()):
                 ended = await self._put_out_others(session, question, keep)
                 on_file = await self._on_file(session.customer)

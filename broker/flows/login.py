@@ -24,6 +24,7 @@ from broker.core.journey import (
     AskLink,
     Attempt,
     Ending,
+    Errand,
     Journey,
     Login,
     Refuse,
@@ -218,16 +219,15 @@ class Logins:
             raise Spent("handle does not fit its handoff", code="handoff.foreign")
         return self._bound(turn, visitor)
 
-    async def begin_own(self, visitor: Visitor, *, renews: bool = False, for_staff: bool = False) -> Turn:
+    async def begin_own(self, visitor: Visitor, errand: Errand = Errand.LOOK, *, back: str = "") -> Turn:
         """
-        A customer wants to see the broker's own pages. Nothing is stored yet.
+        Somebody wants to see the broker's own pages. Nothing is stored yet.
 
         Args:
-            renews: she is to prove anew who she is, because she wants to change how she logs in.
-            for_staff: it is for the pages of customer service.
+            back: the path of ours where she goes on; empty for "What I share".
         """
         now = self._c.now()
-        journey = replace(self._new_journey("", visitor, now), renews=renews, for_staff=for_staff)
+        journey = replace(self._new_journey("", visitor, now), errand=errand, back=back)
         return self._bound(await self._turn(journey, visitor, now), visitor)
 
     async def keep(self, turn: Turn, visitor: Visitor, attempt: Attempt | None = None) -> Turn:
@@ -525,12 +525,6 @@ class Logins:
         if identity.is_of_known:
             await self._check_not_removed(known.identity.lookup, turn, session)
         return turn
-
-    async def begin_link(self, visitor: Visitor) -> Turn:
-        """A customer wants to add a way to log in. Nothing is stored yet."""
-        now = self._c.now()
-        journey = replace(self._new_journey("", visitor, now), is_adding=True)
-        return self._bound(await self._turn(journey, visitor, now), visitor)
 
     async def join(self, journey: str, visitor: Visitor) -> Turn:
         """
@@ -1092,7 +1086,7 @@ def _logged_in(old: Held[Session] | None) -> Callable[[Journey], Journey]:
     """Whoever wants to add a way and was not known is known now, and goes on to add one."""
 
     def change(journey: Journey) -> Journey:
-        return replace(journey, attempt=None, notice=None, is_adding=journey.is_adding and old is None)
+        return replace(journey if old is None else _added(journey), attempt=None, notice=None)
 
     return change
 
@@ -1103,7 +1097,11 @@ def _confirmed(journey: Journey, question: Question) -> Journey:
 
 
 def _unlinked(journey: Journey) -> Journey:
-    return replace(journey, attempt=None, notice=None, link=None, is_adding=False)
+    return replace(_added(journey), attempt=None, notice=None, link=None)
+
+
+def _added(journey: Journey) -> Journey:
+    return replace(journey, errand=Errand.LOOK) if journey.is_adding else journey
 
 
 def _other_than_asked(journey: Journey) -> Journey:

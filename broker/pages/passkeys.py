@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.journey import Errand
 from broker.core.passkey import MOST
 from broker.core.policy import Policy
 from broker.core.session import Session
@@ -109,7 +110,7 @@ class PasskeyPages:
     async def renew(self, request: Request) -> Response:
         """Prove anew who she is, by a way that may be used to add others; comes back to `add`."""
         visitor = self._visitor(request)
-        turn = await self._logins.begin_own(visitor, renews=True)
+        turn = await self._logins.begin_own(visitor, Errand.VOUCH, back=ADD_PASSKEY_PATH)
         return await self._hub.go(request, visitor, turn, self._policy())
 
     async def rename(self, request: Request) -> Response:

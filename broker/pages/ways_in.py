@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.identity import ContactKind
+from broker.core.journey import Errand
 from broker.core.memory import mask_address, mask_phone
 from broker.core.policy import Policy
 from broker.core.session import Session
@@ -70,7 +71,7 @@ class WaysInPages:
     async def add(self, request: Request) -> Response:
         """Log in by another way, to add it; changes nothing by itself."""
         visitor = self._visitor(request)
-        return await self._hub.go(request, visitor, await self._logins.begin_link(visitor), self._policy())
+        return await self._hub.go(request, visitor, await self._logins.begin_own(visitor, Errand.ADD), self._policy())
 
     async def remove(self, request: Request) -> Response:
         """Take it out? What that means is said before."""

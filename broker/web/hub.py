@@ -268,10 +268,8 @@ class Hub:
                 return self.leave_for(request, visitor, await self._partners.deliver(turn))
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)
-            case OwnPage(for_staff=True):
-                return RedirectResponse(STAFF_PATH, status_code=303)
-            case OwnPage(renewed=renewed):
-                return RedirectResponse(ADD_PASSKEY_PATH if renewed else SHARED_PATH, status_code=303)
+            case OwnPage():
+                return RedirectResponse(turn.journey.back or SHARED_PATH, status_code=303)
             case _:
                 await self._journeys.keep(turn, visitor)
                 return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)

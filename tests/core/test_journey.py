@@ -16,6 +16,7 @@ from broker.core.journey import (
     Deliver,
     Ended,
     Ending,
+    Errand,
     HandoffOver,
     Journey,
     Login,
@@ -240,7 +241,7 @@ def linking(question: Question, **changed: Any) -> Journey:
 
 
 def adding(**changed: Any) -> Journey:
-    return journey(partner="", is_adding=True, **changed)
+    return journey(partner="", errand=Errand.ADD, **changed)
 
 
 LINKS: list[tuple[str, Journey, Session | None, Handoff | None, tuple[Consent, ...], str]] = [
