@@ -33,6 +33,7 @@ from broker.downstream.members import MemberRegisters
 from broker.downstream.newsletter import NewsletterApi
 from broker.downstream.notices import Notices
 from broker.downstream.oidc.access_tokens import AccessTokens
+from broker.downstream.oidc.answers import OidcAnswers
 from broker.downstream.oidc.authorize import Authorize
 from broker.downstream.oidc.discovery import CALLED_BY_SCRIPTS, READ_BY_ALL, Discovery
 from broker.downstream.oidc.introspection import Introspection
@@ -43,6 +44,7 @@ from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
 from broker.downstream.service_desk import ServiceDeskApi
 from broker.errors import ConfigError, StafettError
+from broker.flows.answers import Answers
 from broker.flows.artifact import Artifacts
 from broker.flows.audit import AuditTrail
 from broker.flows.consent import Consents
@@ -297,7 +299,8 @@ def build(
     handoffs = Handoffs(context, receipts)
     consents = Consents(context, logins, handoffs, receipts)
     registers = MemberRegisters(context.policy, keyring, context.tokens, to_partners)
-    tokens = TokenFlow(context, handoffs, Members(context, registers))
+    answers = Answers(context, Members(context, registers))
+    tokens = TokenFlow(context, handoffs, answers)
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)
     logouts = Logouts(context)
@@ -308,7 +311,7 @@ def build(
 
     pages = _pages(loaded.policy)
     logos = Logos(_logos(loaded))
-    exits = PartnerExits(policy, tokens, consents, handoffs, artifacts)
+    exits = PartnerExits(policy, OidcAnswers(policy, tokens), consents, handoffs, artifacts)
 
     def continue_page(where: Exit, visitor: Visitor) -> Response:
         view = PostPage(where.url, where.members) if isinstance(where, FormPost) else ContinuePage(where)

@@ -2,8 +2,10 @@
 Where the browser goes when a journey leaves the broker: answers, handoff starts, guests, cancellations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Protocol
 
+from broker.core.consent import Consent
 from broker.core.handoff import UNDECIDED, belongs_to
 from broker.core.journey import Answer, Ask, Deliver, Refuse
 from broker.core.policy import PartnerOidc, PartnerService, Policy
@@ -12,9 +14,26 @@ from broker.flows.artifact import Artifacts
 from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Turn
-from broker.flows.tokens import TokenFlow
-from broker.web.hub import Exit, FormPost
+from broker.web.hub import Exit
 from broker.web.params import with_query
+
+
+class Answering(Protocol):
+    """How a request of one protocol is answered."""
+
+    async def answer(self, ask: Ask, turn: Turn, consent: Consent | None) -> Exit:
+        """The answer for the turn's customer. Raises: Spent, Denied."""
+        ...
+
+    def refuse(self, ask: Ask, error: str, reason: str) -> Exit:
+        """
+        The answer that says why not.
+
+        Args:
+            error: as OpenID Connect calls it (Core section 3.1.2.6). reason: for the developer.
+        Raises: Denied.
+        """
+        ...
 
 
 class PartnerExits:
@@ -23,33 +42,30 @@ class PartnerExits:
     def __init__(
         self,
         policy: Callable[[], Policy],
-        tokens: TokenFlow,
+        oidc: Answering,
         consents: Consents,
         handoffs: Handoffs,
         artifacts: Artifacts,
     ) -> None:
         self._policy = policy
-        self._tokens = tokens
+        self._oidc = oidc
         self._consents = consents
         self._handoffs = handoffs
         self._artifacts = artifacts
 
     async def answer(self, turn: Turn) -> Exit:
-        """The authorization response with its code (RFC 6749 section 4.1.2, RFC 9207)."""
+        """The answer to the partner's request, in the protocol it came by."""
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Answer):
             raise Spent("no request to answer", code="journey.went_on")
-        self._check_registered(ask)
-        code = await self._tokens.issue(ask, turn, step.consent)
-        return self._response(ask, {"code": code})
+        return await self._answering(ask).answer(ask, turn, step.consent)
 
     def refuse(self, turn: Turn) -> Exit:
-        """The authorization response that says why not (RFC 6749 section 4.1.2.1)."""
+        """The answer that says why not."""
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Refuse):
             raise Spent("no request to refuse", code="journey.went_on")
-        self._check_registered(ask)
-        return self._response(ask, {"error": step.error, "error_description": step.reason})
+        return self._answering(ask).refuse(ask, step.error, step.reason)
 
     async def deliver(self, turn: Turn) -> str:
         """
@@ -102,20 +118,13 @@ class PartnerExits:
         """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""
         ask = turn.journey.ask
         if ask is not None:
-            self._check_registered(ask)
-            return self._response(ask, {"error": "access_denied", "error_description": "the customer cancelled"})
+            return self._answering(ask).refuse(ask, "access_denied", "the customer cancelled")
         if turn.handoff is not None:
             return with_query(turn.handoff.value.return_uri, {"handoff": "cancelled"})
         return self.start_again(turn.journey.partner) or "/"
 
-    def _response(self, ask: Ask, answer: Mapping[str, str]) -> Exit:
-        return authorization_response(ask.redirect_uri, answer, ask.state, self._policy().issuer, ask.response_mode)
-
-    def _check_registered(self, ask: Ask) -> None:
-        """Raises Denied when the address was taken off the partner's list since it asked: it may have leaked."""
-        partner = self._policy().partner(ask.partner)
-        if partner is None or partner.oidc is None or not partner.oidc.may_answer_at(ask.redirect_uri):
-            raise Denied("redirect_uri is not registered any more", code="authorize.redirect_uri", partner=ask.partner)
+    def _answering(self, ask: Ask) -> Answering:
+        return self._oidc
 
     def start_again(self, partner: str) -> str | None:
         """The partner's own login start if it has one, so that the customer arrives logged in; else its front page."""
@@ -125,14 +134,3 @@ class PartnerExits:
         if known.login is not None and known.login_start is not None:
             return with_query(known.login_start, {"iss": self._policy().issuer})
         return known.home_uri
-
-
-def authorization_response(
-    redirect_uri: str, answer: Mapping[str, str], state: str | None, issuer: str, response_mode: str
-) -> Exit:
-    """
-    The answer's members, the unchanged ``state`` and ``iss``: added to *redirect_uri*, whose own query is kept, or to be
-    posted there.
-    """
-    members = {**answer, **({"state": state} if state is not None else {}), "iss": issuer}
-    return FormPost(redirect_uri, members) if response_mode == "form_post" else with_query(redirect_uri, members)

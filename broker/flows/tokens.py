@@ -15,17 +15,17 @@ from broker.core.challenge import fits
 from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
-from broker.core.journey import Ask, Ending, login_release
+from broker.core.journey import Ask
 from broker.core.naming import name_of
 from broker.core.policy import Policy, TokenFormat
 from broker.core.refresh import Family
 from broker.core.release import OFFLINE, Release
-from broker.core.session import Session, with_sid, with_subject
+from broker.core.session import Session
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
+from broker.flows.answers import Answers, Due
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs, Reading
-from broker.flows.login import JOURNEY_KEPT_S, Turn
-from broker.flows.members import Members
+from broker.flows.login import Turn
 from broker.flows.sessions import grants_of
 from broker.flows.values import DESK_SCOPE, Grant, PushedRequest, Target, TokenKind
 from broker.observe.telemetry import about
@@ -35,7 +35,6 @@ from broker.stores.shelf import TOMBSTONE, Held
 HANDOFF_SCOPE = "handoff:read"
 _REUSE_KNOWN_S = 600.0
 _SKEW_S = 120.0
-_TOUCH_S = 60.0
 _PUSHED_PER_MINUTE = 300
 _TRIES = 60
 _FAMILIES = 200
@@ -59,26 +58,20 @@ class Redeemed:
 class TokenFlow:
     """The flow; one per process."""
 
-    def __init__(self, context: Context, handoffs: Handoffs, members: Members) -> None:
+    def __init__(self, context: Context, handoffs: Handoffs, answers: Answers) -> None:
         self._c = context
         self._handoffs = handoffs
-        self._members = members
+        self._answers = answers
 
     async def issue(self, ask: Ask, turn: Turn, consent: Consent | None) -> str:
         """
         The authorization code that answers *ask* for the turn's customer.
 
-        Subject and sid are taken from the session where it has them, so that a re-login asks no database.
+        Raises: as `broker.flows.answers.Answers`.
         """
-        if turn.session is None:
-            raise Spent("no session to answer with")
-        session, changed = await self._known_to(turn.session.value, ask.partner)
-        policy = self._c.policy()
-        if turn.handoff is None:
-            session = await self._members.recognise(ask, session, _agreed(ask, consent, policy))
-            changed = changed or session is not turn.session.value
-        now = self._c.now()
-        grant = self._grant(ask, session, turn.handoff.value if turn.handoff else None, consent, policy, now)
+        due = await self._answers.prepare(ask, turn, consent)
+        policy, now = due.policy, due.now
+        grant = self._grant(due)
         grant_id = self._c.tokens.id()
         times = policy.broker.lifetimes
         code = self._c.tokens.seal(
@@ -95,34 +88,8 @@ class TokenFlow:
             ops.append(Enlist(grants_of(grant.customer), grant_id, times.code.total_seconds(), _FAMILIES))
         if ask.pushed is not None:
             ops.append(shelves.pushed.drop(ask.pushed))
-        touch: int | None = None
-        if changed:
-            sector = policy.sector(ask.partner)
-            ops.append(self._c.told(sector, session.subjects[sector], session.customer))
-        if turn.browser_session is not None and (changed or (now - session.seen_at).total_seconds() > _TOUCH_S):
-            touch = len(ops)
-            touched = replace(session, seen_at=now)
-            left = (session.created_at + times.session - now).total_seconds()
-            ops.append(shelves.sessions.swap(name_of(turn.browser_session), turn.session, touched, max(1.0, left)))
-        if turn.held is not None:
-            ended = replace(turn.held.value, ended=Ending.ANSWERED, attempt=None)
-            ops.append(shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S))
-        results = await self._c.state.run(*ops)
-        if turn.held is not None and not results[-1]:
-            # security: of two tabs that finish one journey at once, one answers; the other code is never given out
-            raise Spent("the journey went on in another tab", code="journey.went_on")
-        if touch is not None and changed and not results[touch]:
-            await self._remember(turn.browser_session or "", session)
-        self._c.audit.note(
-            "login.answered",
-            customer=session.customer,
-            partner=ask.partner,
-            upstream=session.upstream,
-            acr=grant.acr,
-            handoff=grant.handoff,
-            consent=grant.consent,
-            took_s=_took_s(turn, session, now),
-        )
+        await self._answers.settle(due, ops)
+        self._answers.note(due, acr=grant.acr, handoff=grant.handoff, consent=grant.consent)
         about("grant", grant_id)
         return code
 
@@ -393,45 +360,9 @@ class TokenFlow:
             await self._c.state.run(self._c.shelves.grants.drop(grant_id))
             raise Spent(wrong, code="code.binding")
 
-    async def _remember(self, cookie: str, told: Session) -> None:
-        """Another tab changed the session first: add what *told* one partner, so that logout still knows it."""
-        shelf = self._c.shelves.sessions
-        for _ in range(_TRIES):
-            (raw,) = await self._c.state.run(shelf.get(name_of(cookie)))
-            held = shelf.read(name_of(cookie), raw)
-            if held is None:
-                # security: nobody would tell this partner of the logout that was faster
-                raise Spent("the session ended meanwhile", code="journey.went_on")
-            subjects, sids = {**told.subjects, **held.value.subjects}, {**told.sids, **held.value.sids}
-            both = replace(held.value, subjects=subjects, sids=sids)
-            left = (both.created_at + self._c.policy().broker.lifetimes.session - self._c.now()).total_seconds()
-            (swapped,) = await self._c.state.run(shelf.swap(name_of(cookie), held, both, max(1.0, left)))
-            if swapped:
-                return
-
-    async def _known_to(self, session: Session, partner: str) -> tuple[Session, bool]:
-        """*session* with its pairwise subject and sid for *partner*, and whether either is new to it."""
-        changed = session
-        for sector in self._c.policy().sectors_told(partner):
-            if sector in session.subjects:
-                continue
-            subject = await self._c.records.subject_for(session.customer, sector, self._c.tokens.id(), self._c.now())
-            changed = with_subject(changed, sector, subject)
-        if partner not in session.sids:
-            changed = with_sid(changed, partner, self._c.tokens.id())
-        return changed, changed is not session
-
-    def _grant(
-        self,
-        ask: Ask,
-        session: Session,
-        handoff: Handoff | None,
-        consent: Consent | None,
-        policy: Policy,
-        now: datetime,
-    ) -> Grant:
-        release = login_release(ask, session, policy, handoff=handoff, agreed=_agreed(ask, consent, policy), now=now)
-        subject = session.subjects[policy.sector(ask.partner)]
+    def _grant(self, due: Due) -> Grant:
+        ask, session, handoff, policy, now = due.ask, due.session, due.handoff, due.policy, due.now
+        release, subject, consent = due.release(), due.subject, due.consent
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:
             claims |= release.nested()
@@ -445,7 +376,7 @@ class TokenFlow:
         return Grant(
             partner=ask.partner,
             subject=subject,
-            sid=session.sids[ask.partner],
+            sid=due.sid,
             redirect_uri=ask.redirect_uri,
             scopes=(*scopes, HANDOFF_SCOPE) if handoff else scopes,
             nonce=ask.nonce,
@@ -481,14 +412,6 @@ def _target(partner: str, session: Session, policy: Policy) -> Target | None:
     return Target(resource.id, resource.audience, session.subjects[resource.sector], alg)
 
 
-def _agreed(ask: Ask, consent: Consent | None, policy: Policy) -> frozenset[str] | None:
-    """What the customer agreed to; None where partner and broker serve her under one agreement."""
-    partner = policy.partner(ask.partner)
-    if partner is not None and partner.login is not None and partner.login.consent == "implied":
-        return None
-    return frozenset(consent.granted if consent else ())
-
-
 def _is_agent(partner: str, session: Session, policy: Policy) -> bool:
     """Whether the partner's tokens for this session may do what an agent of customer service may."""
     desk = policy.config.service_desk
@@ -504,17 +427,6 @@ def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Fa
     if known is None or terms is None or not release.is_offline:
         return None
     return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=known.client.rules.rotates)
-
-
-def _took_s(turn: Turn, session: Session, now: datetime) -> dict[str, float]:
-    """How long the login took; without a login on the way (SSO) there is nothing to tell."""
-    journey = turn.journey
-    if turn.held is None or session.created_at < journey.created_at:
-        return {}
-    return {
-        "proved_to_answered": (now - session.created_at).total_seconds(),
-        "begun_to_answered": (now - journey.created_at).total_seconds(),
-    }
 
 
 def _grant_ttl_s(grant: Grant, now: datetime) -> float:

@@ -19,8 +19,8 @@ from broker.core.policy import Policy
 from broker.downstream.clients import CLIENT_AUTHENTICATION, Clients
 from broker.downstream.oidc import checks
 from broker.downstream.oidc.access_tokens import check_resource
+from broker.downstream.oidc.answers import authorization_response
 from broker.downstream.oidc.checks import Proven, prove
-from broker.downstream.partners import authorization_response
 from broker.downstream.replies import json_reply, note_refusal, oauth_error, partner_endpoint
 from broker.errors import BadAsk, Denied, NeedsCustomer, StafettError, StoreDown
 from broker.flows.handoff import Handoffs
