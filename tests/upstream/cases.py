@@ -17,6 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import tests.upstream
+from broker.demo.providers.forgery import lies_in_tokens
 from broker.upstream.port import Connector
 from tests.stage import Answer, Browser, Stage
 
@@ -180,6 +181,10 @@ def all_cases() -> list[Case]:
     names = [each.name for each in pkgutil.iter_modules(tests.upstream.__path__, "tests.upstream.")]
     modules = [importlib.import_module(name) for name in names if ".test_" in name]
     return [case for module in modules if hasattr(module, "cases") for case in module.cases()]
+
+
+TOKEN_LIES = (*lies_in_tokens(0), "alg_none", "unknown_key", "broken_signature", "no_id_token")
+"""What every simulated OpenID provider can do to its ID tokens."""
 
 
 def offering(id: str, block: str) -> dict[str, str]:

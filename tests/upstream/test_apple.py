@@ -42,7 +42,7 @@ from broker.wire.signed_secret import SignedSecret, parse_es256_key
 from tests.demo.sites import chromium, press
 from tests.downstream.test_round_trips import CountingState
 from tests.stage import ISSUER, SHOP_CALLBACK, Answer, Browser, Stage, open_stage
-from tests.upstream.cases import Case, Play, Said, Sent, patience
+from tests.upstream.cases import TOKEN_LIES, Case, Play, Said, Sent, patience
 from tests.upstream.test_oidc import ASK, PLAIN, START, Clock, code_of, fetching, on_loopback
 
 CALLBACK = "http://localhost:8700/up/apple/callback"
@@ -172,15 +172,9 @@ async def play_apple(folder: Path) -> AsyncIterator[Play]:
         world.simulator.switch()
 
 
-LIES = (
-    Fault.WRONG_NONCE, Fault.MISSING_NONCE, Fault.WRONG_AUDIENCE, Fault.WRONG_ISSUER, Fault.WRONG_AT_HASH, Fault.EXPIRED,
-    Fault.FROM_THE_FUTURE, Fault.ALG_NONE, Fault.UNKNOWN_KEY, Fault.BROKEN_SIGNATURE, Fault.NO_ID_TOKEN,
-)  # fmt: skip
-
-
 def cases() -> list[Case]:
     """For the contract suite."""
-    return [Case("apple", play_apple, LIES)]
+    return [Case("apple", play_apple, TOKEN_LIES)]
 
 
 # The connector

@@ -39,7 +39,7 @@ from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector, Done, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Blocked, Fetcher
 from tests.stage import Answer, Browser, open_stage
-from tests.upstream.cases import Case, Play, Said, Sent, patience
+from tests.upstream.cases import TOKEN_LIES, Case, Play, Said, Sent, patience
 
 CALLBACK = "http://localhost:8700/up/google/callback"
 SECRET = "a secret/with +odd% characters"
@@ -241,11 +241,7 @@ async def play_oidc(folder: Path) -> AsyncIterator[Play]:
         simulator.switch(())
 
 
-LIES = (
-    Fault.WRONG_NONCE, Fault.MISSING_NONCE, Fault.WRONG_AUDIENCE, Fault.WRONG_AZP, Fault.WRONG_ISSUER,
-    Fault.WRONG_AT_HASH, Fault.EXPIRED, Fault.FROM_THE_FUTURE, Fault.ALG_NONE, Fault.ALG_HS256, Fault.UNKNOWN_KEY,
-    Fault.BROKEN_SIGNATURE, Fault.NO_ID_TOKEN, Fault.WRONG_RESPONSE_ISSUER,
-)  # fmt: skip
+LIES = (*TOKEN_LIES, Fault.WRONG_AZP, Fault.ALG_HS256, Fault.WRONG_RESPONSE_ISSUER)
 
 
 def cases() -> list[Case]:

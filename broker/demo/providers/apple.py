@@ -31,7 +31,16 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from broker.demo.providers.forgery import broken, half_hash, overlaid, remember, s256, unsigned
+from broker.demo.providers.forgery import (
+    broken,
+    half_hash,
+    lies_in_tokens,
+    lies_of,
+    overlaid,
+    remember,
+    s256,
+    unsigned,
+)
 
 _FOLDER: Final = Path(__file__).with_suffix("")
 _SCOPES: Final = frozenset({"openid", "name", "email"})
@@ -349,20 +358,7 @@ class AppleSimulator:
             yes = "true" if self.flags_as_text else True
             claims |= {"email": self._email(granted, account), "email_verified": yes}
             claims["is_private_email"] = yes if is_hidden else None
-        return overlaid(claims, self._lies(now))
-
-    def _lies(self, now: int) -> dict[str, Any]:
-        """What the switched-on faults put over the true claims; None takes one away."""
-        lies: dict[Fault, dict[str, Any]] = {
-            Fault.WRONG_NONCE: {"nonce": "another-nonce"},
-            Fault.MISSING_NONCE: {"nonce": None},
-            Fault.WRONG_AUDIENCE: {"aud": "com.other.web"},
-            Fault.WRONG_ISSUER: {"iss": "https://appleid.other.example"},
-            Fault.WRONG_AT_HASH: {"at_hash": half_hash("another access token")},
-            Fault.EXPIRED: {"iat": now - 7200, "exp": now - 3600},
-            Fault.FROM_THE_FUTURE: {"iat": now + 3600, "exp": now + 7200},
-        }
-        return {name: value for fault in self.faults for name, value in lies.get(fault, {}).items()}
+        return overlaid(claims, lies_of(self.faults, lies_in_tokens(now)))
 
     def _sign(self, claims: dict[str, Any]) -> str:
         if Fault.ALG_NONE in self.faults:

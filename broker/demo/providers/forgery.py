@@ -6,7 +6,7 @@ import base64
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -39,6 +39,29 @@ def s256(verifier: str) -> str:
 def half_hash(access_token: str) -> str:
     """``at_hash`` for signatures with SHA-256 (OpenID Connect Core section 3.1.3.6)."""
     return b64url(sha256(access_token.encode()).digest()[:16])
+
+
+def lies_of(faults: Iterable[str], lies: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the switched-on *faults* say in place of the truth, by *lies*; a fault that is not in there says nothing."""
+    return {name: value for fault in faults for name, value in lies.get(fault, {}).items()}
+
+
+def lies_in_tokens(now: int) -> dict[str, dict[str, Any]]:
+    """
+    The lies about an ID token's claims that every simulated provider knows, by the value of its fault; None takes one away.
+
+    Args:
+        now: seconds since 1970.
+    """
+    return {
+        "wrong_nonce": {"nonce": "another-nonce"},
+        "missing_nonce": {"nonce": None},
+        "wrong_audience": {"aud": "another-client"},
+        "wrong_issuer": {"iss": "https://other.example"},
+        "wrong_at_hash": {"at_hash": half_hash("another access token")},
+        "expired": {"iat": now - 7200, "exp": now - 3600},
+        "from_the_future": {"iat": now + 3600, "exp": now + 7200},
+    }
 
 
 def overlaid(claims: Mapping[str, Any], lies: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from broker.demo.providers.forgery import broken, half_hash, overlaid, remember, s256, signed_by_public_key, unsigned
+from broker.demo.providers.forgery import (
+    broken,
+    half_hash,
+    lies_in_tokens,
+    lies_of,
+    overlaid,
+    remember,
+    s256,
+    signed_by_public_key,
+    unsigned,
+)
 
 _FOLDER: Final = Path(__file__).with_suffix("")
 _COOKIE: Final = "google_simulator_account"
@@ -516,21 +526,8 @@ class GoogleSimulator:
             "iat": now,
             "exp": now + int(_TOKEN_LIFETIME.total_seconds()),
         }
-        return overlaid(claims, self._lies(now))
-
-    def _lies(self, now: int) -> dict[str, Any]:
-        """What the switched-on faults put over the true claims; None takes one away."""
-        lies: dict[Fault, dict[str, Any]] = {
-            Fault.WRONG_NONCE: {"nonce": "another-nonce"},
-            Fault.MISSING_NONCE: {"nonce": None},
-            Fault.WRONG_AUDIENCE: {"aud": "another-client.apps.example"},
-            Fault.WRONG_AZP: {"azp": "another-client.apps.example"},
-            Fault.WRONG_ISSUER: {"iss": "https://accounts.other.example"},
-            Fault.WRONG_AT_HASH: {"at_hash": half_hash("another access token")},
-            Fault.EXPIRED: {"iat": now - 7200, "exp": now - 3600},
-            Fault.FROM_THE_FUTURE: {"iat": now + 3600, "exp": now + 7200},
-        }
-        return {name: value for fault in self.faults for name, value in lies.get(fault, {}).items()}
+        lies = {**lies_in_tokens(now), Fault.WRONG_AZP: {"azp": "another-client"}}
+        return overlaid(claims, lies_of(self.faults, lies))
 
     def _sign(self, claims: dict[str, Any]) -> str:
         key = self.keys[0]

@@ -29,6 +29,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.demo.providers.forgery import lies_of
+
 _VERSIONS: Final = frozenset({"v21.0", "v22.0", "v23.0", "v24.0", "v25.0", "v26.0"})
 _PERMISSIONS: Final = ("public_profile", "email")
 _CODE_LIFETIME: Final = timedelta(minutes=10)
@@ -321,14 +323,14 @@ class MetaSimulator:
         return {"data": data | self._lies()}
 
     def _lies(self) -> dict[str, Any]:
-        lies: Mapping[Fault, dict[str, Any]] = {
+        lies: Mapping[str, dict[str, Any]] = {
             Fault.DEBUG_OTHER_APP: {"app_id": "999999999999999"},
             Fault.DEBUG_PAGE: {"type": "PAGE"},
             Fault.DEBUG_INVALID: {"is_valid": False},
             Fault.DEBUG_EXPIRED: {"expires_at": int(self.clock().timestamp()) - 1},
             Fault.DEBUG_EMPTY: {"user_id": None},
         }
-        return {name: value for fault in self.faults for name, value in lies.get(fault, {}).items()}
+        return lies_of(self.faults, lies)
 
     def me(self, fields: Sequence[str], token: str, given_proof: str | None) -> dict[str, Any] | bool:
         """

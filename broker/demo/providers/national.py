@@ -39,6 +39,8 @@ from starlette.routing import Route
 from broker.demo.providers.forgery import (
     broken,
     half_hash,
+    lies_in_tokens,
+    lies_of,
     overlaid,
     remember,
     s256,
@@ -700,20 +702,14 @@ class NationalSimulator:
             **self.profile.token_claims(person),
             self.profile.level_claim: granted.level,
         }
-        return overlaid(claims, self._lies(now, granted))
+        return overlaid(claims, lies_of(self.faults, self._lies(now, granted)))
 
-    def _lies(self, now: int, granted: _Authorization) -> dict[str, Any]:
-        """What the switched-on faults put over the true claims; None takes one away."""
+    def _lies(self, now: int, granted: _Authorization) -> dict[str, dict[str, Any]]:
+        """What each fault puts over the true claims; None takes one away."""
         profile = self.profile
         weaker = profile.levels[max(0, profile.levels.index(granted.level) - 1)] if granted.level else None
-        lies: dict[Fault, dict[str, Any]] = {
-            Fault.WRONG_NONCE: {"nonce": "another-nonce"},
-            Fault.MISSING_NONCE: {"nonce": None},
-            Fault.WRONG_AUDIENCE: {"aud": "another-client"},
-            Fault.WRONG_ISSUER: {"iss": "https://other.example"},
-            Fault.WRONG_AT_HASH: {"at_hash": half_hash("another access token")},
-            Fault.EXPIRED: {"iat": now - 7200, "exp": now - 3600},
-            Fault.FROM_THE_FUTURE: {"iat": now + 3600, "exp": now + 7200},
+        return {
+            **lies_in_tokens(now),
             Fault.WEAKER_LEVEL: {profile.level_claim: weaker},
             Fault.UNKNOWN_LEVEL: {profile.level_claim: "urn:strongest-there-is"},
             Fault.NO_LEVEL: {profile.level_claim: None},
@@ -721,7 +717,6 @@ class NationalSimulator:
             Fault.NO_AUTH_TIME: {"auth_time": None},
             Fault.NO_SUBJECT_CLAIM: {profile.subject_claim: None},
         }
-        return {name: value for fault in self.faults for name, value in lies.get(fault, {}).items()}
 
     def _sign(self, claims: Mapping[str, Any]) -> str:
         if Fault.ALG_NONE in self.faults:
