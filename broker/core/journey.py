@@ -112,6 +112,8 @@ class Errand(StrEnum):
     """To add a way to log in, by logging in by it."""
     VOUCH = "vouch"
     """To prove anew who she is, by a way that may be used to add others."""
+    RENEW = "renew"
+    """To prove anew who she is, by any way."""
     STAFF = "staff"
     """To work: a member of staff, on the pages of customer service."""
 
@@ -447,7 +449,7 @@ def _own_step(journey: Journey, session: Session | None, policy: Policy, availab
     match journey.errand:
         case Errand.STAFF:
             return _staff_step(journey, session, policy, available, now)
-        case Errand.VOUCH:
+        case Errand.VOUCH | Errand.RENEW:
             return _renewal_step(journey, session, policy, available, now)
         case Errand.LOOK | Errand.ADD:
             return _customers_step(journey, session, policy, available, now)
@@ -484,13 +486,14 @@ def _renewal_step(
     journey: Journey, session: Session | None, policy: Policy, available: Available, now: datetime
 ) -> Step:
     """
-    A login by a way that may be used to add others, later than *journey* began.
+    A login later than *journey* began, by a way that may be used to add others where she is to vouch for one.
 
     What counts is that she logged in here anew: providers that do not tell when she proved who she is are not left out.
     """
     ways = policy.config.customers_upstreams
-    upstreams = tuple(name for name in ways if policy.config.upstreams[name].may_bootstrap_other_methods)
-    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=upstreams, opened_after=journey.created_at)
+    if journey.errand is Errand.VOUCH:
+        ways = tuple(name for name in ways if policy.config.upstreams[name].may_bootstrap_other_methods)
+    need = Need(minimum=Assurance.SELF_ASSERTED, upstreams=ways, opened_after=journey.created_at)
     if shortfall(session, need, policy.age_limits, now) is None:
         return OwnPage()
     return _login_or_wait(journey, policy, need, available, "renewal")

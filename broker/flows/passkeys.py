@@ -12,6 +12,7 @@ from datetime import timedelta
 import msgspec
 
 from broker.core.identity import ContactKind
+from broker.core.linking import is_fresh
 from broker.core.logout import Why
 from broker.core.naming import name_of
 from broker.core.passkey import MOST, EnrolmentProof, Passkey, given_name, proof_of
@@ -201,12 +202,19 @@ class PasskeyRing:
             raise BadAsk("she has no such passkey", code="passkey.not_hers")
         return owned
 
+    def is_fresh(self, session: Session) -> bool:
+        """Whether *session* may take one away: whoever finds her logged in does not shut her out."""
+        return is_fresh(session, self._c.policy().broker.linking, self._c.now())
+
     async def remove(self, session: Session, lookup: str) -> Sequence[str]:
         """
         Take a passkey away, and end all that was opened by it.
 
-        Returns: the names of the sessions that ended. Raises: BadAsk: no such passkey of hers (any more).
+        Returns: the names of the sessions that ended.
+        Raises: BadAsk: no such passkey of hers (any more), or she proved too long ago who she is (`is_fresh`).
         """
+        if not self.is_fresh(session):
+            raise BadAsk("proven too long ago", code="passkey.stale")
         owned = await self.hers(session, lookup)
         if not await self._c.records.remove_passkey(lookup, session.customer):
             raise BadAsk("somebody was faster", code="passkey.not_hers")

@@ -115,14 +115,18 @@ class Ways:
         """
         Take out the way called *name*: it is nobody's then, and whoever is in by it is out.
 
+        security: whoever finds her logged in does not shut her out; that takes a proof a few minutes old.
+
         Returns: what became of it, and whether this browser's session was opened by it.
         Raises: StoreDown; then it may be tried again.
         """
+        policy, now = self._c.policy(), self._c.now()
+        if not is_fresh(session, policy.broker.linking, now):
+            return Outcome.STALE, False
         identities = await self._c.records.identities_of(session.customer)
         meant = next((each for each in identities if name_of(each.lookup) == name), None)
         if meant is None or self._is_passkey(meant.upstream):
             return Outcome.GONE, False
-        policy, now = self._c.policy(), self._c.now()
         if not may_remove([WayIn(each.lookup, each.upstream) for each in identities], meant.lookup, policy):
             return Outcome.LAST, False
         on_file = opened(self._c, await self._c.records.contacts_of(session.customer))

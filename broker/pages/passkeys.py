@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.journey import Errand
+from broker.core.naming import is_id
 from broker.core.passkey import MOST
 from broker.core.policy import Policy
 from broker.core.session import Session
@@ -108,9 +109,13 @@ class PasskeyPages:
         return _told("added" if is_added else "not_added")
 
     async def renew(self, request: Request) -> Response:
-        """Prove anew who she is, by a way that may be used to add others; comes back to `add`."""
-        visitor = self._visitor(request)
-        turn = await self._logins.begin_own(visitor, Errand.VOUCH, back=ADD_PASSKEY_PATH)
+        """
+        Prove anew who she is, by a way that may be used to add others; comes back to `add`. With the name of a passkey by any
+        way, and back to `remove`.
+        """
+        visitor, wanted = self._visitor(request), request.query_params.get("passkey", "")
+        errand, back = (Errand.RENEW, _removal_of(wanted)) if is_id(wanted) else (Errand.VOUCH, ADD_PASSKEY_PATH)
+        turn = await self._logins.begin_own(visitor, errand, back=back)
         return await self._hub.go(request, visitor, turn, self._policy())
 
     async def rename(self, request: Request) -> Response:
@@ -124,14 +129,19 @@ class PasskeyPages:
         return _told("renamed")
 
     async def remove(self, request: Request) -> Response:
-        """Remove it? What that means is said before."""
+        """Remove it? What that means is said before; and whoever proved too long ago who she is logs in once more first."""
         visitor, wanted = self._visitor(request), request.query_params.get("passkey", "")
         session = await self._logouts.session_of(visitor)
         found = [each for each in await self._desk.of(session) if each.id == wanted] if session else []
-        if not found:
+        if session is None or not found:
             return _see(SHARED_PATH)
-        view = RemovePasskeyPage(self._form(visitor, f"{_PATH}/remove"), SHARED_PATH, found[0])
-        return self._render(visitor, view, here=params.with_query(f"{_PATH}/remove", {"passkey": wanted}))
+        view = RemovePasskeyPage(
+            self._form(visitor, f"{_PATH}/remove"),
+            SHARED_PATH,
+            found[0],
+            None if self._desk.may_remove(session) else params.with_query(f"{_PATH}/renew", {"passkey": wanted}),
+        )
+        return self._render(visitor, view, here=_removal_of(wanted))
 
     async def removed(self, request: Request) -> Response:
         """Remove it."""
@@ -142,6 +152,8 @@ class PasskeyPages:
         fields = await self._posted(request, visitor)
         if fields.get("answer") != "remove":
             raise BadAsk("unknown answer", code="form.answer")
+        if not self._desk.may_remove(session):
+            return _see(_removal_of(fields.get("passkey", "")))
         was_here = await self._desk.remove(visitor, session, fields.get("passkey", ""))
         response = _told("removed")
         if was_here:
@@ -174,6 +186,10 @@ class PasskeyPages:
 
     def _visitor(self, request: Request) -> Visitor:
         return visitor_of(request, self._policy().broker)
+
+
+def _removal_of(passkey: str) -> str:
+    return params.with_query(f"{_PATH}/remove", {"passkey": passkey})
 
 
 def _told(what: str) -> Response:

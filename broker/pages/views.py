@@ -521,11 +521,16 @@ class AddPasskeyPage:
 
 @dataclass(frozen=True, slots=True)
 class RemovePasskeyPage:
-    """Remove it? Posts ``passkey`` and ``answer=remove``."""
+    """
+    Remove it? Posts ``passkey`` and ``answer=remove``.
+
+    ``renew_url``: she is to log in there first, and comes back here; None where she may remove it now.
+    """
 
     form: Form
     back_url: str
     passkey: OwnPasskey
+    renew_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,12 +574,17 @@ class WaysIn:
 
 @dataclass(frozen=True, slots=True)
 class RemoveWayPage:
-    """Take out this way to log in? Posts ``way`` and ``answer=remove``. ``undo_days``: how long it can be brought back."""
+    """
+    Take out this way to log in? Posts ``way`` and ``answer=remove``. ``undo_days``: how long it can be brought back.
+
+    ``renew_url``: as in `RemovePasskeyPage`.
+    """
 
     form: Form
     back_url: str
     way: ShownWay
     undo_days: int
+    renew_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

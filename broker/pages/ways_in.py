@@ -11,6 +11,7 @@ from starlette.routing import Route
 from broker.core.identity import ContactKind
 from broker.core.journey import Errand
 from broker.core.memory import mask_address, mask_phone
+from broker.core.naming import is_id
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.errors import BadAsk
@@ -49,6 +50,7 @@ class WaysInPages:
         """All of them."""
         return [
             Route(f"{_PATH}/add", self.add, methods=["GET"]),
+            Route(f"{_PATH}/renew", self.renew, methods=["GET"]),
             Route(f"{_PATH}/remove", self.remove, methods=["GET"]),
             Route(f"{_PATH}/remove", self.removed, methods=["POST"]),
             Route(f"{_PATH}/restore", self.restored, methods=["POST"]),
@@ -73,13 +75,20 @@ class WaysInPages:
         visitor = self._visitor(request)
         return await self._hub.go(request, visitor, await self._logins.begin_own(visitor, Errand.ADD), self._policy())
 
+    async def renew(self, request: Request) -> Response:
+        """Prove anew who she is, to take one out; comes back to `remove`."""
+        visitor, wanted = self._visitor(request), request.query_params.get("way", "")
+        back = _removal_of(wanted) if is_id(wanted) else ""
+        turn = await self._logins.begin_own(visitor, Errand.RENEW, back=back)
+        return await self._hub.go(request, visitor, turn, self._policy())
+
     async def remove(self, request: Request) -> Response:
-        """Take it out? What that means is said before."""
+        """Take it out? What that means is said before; and whoever proved too long ago who she is logs in once more first."""
         visitor, wanted = self._visitor(request), request.query_params.get("way", "")
         session = await self._logouts.session_of(visitor)
-        own = (await self._ways.of(session)).ways if session is not None else ()
-        meant = next((each for each in own if each.name == wanted and each.may_remove), None)
-        if meant is None:
+        own = await self._ways.of(session) if session is not None else None
+        meant = next((each for each in own.ways if each.name == wanted and each.may_remove), None) if own else None
+        if own is None or meant is None:
             return _see(SHARED_PATH)
         undo = self._policy().broker.linking.undo
         view = RemoveWayPage(
@@ -87,8 +96,9 @@ class WaysInPages:
             SHARED_PATH,
             self._shown(meant, visitor.language),
             undo_days=max(1, undo.days),
+            renew_url=None if own.is_fresh else params.with_query(f"{_PATH}/renew", {"way": wanted}),
         )
-        return self._render(visitor, view, here=params.with_query(f"{_PATH}/remove", {"way": wanted}))
+        return self._render(visitor, view, here=_removal_of(wanted))
 
     async def removed(self, request: Request) -> Response:
         """Take it out."""
@@ -99,7 +109,10 @@ class WaysInPages:
         fields = await self._posted(request, visitor)
         if fields.get("answer") != "remove":
             raise BadAsk("unknown answer", code="form.answer")
-        outcome, was_here = await self._ways.remove(session, fields.get("way", ""), visitor.language)
+        way = fields.get("way", "")
+        outcome, was_here = await self._ways.remove(session, way, visitor.language)
+        if outcome is Outcome.STALE:
+            return _see(_removal_of(way))
         response = _told("removed" if outcome is Outcome.DONE else f"not_{outcome.value}")
         if was_here:
             cookies.clear_session(response)
@@ -155,6 +168,10 @@ class WaysInPages:
 def masked(contact: OnFile) -> str:
     """*contact* so that its owner knows it."""
     return mask_address(contact.value) if contact.kind is ContactKind.EMAIL else mask_phone(contact.value)
+
+
+def _removal_of(way: str) -> str:
+    return params.with_query(f"{_PATH}/remove", {"way": way})
 
 
 def _told(what: str) -> Response:

@@ -174,6 +174,10 @@ class PasskeyDesk:
         """Raises: BadAsk: not hers, or no name."""
         await self._open().ring.rename(session, passkey, name)
 
+    def may_remove(self, session: Session) -> bool:
+        """Whether she proved lately enough who she is to take one away."""
+        return self._open().ring.is_fresh(session)
+
     async def remove(self, visitor: Visitor, session: Session, passkey: str) -> bool:
         """Take it away; see `broker.web.hub.PasskeyDesk.remove`."""
         await self._open().ring.remove(session, passkey)

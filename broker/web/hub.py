@@ -219,8 +219,16 @@ class PasskeyDesk(Protocol):
         """Raises: BadAsk: not hers, or no name."""
         ...
 
+    def may_remove(self, session: Session) -> bool:
+        """Whether she proved lately enough who she is to take one away."""
+        ...
+
     async def remove(self, visitor: Visitor, session: Session, passkey: str) -> bool:
-        """Take it away, with every session it opened. Returns: whether this one was among them. Raises: BadAsk: not hers."""
+        """
+        Take it away, with every session it opened. Returns: whether this one was among them.
+
+        Raises: BadAsk: not hers, or she proved too long ago who she is.
+        """
         ...
 
 

@@ -652,6 +652,73 @@ async def test_taking_out_the_way_she_is_in_by_logs_her_out(stage: Stage) -> Non
     assert await ways_of(stage, subject) == ["google"]
 
 
+async def removal(stage: Stage, browser: Browser, which: int) -> Answer:
+    """The page that asks whether her way in of that number is to go."""
+    page = await own_page(stage, browser)
+    link = re.search(rf'id="remove-way-{which}"[^>]*href="([^"]+)"', page.text)
+    assert link is not None
+    return await browser.get(link[1])
+
+
+async def test_taking_one_out_needs_a_fresh_proof(stage: Stage) -> None:
+    """Eleven minutes later she logs in once more, and is back on the very page; a form that stood open takes nothing out."""
+    browser = stage.browser()
+    subject = await linked(stage, browser)
+    standing = await removal(stage, browser, 1)
+    assert "remove" in standing.ids
+    stage.clock.forward(minutes=11)
+    stale = await browser.follow(await browser.press("remove"))
+    assert stale.url.removeprefix("http://localhost:8700") == standing.url.removeprefix("http://localhost:8700")
+    assert "renew" in stale.ids
+    assert "remove" not in stale.ids
+    assert await ways_of(stage, subject) == ["google", "eid"]
+    link = re.search(r'id="renew"[^>]*href="([^"]+)"', stale.text)
+    assert link is not None
+    stage.clock.forward(seconds=1)
+    page = await browser.follow(await browser.get(link[1]))
+    assert "change how you log in" in text_of(page)
+    back = await browser.log_in("eid", "maja")
+    assert back.url == stale.url
+    done = await browser.follow(await browser.press("remove"))
+    assert "way=removed" in done.url
+    assert await ways_of(stage, subject) == ["eid"]
+
+
+async def test_bankid_is_proof_enough_to_take_one_out(stage: Stage) -> None:
+    """It adds no way in; but nobody is kept from taking one out by it."""
+    browser = stage.browser()
+    page = await browser.follow(await browser.get("/shared/ways/renew?way=abc"))
+    assert {"method-bankid", "method-google"} <= page.ids
+
+
+async def test_whoever_else_proves_anew_takes_nothing_of_hers_out(stage: Stage) -> None:
+    """Somebody at her computer logs in as himself: then it is his session, and his page."""
+    browser = stage.browser()
+    subject = await linked(stage, browser)
+    page = await removal(stage, browser, 1)
+    stage.clock.forward(minutes=11)
+    page = await browser.get(page.url)
+    link = re.search(r'id="renew"[^>]*href="([^"]+)"', page.text)
+    assert link is not None
+    await browser.follow(await browser.get(link[1]))
+    await browser.log_in("google", "karl")
+    done = await browser.follow(await browser.press("apart") if "apart" in (browser.page or page).ids else page)
+    assert "remove" not in done.ids
+    assert await ways_of(stage, subject) == ["google", "eid"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "//evil.example", "https://evil.example/", "../..", "a" * 65, "%0d%0aset-cookie:x"]
+)
+async def test_proving_anew_leads_to_no_page_but_hers(stage: Stage, name: str) -> None:
+    """The name in the address is one of ours, or it is nothing."""
+    browser = stage.browser()
+    await browser.follow(await browser.get(f"/shared/ways/renew?way={name}"))
+    stage.clock.forward(seconds=1)
+    done = await browser.log_in("google", "maja")
+    assert done.url.endswith("/shared")
+
+
 async def test_what_was_taken_out_comes_back(stage: Stage) -> None:
     """Within thirty days, while nobody else has it, and only soon after she proved who she is."""
     browser = stage.browser()

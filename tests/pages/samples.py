@@ -298,6 +298,9 @@ def _passkeys(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, 
         "passkey-late": PasskeyPage(form, None, ASK_PASSKEY, "passkey.late"),
         "passkey-add": AddPasskeyPage(add, back, ASK_PASSKEY, said("ticket")),
         "passkey-remove": RemovePasskeyPage(Form("/shared/passkeys/remove", said("t")), back, phone),
+        "passkey-remove-stale": RemovePasskeyPage(
+            Form("/shared/passkeys/remove", said("t")), back, phone, "/shared/passkeys/renew?passkey=p1"
+        ),
         **{f"passkey-{why}": AddPasskeyPage(add, back, unfit=why, renew_url="/shared/passkeys/renew") for why in Unfit},
         "passkey-nowhere": AddPasskeyPage(add, back, unfit=Unfit.MAY_NOT),
         "shared-passkeys": replace(shared, passkeys=ways),
@@ -344,6 +347,7 @@ def _ways_in(said: Callable[[str], str]) -> dict[str, Page]:
         "shared-ways-off": shared(WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.off")),
         "remove-way": RemoveWayPage(form, "/shared", phone, 30),
         "remove-way-here": RemoveWayPage(form, "/shared", google, 30),
+        "remove-way-stale": RemoveWayPage(form, "/shared", phone, 30, "/shared/ways/renew?way=w2"),
     }
 
 

@@ -1,6 +1,7 @@
 """Passkeys: a login proves what was proven when one was added, and only its holder gets in by it."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from broker.core.identity import ContactKind
 from broker.core.logout import Change
 from broker.core.naming import name_of
 from broker.core.session import Session
-from broker.errors import StoreDown
+from broker.errors import BadAsk, StoreDown
 from broker.flows.contacts import contact_digest
 from broker.flows.context import Context
 from broker.flows.logout import Logouts, UpstreamOver
@@ -1069,6 +1070,32 @@ async def test_removing_is_confirmed(place: Place) -> None:
     csrf = place.stage.broker.context.lookup.digest("form", home.cookies[SESSION])
     assert (await home.post("/shared/passkeys/remove", {"csrf": csrf, "passkey": owned.lookup})).status == 403
     assert len(await place.connector.ring.of_customer(customer)) == 1
+
+
+async def test_removing_needs_a_fresh_proof(place: Place) -> None:
+    """Whoever finds her logged in removes nothing: she logs in once more, and is back on the very page."""
+    home = await place.enrolled(Authenticator())
+    customer = (await place.held(home)).customer
+    (owned,) = await place.connector.ring.of_customer(customer)
+    where = f"/shared/passkeys/remove?passkey={owned.lookup}"
+    assert "remove" in (await home.get(where)).ids
+    place.stage.clock.forward(minutes=11)
+    stale = await home.follow(await home.press("remove"))
+    assert "renew" in stale.ids
+    assert "remove" not in stale.ids
+    with pytest.raises(BadAsk) as refused:
+        await place.connector.ring.remove(await place.held(home), owned.lookup)
+    assert refused.value.code == "passkey.stale"
+    assert len(await place.connector.ring.of_customer(customer)) == 1
+    link = re.search(r'id="renew"[^>]*href="([^"]+)"', stale.text)
+    assert link is not None
+    place.stage.clock.forward(seconds=1)
+    await home.follow(await home.get(link[1]))
+    back = await home.log_in("google", "maja")
+    assert back.url.endswith(where)
+    done = await home.follow(await home.press("remove"))
+    assert "passkey=removed" in done.url
+    assert len(await place.connector.ring.of_customer(customer)) == 0
 
 
 async def test_a_passkey_begets_no_better_one(place: Place) -> None:
