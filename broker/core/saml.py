@@ -1,0 +1,131 @@
+"""
+What SAML peers say about themselves, as frozen values: service providers that send customers here, identity providers
+that customers are sent to. Read from their metadata by `wire/saml`; nothing here knows XML.
+
+Names of elements and attributes are those of SAML 2.0 Metadata and its extensions (saml-metadata-2.0-os, sections 2.4.3
+and 2.4.4; algorithm support: sstc-saml-metadata-algsupport-v1.0; texts for people: sstc-saml-metadata-ui-v1.0).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+
+TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+PERSISTENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
+EMAIL_ADDRESS = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
+UNSPECIFIED = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
+
+URI_NAMES = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address of a peer and how it is spoken to; *index* and *is_default* where the metadata has them."""
+
+    binding: str
+    location: str
+    index: int | None = None
+    is_default: bool = False
+    response_location: str | None = None
+
+    @property
+    def answers_to(self) -> str:
+        """Where responses go: ``ResponseLocation``, or the one address (saml-metadata-2.0-os, section 2.2.2)."""
+        return self.response_location or self.location
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKey:
+    """
+    A key of a peer: its certificate as DER, whose dates carry no meaning, and what it is for.
+
+    ``encryption_methods`` are the algorithm URIs of ``md:EncryptionMethod``, content and key transport together, as
+    the peer lists them; empty when it says nothing.
+    """
+
+    certificate: bytes
+    use: Literal["signing", "encryption", "both"]
+    encryption_methods: tuple[str, ...] = ()
+
+    @property
+    def signs(self) -> bool:
+        """Whether signatures may be verified with it."""
+        return self.use in ("signing", "both")
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether something may be encrypted to it."""
+        return self.use in ("encryption", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedAttribute:
+    """``md:RequestedAttribute``: what a service asks for; *values* only where it names some."""
+
+    name: str
+    name_format: str | None = None
+    friendly_name: str | None = None
+    is_required: bool = False
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SamlService:
+    """
+    A service provider: what its ``SPSSODescriptor`` says.
+
+    ``subject_id_req`` is the entity attribute ``urn:oasis:names:tc:SAML:profiles:subject-id:req`` (subject-id,
+    pairwise-id, none or any), ``names`` the ``mdui:DisplayName`` by language, ``logo`` the first ``mdui:Logo``.
+    """
+
+    entity_id: str
+    acs: tuple[Endpoint, ...]
+    slo: tuple[Endpoint, ...] = ()
+    keys: tuple[PeerKey, ...] = ()
+    authn_requests_signed: bool = False
+    wants_assertions_signed: bool = False
+    requested_attributes: tuple[RequestedAttribute, ...] = ()
+    name_id_formats: tuple[str, ...] = ()
+    subject_id_req: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    logo: str | None = None
+    entity_categories: tuple[str, ...] = ()
+    signing_methods: tuple[str, ...] = ()
+    digest_methods: tuple[str, ...] = ()
+    valid_until: datetime | None = None
+
+    def default_acs(self) -> Endpoint | None:
+        """The assertion consumer when none is named: the default, else the one of lowest index (section 2.4.4.1)."""
+        posts = [each for each in self.acs if each.binding == POST]
+        defaults = [each for each in posts if each.is_default]
+        return min(defaults or posts, key=lambda each: each.index or 0, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SamlProvider:
+    """
+    An identity provider: what its ``IDPSSODescriptor`` says.
+
+    ``loa_certification`` are the values of the entity attribute ``urn:oasis:names:tc:SAML:attribute:assurance-
+    certification``, ``node_country`` the ``eidas:NodeCountry`` of an eIDAS node, ``scopes`` its ``shibmd:Scope``.
+    """
+
+    entity_id: str
+    sso: tuple[Endpoint, ...]
+    slo: tuple[Endpoint, ...] = ()
+    keys: tuple[PeerKey, ...] = ()
+    want_authn_requests_signed: bool = False
+    name_id_formats: tuple[str, ...] = ()
+    loa_certification: tuple[str, ...] = ()
+    node_country: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    logo: str | None = None
+    entity_categories: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    signing_methods: tuple[str, ...] = ()
+    digest_methods: tuple[str, ...] = ()
+    valid_until: datetime | None = None
