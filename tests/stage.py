@@ -40,6 +40,7 @@ from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
 from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Redirect, Reply, UpstreamAsk
 from broker.wire.own_keys import own_secret
+from broker.wire.signing_keys import SigningKey, signing_key
 
 ISSUER = "http://localhost:8700"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -448,21 +449,18 @@ async def open_stage(
     loaded = load(folder / "stafett.yaml", environment={})
     clock = Clock()
     if records is None:
-        url = f"sqlite+aiosqlite:///{folder / 'stafett.db'}"
-        await migrate(url)
-        records = SqlRecords(url)
+        records = await _records(folder / "stafett.db")
     store = state or MemoryState(clock=clock.monotonic)
     played = {
         "bankid": PlayedConnector("bankid", Assurance.SUBSTANTIAL, clock),
         "google": PlayedConnector("google", Assurance.CONTACT, clock),
         **cast(clock),
     }
-    secrets = (own_secret(folder.parent / "keys"),)
     broker = build(
         loaded,
         state=store,
         records=wrap(records),
-        keys=keys or KeyMaterial(secrets, KeyFolder(folder.parent / "keys", secrets)),
+        keys=keys or _shared_keys(folder.parent / "keys"),
         clock=clock,
         connectors=played if is_played else None,
         telemetry=telemetry,
@@ -479,6 +477,33 @@ async def open_stage(
             await broker.context.audit.stop()
             await store.close()
             await records.close()
+
+
+_EMPTY: list[bytes] = []
+"""A migrated database with nothing in it."""
+
+_PARSED: dict[Path, list[SigningKey]] = {}
+"""The signing keys of each place, held so that no broker has to parse again what the last one let go."""
+
+
+async def _records(file: Path) -> SqlRecords:
+    """SQLite in *file*; where there is none yet, a copy of the one that was migrated first."""
+    is_new, url = not file.exists(), f"sqlite+aiosqlite:///{file}"
+    if is_new and _EMPTY:
+        file.write_bytes(_EMPTY[0])
+        return SqlRecords(url)
+    await migrate(url)
+    if is_new:
+        _EMPTY.append(file.read_bytes())
+    return SqlRecords(url)
+
+
+def _shared_keys(place: Path) -> KeyMaterial:
+    secrets = (own_secret(place),)
+    store = KeyFolder(place, secrets)
+    if place not in _PARSED and (book := store.read()) is not None:
+        _PARSED[place] = [signing_key(record) for record in book.keys]
+    return KeyMaterial(secrets, store)
 
 
 def prepare(folder: Path) -> Path:

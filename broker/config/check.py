@@ -7,6 +7,7 @@ production's refusals, which ``accept_risks`` lifts by name; one that is ``mild`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,13 +102,17 @@ def _mode(facts: Facts) -> Iterator[Finding]:
         )
 
 
+_time_zones = cache(available_timezones)
+"""Found out by a walk through the whole database."""
+
+
 def _languages(facts: Facts) -> Iterator[Finding]:
     broker = facts.config.broker
     if broker.default_language not in broker.languages:
         yield Finding(("broker", "default_language"), "must be one of broker.languages")
     if len(set(broker.languages)) < len(broker.languages):
         yield Finding(("broker", "languages"), "names a language twice")
-    if facts.config.broker.time_zone not in available_timezones():
+    if facts.config.broker.time_zone not in _time_zones():
         yield Finding(("broker", "time_zone"), "must be a time zone of the IANA database, such as Europe/Stockholm")
 
 

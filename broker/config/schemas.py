@@ -59,7 +59,7 @@ def read_schema(data: bytes, file: str, default_language: str) -> tuple[Schema |
     document, content = _parse(data, file)
     if document.problems:
         return None, document.problems
-    if problem := _invalid(document, content):
+    if problem := _invalid(document, content, data):
         return None, (problem,)
     walk = _Walk(document, default_language)
     fields = tuple(walk.root(content))
@@ -89,18 +89,24 @@ def _parse(data: bytes, file: str) -> tuple[Document, Any]:
     return document, content
 
 
-def _invalid(document: Document, content: Any) -> Problem | None:
+def _invalid(document: Document, content: Any, data: bytes) -> Problem | None:
     if not isinstance(content, dict) or content.get("type") != "object":
         return document.problem((), 'must be one JSON Schema with "type": "object"')
     if content.get("$schema", DRAFT) != DRAFT:
         return document.problem(("$schema",), f"must be {DRAFT}")
+    return document.problem(*breach) if (breach := _breach(data)) else None
+
+
+@lru_cache(maxsize=256)
+def _breach(data: bytes) -> tuple[KeyPath, str] | None:
+    """Where and how a schema breaks the draft; by far the longest check, so remembered whatever the file is called."""
     try:
-        Draft202012Validator.check_schema(content)
+        Draft202012Validator.check_schema(json.loads(data))
     except SchemaError as error:
         path: KeyPath = tuple(error.absolute_path)
         if error.validator == "format":
-            return document.problem(path, f"is not a valid {error.validator_value}")
-        return document.problem(path, f"is not valid JSON Schema (draft 2020-12): breaks {error.validator!r}")
+            return path, f"is not a valid {error.validator_value}"
+        return path, f"is not valid JSON Schema (draft 2020-12): breaks {error.validator!r}"
     return None
 
 

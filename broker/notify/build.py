@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -43,6 +44,10 @@ class References(Protocol):
     def secret(self, reference: str) -> str:
         """What an ``env:`` or ``file:`` reference points at."""
         ...
+
+
+_system_trust = cache(ssl.create_default_context)
+"""The authorities this system trusts; a long list, read once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Workshop:
         return SmtpSender(
             settings,
             password=self.references.secret(settings.password) if settings.password else None,
-            tls=ssl.create_default_context(cafile=authority),
+            tls=ssl.create_default_context(cafile=authority) if authority else _system_trust(),
             host=urlsplit(self.broker.issuer).hostname or "",
             name=self.broker.name,
             clock=self.clock,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -28,7 +29,7 @@ ALGS: tuple[str, ...] = tuple(_MAKERS)
 """Algorithms of which one key each is signing at any time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SigningKey:
     """A private key ready to sign."""
 
@@ -74,6 +75,17 @@ def given_book(signing: Sequence[bytes], later: Sequence[tuple[bytes, datetime]]
 
 def signing_key(record: KeyRecord) -> SigningKey:
     """The private half of *record*, parsed. Raises: ConfigError for one that no longer has it, or a damaged one."""
+    name = (record.kid, record.alg, record.private)
+    if (parsed := _parsed.get(name)) is None:
+        parsed = _parsed[name] = _parse(record)
+    return parsed
+
+
+_parsed: WeakValueDictionary[tuple[str, str, str | None], SigningKey] = WeakValueDictionary()
+"""To see that an RSA key is sound takes as long as ten logins: once, as long as anybody signs with it, and no longer."""
+
+
+def _parse(record: KeyRecord) -> SigningKey:
     try:
         private = serialization.load_pem_private_key((record.private or "").encode(), password=None)
     except (ValueError, TypeError):
