@@ -14,7 +14,7 @@ in one browser within minutes, and a yes. An upstream that may not bootstrap oth
 The attacks behind the rules are those of Sudhodanan and Paverd, "Pre-hijacked accounts" (USENIX Security 2022).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -271,9 +271,8 @@ def joined(new: Session, old: Session | None, *, strongest: bool) -> Session:
     if old is None:
         return new
     base, other = (old, new) if strongest and old.assurance > new.assurance else (new, old)
-    with_contacts = (
-        _with_verified(base.profile, other.profile) if new.may_bootstrap and old.may_bootstrap else base.profile
-    )
+    lent = _lent(base, other) if new.may_bootstrap and old.may_bootstrap else {}
+    with_contacts = _with_contacts(base.profile, other.profile, lent)
     contact_proven_at = base.contact_proven_at
     if not base.contact_proven:
         # security: a contact that comes along is as old as its own proof, which a passkey gave long ago
@@ -286,16 +285,31 @@ def joined(new: Session, old: Session | None, *, strongest: bool) -> Session:
         profile=with_contacts,
         contact_proven=with_contacts.email_verified or with_contacts.phone_number_verified,
         contact_proven_at=contact_proven_at,
+        lent={**base.lent, **lent},
         subjects={**old.subjects, **new.subjects},
         sids=old.sids,
     )
 
 
-def _with_verified(profile: Profile, other: Profile) -> Profile:
-    """*profile*, whose contacts that are missing or unverified give way to verified ones of *other*."""
-    if other.email_verified and not profile.email_verified:
+def _lent(base: Session, other: Session) -> Mapping[str, str]:
+    """
+    Whose contacts that are missing or unverified in *base* give way to verified ones of *other*, and which way in proved those.
+
+    security: they go with it when it goes (`broker.core.session.without_lent`).
+    """
+    mine, others = base.profile, other.profile
+    lent = {}
+    if others.email_verified and not mine.email_verified:
+        lent["email"] = other.lent.get("email", other.way)
+    if others.phone_number_verified and not mine.phone_number_verified:
+        lent["phone_number"] = other.lent.get("phone_number", other.way)
+    return lent
+
+
+def _with_contacts(profile: Profile, other: Profile, lent: Collection[str]) -> Profile:
+    if "email" in lent:
         profile = replace(profile, email=other.email, email_verified=True)
-    if other.phone_number_verified and not profile.phone_number_verified:
+    if "phone_number" in lent:
         profile = replace(profile, phone_number=other.phone_number, phone_number_verified=True)
     return profile
 

@@ -103,14 +103,17 @@ def unfit(session: Session, *, may_bootstrap: bool, within: timedelta, now: date
 
 
 def proof_of(session: Session) -> EnrolmentProof:
-    """What a passkey counts for that is added in *session*, which was opened by another way in."""
+    """
+    What a passkey counts for that is added in *session*, which was opened by another way in: that login, without the contacts
+    that came along from others.
+    """
     profile = session.profile
     said = (
-        (ContactKind.EMAIL, profile.email, profile.email_verified),
-        (ContactKind.PHONE, profile.phone_number, profile.phone_number_verified),
+        (ContactKind.EMAIL, profile.email, profile.email_verified and "email" not in session.lent),
+        (ContactKind.PHONE, profile.phone_number, profile.phone_number_verified and "phone_number" not in session.lent),
     )
     contacts = tuple(Contact(kind, value, True) for kind, value, verified in said if value and verified)
-    proven_at = session.contact_proven_at or session.authenticated_at
+    proven_at = (session.contact_proven_at if contacts else None) or session.authenticated_at
     return EnrolmentProof(session.upstream, session.assurance, session.amr, contacts, proven_at, session.way)
 
 

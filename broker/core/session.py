@@ -2,7 +2,7 @@
 A broker session: one customer, logged in in one browser, and what that login is still good for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -67,7 +67,8 @@ class Session:
     heading to when she proved who she is; empty for our own pages. ``device``: where. ``upstream_sid``: the provider's own
     session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her. ``way``: which of
     her ways in it was opened by (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was
-    proven, where that was not in this login.
+    proven, where that was not in this login. ``lent``: member of the profile -> the way in whose login proved that contact, for
+    those that came along from another one; see `without_lent`.
     """
 
     customer: str
@@ -91,6 +92,7 @@ class Session:
     roles: tuple[str, ...] = ()
     way: str = ""
     contact_proven_at: datetime | None = None
+    lent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,26 @@ def open_session(
         upstream_sid=identity.session,
         roles=identity.roles,
         contact_proven_at=identity.contact_proven_at,
+    )
+
+
+def without_lent(session: Session, ways: Collection[str]) -> Session:
+    """*session* without the contacts that came along from *ways*, which are not hers any more, or not to be trusted."""
+    gone = {name for name, way in session.lent.items() if way in ways}
+    if not gone:
+        return session
+    profile = session.profile
+    if "email" in gone:
+        profile = replace(profile, email=None, email_verified=False)
+    if "phone_number" in gone:
+        profile = replace(profile, phone_number=None, phone_number_verified=False)
+    is_proven = profile.email_verified or profile.phone_number_verified
+    return replace(
+        session,
+        profile=profile,
+        contact_proven=is_proven,
+        contact_proven_at=session.contact_proven_at if is_proven else None,
+        lent={name: way for name, way in session.lent.items() if name not in gone},
     )
 
 

@@ -223,6 +223,7 @@ class Logouts:
         ]
         ended = await self._end_older(theirs, over)
         if is_shut:
+            await self._sessions.take_back(customer, {way, *added})
             await self._sessions.end_grants(customer, only=(), ways={way, *added})
         return ended
 

@@ -222,6 +222,7 @@ class PasskeyRing:
         for each in resting:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
         sids = [sid for each in resting for sid in each.session.sids.values()]
+        await self._sessions.take_back(session.customer, {lookup})
         await self._sessions.end_grants(session.customer, only=sids, ways={lookup})
         self._c.audit.note("passkey.removed", customer=session.customer, passkey=lookup, sessions=len(resting))
         return [each.name for each in resting]

@@ -12,7 +12,7 @@ from broker.core.changing import replace
 from broker.core.logout import Farewell, Party, Why, parties_of
 from broker.core.naming import name_of
 from broker.core.notice import Kind
-from broker.core.session import Session, is_alive
+from broker.core.session import Session, is_alive, without_lent
 from broker.flows.context import Context
 from broker.stores.ports import Delist, Enlist, Listed, Notice, Op, Take
 from broker.stores.shelf import Held
@@ -130,6 +130,21 @@ class Sessions:
             await self.end(each.name, each.session, why=why)
         return len(others)
 
+    async def take_back(self, customer: str, ways: Collection[str]) -> None:
+        """
+        Contacts that came along from *ways* into sessions opened by others count there no more, and are told to nobody.
+
+        Raises: StoreDown.
+        """
+        for name, found in await self._listed(f"sessions:{name_of(customer)}"):
+            held: Held[Session] | None = found
+            while held is not None and (bare := without_lent(held.value, ways)) is not held.value:
+                left = bare.created_at + self._c.policy().broker.lifetimes.session - self._c.now()
+                op = self._c.shelves.sessions.swap(name, held, bare, max(1.0, left.total_seconds()))
+                (swapped,) = await self._c.state.run(op)
+                # Somebody else's change came first: then it is looked at once more.
+                held = None if swapped else await self.of(name)
+
     async def end_grants(
         self,
         customer: str,
@@ -143,7 +158,7 @@ class Sessions:
 
         Args:
             keep: but those of these session ids (``sid``). only: those alone. ways: and those of logins by these ways in, whose
-                sessions may be over long ago.
+                sessions may be over long ago, or whose contacts they tell.
         Returns: how many.
         """
         key, grants = grants_of(customer), self._c.shelves.grants
@@ -157,7 +172,7 @@ class Sessions:
             for name, each in held
             if each is not None
             and each.value.sid not in keep
-            and (only is None or each.value.sid in only or each.value.way in ways)
+            and (only is None or each.value.sid in only or not each.value.ways.isdisjoint(ways))
         ]
         if over:
             drops: list[Op] = [grants.drop(name) for name in over]

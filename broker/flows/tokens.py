@@ -366,6 +366,7 @@ class TokenFlow:
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:
             claims |= release.nested()
+        id_token_claims = release.id_token_claims if handoff is None else {}
         is_for_desk = handoff is None and DESK_SCOPE in ask.scopes and _is_agent(ask.partner, session, policy)
         # security: a role is what the provider said at this login; who has lost it must not go on by refreshing
         family = _family(ask.partner, release, policy, now) if handoff is None and not is_for_desk else None
@@ -385,7 +386,7 @@ class TokenFlow:
             amr=release.amr,
             auth_time=int(session.authenticated_at.timestamp()) if session.is_time_proven else None,
             claims=claims,
-            id_token_claims=release.id_token_claims if handoff is None else {},
+            id_token_claims=id_token_claims,
             created_at=now,
             expires_at=now + policy.broker.lifetimes.access_token,
             customer=session.customer,
@@ -395,6 +396,7 @@ class TokenFlow:
             family=family,
             target=_target(ask.partner, session, policy) if handoff is None else None,
             way=session.way,
+            lenders=tuple(way for name, way in session.lent.items() if name in claims or name in id_token_claims),
         )
 
 

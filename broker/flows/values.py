@@ -74,7 +74,7 @@ class Grant:
     ``auth_time``: seconds since the epoch, None where the provider did not tell. ``handoff``: id of the handoff its data right
     is for. ``consent``: None when nothing rests on one. ``expires_at``: of the access token.
     ``target``: None where access tokens are for the broker's own endpoints only. ``way``: which of her ways in the login was by
-    (`broker.core.linking.WayIn.name`); empty where that is not known.
+    (`broker.core.linking.WayIn.name`); empty where that is not known. ``lenders``: the other ways in whose contacts are told.
     """
 
     partner: str
@@ -98,6 +98,12 @@ class Grant:
     id_token_claims: Mapping[str, Any] = field(default_factory=dict)
     target: Target | None = None
     way: str = ""
+    lenders: tuple[str, ...] = ()
+
+    @property
+    def ways(self) -> frozenset[str]:
+        """All the ways in that it rests on."""
+        return frozenset({self.way, *self.lenders})
 
     def narrowed_to(self, scopes: tuple[str, ...]) -> "Grant":
         """What an access token for *scopes* only stands for (RFC 6749 section 6); empty: for all there are."""

@@ -159,7 +159,8 @@ class Ways:
 
     async def _put_out(self, customer: str, way: LinkedIdentity) -> None:
         """
-        End the sessions opened by *way*, or by a passkey that was added by it, and all refresh tokens from such logins.
+        End the sessions opened by *way*, or by a passkey that was added by it, and all refresh tokens from such logins; what it
+        has lent to other sessions is taken back.
 
         security: refresh tokens outlive the sessions they were given in, so they are found by the way in as well.
         """
@@ -172,7 +173,9 @@ class Ways:
         sids = [sid for each in theirs for sid in each.session.sids.values()]
         for each in theirs:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
-        await self._sessions.end_grants(customer, only=sids, ways={way.lookup, *added})
+        ways = {way.lookup, *added}
+        await self._sessions.take_back(customer, ways)
+        await self._sessions.end_grants(customer, only=sids, ways=ways)
 
     def _refusal(self, session: Session) -> Rule | None:
         policy = self._c.policy()

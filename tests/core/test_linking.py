@@ -26,8 +26,9 @@ from broker.core.linking import (
     proven_contacts,
     without_unverified,
 )
+from broker.core.passkey import proof_of
 from broker.core.policy import Linking, Policy
-from broker.core.session import Profile, Session, standing
+from broker.core.session import Profile, Session, standing, without_lent
 from tests.core.world import NOW, later, policy, profile, session
 
 MAIL = Contact(ContactKind.EMAIL, "Maja@Example.com", True)
@@ -264,6 +265,36 @@ def test_a_contact_is_as_old_as_its_own_proof() -> None:
     assert standing(after, limits, NOW + timedelta(hours=2)) < Assurance.CONTACT
     fresh = joined(strong(), session(created_at=NOW), strongest=False)
     assert standing(fresh, limits, NOW + timedelta(hours=2)) is Assurance.CONTACT
+
+
+def test_what_came_along_goes_with_the_way_it_came_by() -> None:
+    """Whichever of the two the session is of, and however many links are between; a login's own contact stays."""
+    mail = session(created_at=NOW, way="mail")
+    for strongest, new, old in ((False, strong(way="eid"), mail), (True, mail, strong(way="eid"))):
+        after = joined(new, old, strongest=strongest)
+        assert after.lent == {"email": "mail"}
+        assert without_lent(after, {"eid", "phone"}) == after
+        bare = without_lent(after, {"mail"})
+        assert (bare.profile.email, bare.profile.email_verified, bare.contact_proven) == (None, False, False)
+        assert (bare.contact_proven_at, bare.lent) == (None, {})
+        assert bare.assurance == after.assurance
+    again = joined(strong(way="other"), after, strongest=False)
+    assert again.lent == {"email": "mail"}
+    assert joined(mail, strong(way="eid"), strongest=False).lent == {}
+
+
+def test_one_of_two_that_came_along_stays() -> None:
+    """Each goes with its own way in."""
+    number = Profile(phone_number="+46701740605", phone_number_verified=True)
+    both = joined(
+        joined(strong(way="eid"), session(way="mail"), strongest=False),
+        session(profile=number, way="phone"),
+        strongest=True,
+    )
+    bare = without_lent(both, {"mail"})
+    assert (bare.profile.email, bare.profile.phone_number) == (None, "+46701740605")
+    assert (bare.contact_proven, bare.lent) == (True, {"phone_number": "phone"})
+    assert proof_of(both).contacts == ()
 
 
 def test_contacts_nobody_verified_are_dropped() -> None:

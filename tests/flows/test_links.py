@@ -660,6 +660,23 @@ async def removal(stage: Stage, browser: Browser, which: int) -> Answer:
     return await browser.get(link[1])
 
 
+async def test_a_contact_goes_with_the_way_it_came_by(stage: Stage) -> None:
+    """Her session is the eID's and told the mailbox's address; once the mailbox is taken out no partner is told it any more."""
+    browser = stage.browser()
+    await logs_in(stage, browser, "eid")
+    stage.clock.forward(seconds=1)
+    await browser.follow(await browser.get("/shared/ways/add"))
+    await browser.log_in("mail", "maja")
+    await browser.follow(await browser.press("join"))
+    await removal(stage, browser, 2)
+    await browser.press("remove")
+    assert await is_in(stage, browser)
+    tokens = await stage.shop.exchange(await browser.get(stage.shop.request()))
+    assert tokens["claims"]["amr"] == ["eid"]
+    info = (await stage.shop.userinfo(tokens["access_token"])).json
+    assert "email" not in info
+
+
 async def test_taking_one_out_needs_a_fresh_proof(stage: Stage) -> None:
     """Eleven minutes later she logs in once more, and is back on the very page; a form that stood open takes nothing out."""
     browser = stage.browser()

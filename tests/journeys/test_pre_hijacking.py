@@ -223,6 +223,30 @@ async def test_a_refresh_token_does_not_outlive_the_way_in_it_came_by(stage: Sta
     assert await lives(stage, her_token)
 
 
+async def test_a_lent_contact_is_not_told_after_its_way_in_is_gone(stage: Stage) -> None:
+    """A refresh token from a session that had the address of another way in ends with that; one that tells none of it stays."""
+    browser = stage.browser()
+    hers, before = await offline(stage, browser, "eid", "maja")
+    await browser.follow(await browser.get("/shared/ways/add"))
+    await browser.log_in("mail", "maja")
+    await browser.follow(await browser.press("join"))
+    answer = await browser.follow(
+        await browser.get(stage.shop.request(scope="openid email offline_access", prompt="consent"))
+    )
+    if "share" in answer.ids:
+        answer = await browser.follow(await browser.press("share", ("field", "offline_access"), ("field", "email")))
+    told = (await stage.shop.exchange(answer))["refresh_token"]
+    assert await lives(stage, told)
+    own = await browser.get("/shared")
+    names = await ways_of(stage, hers)
+    link = own.text.split(f'id="remove-way-{names.index("mail") + 1}"')[1].split('href="')[1].split('"')[0]
+    await browser.get(link)
+    await browser.press("remove")
+    assert await ways_of(stage, hers) == ["eid"]
+    assert not await lives(stage, told)
+    assert before != told
+
+
 async def test_a_code_from_before_is_not_redeemed_after_a_link(stage: Stage) -> None:
     """Karl holds a code back while Maja adds a way in: it gives him no refresh token a moment later."""
     his_browser, browser = stage.browser(), stage.browser()
