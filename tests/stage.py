@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx2
 from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from broker.app import Broker, KeyMaterial, build
 from broker.config.load import Loaded, load
@@ -46,7 +46,10 @@ ISSUER = "http://localhost:8700"
 SECRET = "0123456789abcdef0123456789abcdef"
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
-WAYS_IN = next(line.strip() for line in example_text().splitlines() if line.startswith("      upstreams: ["))
+BASE = example_text().replace("[bankid, ftn, ", "[bankid, ")
+"""The example with one eID at its partners, so that there is one way to step up. Tests of a second bring it themselves."""
+
+WAYS_IN = next(line.strip() for line in BASE.splitlines() if line.startswith("      upstreams: ["))
 """What the example says of how customers log in, at the shop as at the garage."""
 
 _BROKER_WRITES = re.search(r"^  mail:\n.*?(?=^  sms:\n)", example_text(), re.MULTILINE | re.DOTALL)
@@ -441,7 +444,7 @@ async def open_stage(
     ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share. ``messages``: in place of the
     config's senders.
     """
-    text = example_text()
+    text = BASE
     for old, new in (edit or {}).items():
         assert old in text, f"the example no longer has {old!r}"
         text = text.replace(old, new, 1)
@@ -520,8 +523,18 @@ def write_secrets(folder: Path, secret: str) -> None:
     (folder / "secrets").mkdir(parents=True)
     for name in sorted(set(re.findall(r"file:secrets/([\w.-]+)", example_text()))):
         path = folder / "secrets" / name
-        path.write_bytes(ECKey.generate_key("P-256").as_pem(private=True) if name.endswith(".p8") else secret.encode())
+        path.write_bytes(_secret_of(name, secret))
         path.chmod(0o600)
+
+
+def _secret_of(name: str, secret: str) -> bytes:
+    match name.rpartition(".")[2]:
+        case "p8":
+            return ECKey.generate_key("P-256").as_pem(private=True)
+        case "pem":
+            return RSAKey.generate_key(2048).as_pem(private=True)
+        case _:
+            return secret.encode()
 
 
 def pairs(answer: Answer) -> Iterator[tuple[str, str]]:

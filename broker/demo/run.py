@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import uvicorn
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 from starlette.types import ASGIApp
 
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
 from broker.demo.hotel import create_app as create_hotel
-from broker.demo.providers import apple, google, mailbox, meta, sms_gateways
+from broker.demo.providers import apple, google, mailbox, meta, national, sms_gateways
 from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
 from broker.demo.shop import create_app as create_shop
 
@@ -61,6 +61,10 @@ class Secrets:
     def key(self, name: str) -> str:
         """A private key for ES256, as PEM."""
         return self._kept(name, lambda: ECKey.generate_key("P-256").as_pem(private=True).decode())
+
+    def rsa_key(self, name: str) -> str:
+        """A private RSA key, as PEM."""
+        return self._kept(name, lambda: RSAKey.generate_key(2048).as_pem(private=True).decode())
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -128,6 +132,15 @@ def _bankid(scene: Scene) -> tuple[Party, ...]:
     )
 
 
+def _eid(scene: Scene) -> tuple[Party, ...]:
+    for name in ("ftn-sig.pem", "ftn-enc.pem"):
+        scene.known.rsa_key(name)
+    published = national.keys_at(f"{scene.at.broker}/up/ftn/jwks.json")
+    client = national.NationalClient("stafett", "Stafett", scene.callback("ftn"), published)
+    app = national.create_app(profile="ftn", issuer=scene.at.eid, client=client, clock=now)
+    return (Party("eid", "the simulated Finnish eID", app),)
+
+
 def _google(scene: Scene) -> tuple[Party, ...]:
     told = f"{scene.at.broker}/up/google/events"
     client = google.GoogleClient("Stafett", scene.known.text("google"), scene.callback("google"), told)
@@ -165,6 +178,7 @@ def _sms(scene: Scene) -> tuple[Party, ...]:
 
 PROVIDERS = (
     Provider("BankID", [person.name for person in PEOPLE.values()], _bankid),
+    Provider("Finnish eID", [person.name for person in national.PEOPLE], _eid),
     Provider("Google", [account.name for account in google.ACCOUNTS], _google),
     Provider("Facebook", [person.name for person in meta.PEOPLE], _meta),
     Provider("Apple", [f"{account.first_name} {account.last_name}" for account in apple.ACCOUNTS], _apple),

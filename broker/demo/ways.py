@@ -62,6 +62,14 @@ async def _bankid(player: Player, at: Addresses) -> None:
     await approve_on_phone(player, at, "nils")
 
 
+async def _eid(player: Player, at: Addresses) -> None:
+    await player.click("method-ftn")
+    await player.wait_for(element="account-aino", address=at.eid)
+    await player.picture("eid-choose")
+    await player.picture("eid-choose", phone=True)
+    await player.click("account-aino")
+
+
 async def _google(player: Player, at: Addresses) -> None:
     await player.click("method-google")
     await player.wait_for(element="account-aino", address=at.google)
@@ -169,6 +177,7 @@ _PATIENCE_S = 15.0
 
 WAYS = (
     Way("BankID", "method-bankid", "Nils Åkesson", _bankid),
+    Way("Finnish eID", "method-ftn", "Aino Korhonen", _eid),
     Way("Google", "method-google", "Aino Korhonen", _google),
     Way("Facebook", "method-meta", "Erik Sandell", _meta),
     Way("Apple", "method-apple", "Aino Korhonen", _apple),

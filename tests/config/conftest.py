@@ -16,6 +16,9 @@ from broker.demo.providers.bankid.certificates import make_certificates
 from broker.errors import ConfigError
 from tests.stage import write_secrets
 
+WAYS_IN = next(line.strip() for line in example_text().splitlines() if line.startswith("      upstreams: ["))
+"""What the example says of how customers log in, at the shop as at the garage."""
+
 SECRET = "0123456789abcdef0123456789abcdef"
 
 Edit = tuple[str, str]
@@ -118,6 +121,7 @@ PRODUCTION: tuple[Edit, ...] = (
     ("risc_configuration: http://127.0.0.1:8703/", "risc_configuration: https://accounts.google.com/"),
     ("      dialog_origin: http://127.0.0.1:8707\n      graph_origin: http://127.0.0.1:8707\n", ""),
     ("      issuer: http://127.0.0.1:8708\n", ""),
+    ("issuer: http://127.0.0.1:8709", "issuer: https://tunnistus.example"),
     ("        api_url: http://127.0.0.1:8712/a1/sms\n", ""),
 )
 

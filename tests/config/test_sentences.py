@@ -5,8 +5,7 @@ import pytest
 from broker.config.load import load
 from broker.errors import ConfigError
 
-from ..stage import WAYS_IN
-from .conftest import Bench, Refused
+from .conftest import WAYS_IN, Bench, Refused
 
 SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
 

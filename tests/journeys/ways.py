@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.config.render import example_text
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.stores.ports import Records, StateStore
-from tests.stage import Answer, Browser, Clock, PlayedConnector, Stage, open_stage
+from tests.stage import BASE, Answer, Browser, Clock, PlayedConnector, Stage, open_stage
 
 #: Beside BankID, which may not bootstrap, and Google: mail (a proven address), face (an address nobody proved), an eID.
 _MORE = """\
@@ -82,7 +81,7 @@ async def open_ways(
     **more: Any,
 ) -> AsyncIterator[Stage]:
     """The shipped example, whose shop takes all these ways in."""
-    first = _SHOPS.search(example_text())
+    first = _SHOPS.search(BASE)
     assert first is not None
     shop = {first[0]: "      upstreams: [bankid, google, mail, face, eid]"}
     async with open_stage(

@@ -387,11 +387,19 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
             "ec.pem": pem(ec.generate_private_key(ec.SECP256R1())),
         },
         "bankid": {name: (bankid / name).read_text() for name in ("rp.pem", "rp.key", "ca.pem")},
-        "clients": {
-            name: pem(ec.generate_private_key(ec.SECP256R1())) if name.endswith(".p8") else "0123456789abcdef" * 2
-            for name in re.findall(r"file:secrets/([\w.-]+)", example_text())
-        },
+        "clients": {name: secret_of(name) for name in re.findall(r"file:secrets/([\w.-]+)", example_text())},
     }
+
+
+def secret_of(name: str) -> str:
+    """A key where the example's file is named like one."""
+    match name.rpartition(".")[2]:
+        case "p8":
+            return pem(ec.generate_private_key(ec.SECP256R1()))
+        case "pem":
+            return pem(rsa.generate_private_key(65537, 2048))
+        case _:
+            return "0123456789abcdef" * 2
 
 
 def found_in_pods(rendered: Rendered, secrets: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, Loaded]:

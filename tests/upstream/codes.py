@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from broker.config.render import example_text
 from broker.flows.limits import CodeLimits, SmsLimits
 from broker.notify import ports
 from broker.notify.phone import PhoneRules
@@ -16,14 +15,14 @@ from broker.stores.ports import StateStore
 from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.one_time_code import CodeConnector
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
-from tests.stage import Answer, Browser, Stage, open_stage
+from tests.stage import BASE, Answer, Browser, Stage, open_stage
 from tests.upstream.cases import Play, Said, Sent
 
 MAJA = "maja@example.com"
 NUMBER = "070-174 06 05"
 E164 = "+46701740605"
 
-_SHOPS = re.search(r"^      upstreams: \[(.+)\]\n", example_text(), re.MULTILINE)
+_SHOPS = re.search(r"^      upstreams: \[(.+)\]\n", BASE, re.MULTILINE)
 assert _SHOPS is not None
 
 WITHOUT_LINK = {"      link: true\n": "      link: false\n"}
