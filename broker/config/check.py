@@ -25,13 +25,14 @@ from broker.core.policy import (
     HttpSms,
     MailTls,
     Mode,
+    NameIdFormat,
     OutboxMail,
     OutboxSms,
     Partner,
     PartnerOidc,
-    PartnerService,
-    ResourceCredentials,
+    PartnerSaml,
     Risk,
+    ServerCredentials,
     SmtpMail,
     SubjectType,
     TokenFormat,
@@ -360,8 +361,8 @@ def _addresses(connect: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, str
 
 #: What holds names of claims, scopes and levels: many look like addresses, and nobody calls them.
 _NAMES = frozenset({
-    "acr_levels", "claims", "id_token_claims", "ignored_claims", "level_claim", "required_claims", "required_values", "scopes",
-    "subject_claim", "userinfo_claims",
+    "acr_levels", "attributes", "claims", "entity_id", "id_token_claims", "ignored_claims", "level_claim", "required_claims",
+    "required_values", "scopes", "subject_claim", "userinfo_claims",
 })  # fmt: skip
 
 
@@ -417,17 +418,20 @@ def _ceilings(facts: Facts) -> Iterator[Finding]:
 
 def client_path(name: str, partner: Partner) -> KeyPath:
     """Where the credentials of *partner*, called *name*, stand in the file."""
+    if partner.saml is not None:
+        return ("partners", name, "saml", "api")
     return ("partners", name, "oidc" if partner.oidc is not None else "service")
 
 
-Registered = PartnerOidc | PartnerService | ResourceCredentials
+Registered = PartnerOidc | ServerCredentials
 """Whoever has a client id and proves itself."""
 
 
 def registered(config: TrustConfig) -> Iterator[tuple[str, KeyPath, Registered]]:
     """Every partner and resource server that has credentials: its id, where they stand in the file, and they."""
     for name, partner in config.partners.items():
-        yield name, client_path(name, partner), partner.client
+        if partner.client is not None:
+            yield name, client_path(name, partner), partner.client
     for name, resource in config.resources.items():
         if resource.client is not None:
             yield name, ("resources", name, "client"), resource.client
@@ -571,7 +575,7 @@ def _native_redirects(client: PartnerOidc, path: KeyPath) -> Iterator[Finding]:
 
 def _public_partners(facts: Facts) -> Iterator[Finding]:
     """A handoff is between servers: payloads are offered and fetched by somebody who can prove who it is."""
-    public = {name for name, each in facts.config.partners.items() if each.client.rules.is_public}
+    public = {name for name, each in facts.config.partners.items() if each.rules.is_public}
     for index, agreement in enumerate(facts.config.agreements):
         for key, partner in (("from", agreement.source), ("to", agreement.recipient)):
             if partner in public:
@@ -600,6 +604,58 @@ def _services(facts: Facts) -> Iterator[Finding]:
             )
         if name not in recipients:
             yield Finding(path, "is reached by handoffs only, and no agreement leads here", mild=True)
+
+
+def _saml(facts: Facts) -> Iterator[Finding]:
+    """The broker as an identity provider, and its service providers."""
+    own, first = facts.config.broker.saml, dict[str, str]()
+    if own.keys and all(each.signs_from is not None for each in own.keys):
+        yield Finding(("broker", "saml", "keys"), "none signs from the beginning; leave out signs_from of the first")
+    for name, partner in facts.config.partners.items():
+        if (saml := partner.saml) is None:
+            continue
+        path: KeyPath = ("partners", name, "saml")
+        if (other := first.setdefault(saml.entity_id, name)) != name:
+            yield Finding((*path, "entity_id"), f"is already that of {other}; each service provider has its own")
+        if saml.entity_id == (own.entity_id or f"{facts.config.broker.issuer}/saml/metadata"):
+            yield Finding((*path, "entity_id"), "is this broker's own")
+        yield from _saml_description(saml, path)
+        if NameIdFormat.EMAIL in saml.name_id_formats and "email" not in (
+            partner.login.claims if partner.login else ()
+        ):
+            yield Finding((*path, "name_id_formats"), "email needs email among login.claims: it is told by it")
+        if saml.encrypt == "never":
+            advice = "lets assertions pass through the customer's browser in the clear; remove it when you can"
+            yield Finding((*path, "encrypt"), advice, mild=True)
+    if first and facts.is_production and not own.keys:
+        advice = "is missing, and production does not make its own keys; give a key and its certificate"
+        yield Finding(("broker", "saml", "keys"), advice, Risk.GENERATED_KEYS)
+
+
+def _saml_description(saml: PartnerSaml, path: KeyPath) -> Iterator[Finding]:
+    """Where a service provider is, and by which keys: in its metadata, or here."""
+    here = {key: getattr(saml, key) for key in ("acs", "certificates", "slo_uri") if getattr(saml, key)}
+    if saml.metadata is not None:
+        for key in here:
+            yield Finding((*path, key), "stands in the partner's metadata; remove it, or remove metadata")
+        return
+    if not saml.acs:
+        yield Finding((*path, "metadata"), "is missing; give it, or acs and certificates")
+    if not saml.certificates and (saml.encrypt == "required" or saml.require_signed_requests or saml.slo_uri):
+        advice = "is missing: assertions are encrypted to it, and signed requests verified by it"
+        yield Finding((*path, "certificates"), advice)
+    if saml.tell_logout and saml.slo_uri is None:
+        yield Finding((*path, "slo_uri"), "is missing; tell_logout sends customers there")
+
+
+def _saml_recipient(saml: PartnerSaml, path: KeyPath) -> Iterator[Finding]:
+    if saml.start is None:
+        yield Finding((*path, "start"), "is missing; arriving customers begin their login there")
+    if saml.api is None:
+        yield Finding((*path, "api"), "is missing; the partner's server fetches the data of handoffs by it")
+    elif saml.api.auth is ClientAuth.SECRET_POST:
+        advice = "client_secret_post is for forms, and the handoff API takes none; use client_secret_basic"
+        yield Finding((*path, "api", "auth"), advice)
 
 
 def _service_desk(facts: Facts) -> Iterator[Finding]:
@@ -683,7 +739,7 @@ def _is_native(config: TrustConfig, path: KeyPath, address: str) -> bool:
     """An app's own listener on the customer's machine: the answer never leaves it (RFC 8252 section 8.3)."""
     partner = config.partners.get(str(path[1]))
     is_answer = path[2:4] in {("oidc", "redirect_uris"), ("oidc", "post_logout_redirect_uris")}
-    return is_answer and partner is not None and partner.client.rules.is_public and is_loopback_redirect(address)
+    return is_answer and partner is not None and partner.rules.is_public and is_loopback_redirect(address)
 
 
 def _partner_addresses(facts: Facts) -> Iterator[Finding]:
@@ -803,6 +859,8 @@ def _ends(facts: Facts) -> Iterator[Finding]:
                 ("partners", name, "oidc", "initiate_login_uri"),
                 "is missing; the broker starts the login of arriving customers there (OpenID Connect Core section 4)",
             )
+        if partner.saml is not None:
+            yield from _saml_recipient(partner.saml, ("partners", name, "saml"))
         if partner.guest_uri is None:
             yield Finding(
                 ("partners", name, "guest_uri"),
@@ -905,6 +963,7 @@ RULES: tuple[Rule, ...] = (
     _client_rules,
     _public_partners,
     _services,
+    _saml,
     _members,
     _service_desk,
     _refresh_tokens,

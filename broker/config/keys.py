@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096
@@ -39,6 +40,32 @@ def signing_kind(pem: bytes) -> str:
             return "EC P-256"
         case _:
             raise ValueError(f"must be RSA with at least {MIN_RSA_BITS} bits, or EC on the curve P-256")
+
+
+def certificate(pem: bytes) -> bytes:
+    """
+    The one certificate of a PEM file, as DER. Its dates carry no meaning in SAML and are not looked at.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    try:
+        (found,) = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ValueError("must be one certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+    match key := found.public_key():
+        case rsa.RSAPublicKey() if key.key_size < MIN_RSA_BITS:
+            raise ValueError(f"is of an RSA key with {key.key_size} bits; at least {MIN_RSA_BITS} are needed")
+        case rsa.RSAPublicKey() | ec.EllipticCurvePublicKey():
+            return found.public_bytes(Encoding.DER)
+        case _:
+            raise ValueError("must be of an RSA or EC key")
+
+
+def belong_together(key: bytes, found: bytes) -> bool:
+    """Whether the certificate *found* (DER) is of the private *key* (PEM)."""
+    private = load_pem_private_key(key, password=None)
+    return x509.load_der_x509_certificate(found).public_key() == private.public_key()
 
 
 def derivation_secret(text: str) -> bytes:

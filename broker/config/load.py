@@ -16,7 +16,14 @@ from pydantic import BaseModel
 
 from broker.config.check import Facts, Finding, check, registered, unneeded_risks
 from broker.config.document import MAX_BYTES, Document, KeyPath, Problem, read
-from broker.config.keys import derivation_secret, encryption_key, public_keys, signing_kind
+from broker.config.keys import (
+    belong_together,
+    certificate,
+    derivation_secret,
+    encryption_key,
+    public_keys,
+    signing_kind,
+)
 from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
@@ -38,13 +45,23 @@ class Refused(ConfigError):
 
 
 @dataclass(frozen=True, slots=True)
+class SamlKeyPair:
+    """A private key (PEM) that SAML messages are signed by, its certificate (DER), and from when on (None: always)."""
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    signs_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Secrets:
     """
     The broker's own secrets, resolved.
 
     ``signing``: PEM private keys in the order given; ``next_signing``: more, each from a time on. ``secret``,
     ``previous_secrets``: bytes to derive keys from.
-    ``otlp_headers``: for the collector of traces. None or empty: not configured, so development makes its own.
+    ``otlp_headers``: for the collector of traces. ``saml``: in the order given. None or empty: not configured, so development
+    makes its own.
     """
 
     state_url: str | None = field(default=None, repr=False)
@@ -54,6 +71,7 @@ class Secrets:
     secret: bytes | None = field(default=None, repr=False)
     previous_secrets: tuple[bytes, ...] = field(default=(), repr=False)
     otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    saml: tuple[SamlKeyPair, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +153,7 @@ class _Load:
         schemas = self._schemas()
         self._logos()
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
-        encryption_keys = self._encryption_keys()
+        encryption_keys, saml_certificates = self._encryption_keys(), self._saml_certificates()
         secrets = self._broker_secrets()
         self._messages()
         accepted = self._cross_checks(
@@ -159,6 +177,7 @@ class _Load:
             client_secrets=client_secrets,
             client_jwks=client_jwks,
             encryption_keys=encryption_keys,
+            saml_certificates=saml_certificates,
         )
         return Loaded(
             path=self.path,
@@ -277,6 +296,35 @@ class _Load:
                 found[name] = key
         return found
 
+    def _saml_certificates(self) -> dict[str, tuple[bytes, ...]]:
+        found: dict[str, tuple[bytes, ...]] = {}
+        for name, partner in self.config.partners.items():
+            files = partner.saml.certificates if partner.saml is not None else ()
+            paths: list[KeyPath] = [("partners", name, "saml", "certificates", index) for index in range(len(files))]
+            read = [self._certificate(file, path) for file, path in zip(files, paths, strict=True)]
+            found |= {name: tuple(each for each in read if each is not None)} if read else {}
+        return found
+
+    def _certificate(self, file: str, path: KeyPath) -> bytes | None:
+        try:
+            der = certificate(self.references.bytes(file))
+        except (Unresolved, ValueError) as error:
+            self._problem(path, str(error))
+            return None
+        self.digest.update(der)
+        return der
+
+    def _saml_keys(self) -> Iterator[SamlKeyPair]:
+        for index, pair in enumerate(self.config.broker.saml.keys):
+            path: KeyPath = ("broker", "saml", "keys", index)
+            key, der = self._signing_key(pair.key, (*path, "key")), self._certificate(pair.certificate, path)
+            if key is None or der is None:
+                continue
+            if not belong_together(key[0], der):
+                self._problem((*path, "certificate"), "is not of this key; give the one that was made for it")
+            else:
+                yield SamlKeyPair(key[0], der, pair.signs_from)
+
     def _key_file(
         self, file: str, path: KeyPath, read_keys: Callable[[str], Mapping[str, Any]]
     ) -> Mapping[str, Any] | None:
@@ -298,6 +346,7 @@ class _Load:
             records_url=self._url(broker.records.url, ("broker", "records", "url"), _RECORDS_SCHEMES),
             signing=tuple(self._signing()),
             next_signing=tuple(self._next_signing()),
+            saml=tuple(self._saml_keys()),
             secret=self._derivation(broker.keys.secret, ("broker", "keys", "secret")) if broker.keys.secret else None,
             previous_secrets=tuple(
                 secret

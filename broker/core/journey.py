@@ -29,6 +29,7 @@ from broker.core.linking import Question, Rule, may_bootstrap
 from broker.core.policy import Agreement, Policy, is_loopback
 from broker.core.redirects import is_private_use
 from broker.core.release import MEMBER_NUMBER, HandoffTerms, LoginTerms, Release, decide_release
+from broker.core.saml_login import SamlAsk, context_of_acr, entity_of, fitting_levels
 from broker.core.session import Need, Session, shortfall, standing
 from broker.core.trust import (
     Available,
@@ -48,6 +49,8 @@ class Ask:
     """
     A partner's authorization request, checked by the downstream edge (client and redirect URI are proven).
 
+    ``saml``: what a SAML request says besides; None for OpenID Connect's. Its assertion consumer is ``redirect_uri``, its
+    RelayState ``state``, IsPassive and ForceAuthn are ``prompt``, the attributes it wants ``claims``.
     ``handoff``: id of the handoff its ``login_hint`` refers to. ``hinted_subject``: the pairwise subject of a verified
     ``id_token_hint``, ``hinted_customer`` whose it is (None: nobody's any more). ``max_age_s``: seconds.
     ``pushed``: name of the pushed request it came from, which is gone once answered. ``claims``: asked for by name.
@@ -70,6 +73,7 @@ class Ask:
     pushed: str | None = None
     claims: ClaimsRequest = NOTHING
     response_mode: str = "query"
+    saml: SamlAsk | None = None
 
     @property
     def essential_acr(self) -> tuple[str, ...]:
@@ -412,7 +416,7 @@ def _login_step(
     if ask is None:
         return _own_step(journey, session, policy, available, now)
     need = need_of_ask(ask, handoff, policy, journey.created_at)
-    if is_out_of_reach(policy, need.upstreams, ask.essential_acr):
+    if is_out_of_reach(policy, need.upstreams, ask.essential_acr) or (ask.saml is not None and not need.upstreams):
         return _UNMET
     lacking = shortfall(session, need, policy.age_limits, now)
     if session is None or lacking is not None:
@@ -422,11 +426,22 @@ def _login_step(
         return Refuse("login_required", "id_token_hint names another customer")
     if ask.essential_acr and login_release(ask, session, policy, handoff=handoff, agreed=None, now=now).acr is None:
         return _UNMET
+    if ask.saml is not None and _told_context(ask, ask.saml, session, policy, handoff, now) is None:
+        return _UNMET
     if handoff is not None:
         if not handoffs.belongs_to(handoff, session):
             return WrongCustomer(handoff)
         return Answer(session, None)
     return _login_consent(ask, session, consents, policy, now, asked_anew="consent" in ask.prompt)
+
+
+def _told_context(
+    ask: Ask, saml: SamlAsk, session: Session, policy: Policy, handoff: Handoff | None, now: datetime
+) -> str | None:
+    """The class the login would be told as; None where that is none the partner asks for."""
+    terms = entity_of(policy, ask.partner)
+    release = login_release(ask, session, policy, handoff=handoff, agreed=None, now=now)
+    return context_of_acr(saml, release.acr, terms.authn_contexts if terms is not None else {})
 
 
 #: Never a login that is told as less than the partner needs (OpenID Connect Core section 5.5.1.1, OpenID Connect Core Error
@@ -515,7 +530,9 @@ def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: dat
             fresh_after, session_after = freshness(ask.max_age_s, ask.prompt, asked_at)
             terms = need_of_handoff(policy, agreement)
             minimum = at_least(terms.minimum, ask.essential_acr)
-            return replace(terms, minimum=minimum, fresh_after=fresh_after, session_after=session_after)
+            return _in_context(
+                ask, replace(terms, minimum=minimum, fresh_after=fresh_after, session_after=session_after), policy
+            )
     need = need_of_login(
         policy,
         ask.partner,
@@ -526,13 +543,28 @@ def need_of_ask(ask: Ask, handoff: Handoff | None, policy: Policy, asked_at: dat
         now=asked_at,
     )
     # security: another app on her device can have the same address, and must get no code without her doing anything
-    return replace(need, opened_after=asked_at) if _is_an_apps_own(ask, policy) else need
+    return _in_context(ask, replace(need, opened_after=asked_at) if _is_an_apps_own(ask, policy) else need, policy)
+
+
+def _in_context(ask: Ask, need: Need, policy: Policy) -> Need:
+    """
+    *need*, as far as the classes a SAML partner asks for narrow it: no weaker than the weakest of them, and where that leaves
+    ways whose logins fit, only by those. No ways at all where nobody's login fits.
+    """
+    if ask.saml is None or not ask.saml.contexts:
+        return need
+    terms, known = entity_of(policy, ask.partner), policy.config.upstreams
+    levels = fitting_levels(ask.saml, terms.authn_contexts if terms is not None else {})
+    least = max(need.minimum, levels[0], key=lambda level: level.rank) if levels else need.minimum
+    able = tuple(name for name in need.upstreams if levels and name in known and known[name].ceiling >= least)
+    exact = tuple(name for name in able if known[name].ceiling in levels)
+    return replace(need, minimum=least, upstreams=exact or able)
 
 
 def _is_an_apps_own(ask: Ask, policy: Policy) -> bool:
     """Whether the answer goes to an address that does not prove which app is there (RFC 8252 section 8.6)."""
     partner = policy.partner(ask.partner)
-    is_public = partner is not None and partner.client.rules.is_public
+    is_public = partner is not None and partner.rules.is_public
     return is_public and (is_private_use(ask.redirect_uri) or is_loopback(ask.redirect_uri))
 
 

@@ -559,6 +559,41 @@ class DeviceMemory(Strict):
     show_hint: bool = False
 
 
+EntityId = Annotated[
+    str,
+    _matching(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]{1,230}", "must be an entityID, a URI of at most 256 characters"),
+]
+"""The name of a SAML peer, compared exactly (saml2int SDP-G04)."""
+
+
+class SamlKey(Strict):
+    """
+    A key that SAML messages of ours are signed by. ``key``: PEM private key. ``certificate``: PEM file partners know it by.
+
+    ``signs_from``: published at once, it signs from then on; None: from the beginning.
+    """
+
+    key: SecretRef
+    certificate: str
+    signs_from: Instant | None = None
+
+
+class SamlSettings(Strict):
+    """
+    The broker as a SAML identity provider (docs/saml.md).
+
+    ``entity_id``: the address of its metadata unless given. ``keys``: the one whose ``signs_from`` passed last signs; without
+    any, development makes its own. ``scope``: what stands behind the @ of identifiers, the issuer's host unless given.
+    ``metadata_validity``: how long a copy of its metadata may be used. ``contact``: technical contact.
+    """
+
+    entity_id: EntityId | None = None
+    keys: tuple[SamlKey, ...] = ()
+    scope: Host | None = None
+    metadata_validity: Annotated[Duration, Field(ge=timedelta(days=1), le=timedelta(days=28))] = timedelta(days=10)
+    contact: MailAddress | None = None
+
+
 class BrokerSettings(Strict):
     """The broker itself."""
 
@@ -581,6 +616,7 @@ class BrokerSettings(Strict):
     mail: MailSettings | None = None
     sms: SmsSettings | None = None
     device_memory: DeviceMemory = DeviceMemory()
+    saml: SamlSettings = SamlSettings()
     debug: bool = False
     support_uri: Uri | None = None
 
@@ -807,6 +843,89 @@ class PartnerService(ServerCredentials):
     token: HandoffToken = HandoffToken()
 
 
+LoginClaim = Literal[
+    "name",
+    "given_name",
+    "family_name",
+    "birthdate",
+    "email",
+    "phone_number",
+    "locale",
+    "personal_number",
+    "member_number",
+]
+
+
+class NameIdFormat(StrEnum):
+    """
+    How a SAML partner names a customer. ``transient``: anew in each session; ``persistent``: her pairwise subject; ``email``: her
+    address, where the partner is told it.
+    """
+
+    TRANSIENT = "transient"
+    PERSISTENT = "persistent"
+    EMAIL = "email"
+
+
+class SamlSignature(StrEnum):
+    """What a partner's messages are signed by; the kind of key must fit."""
+
+    RSA_SHA256 = "rsa-sha256"
+    RSA_SHA384 = "rsa-sha384"
+    RSA_SHA512 = "rsa-sha512"
+    RSA_PSS_SHA256 = "rsa-pss-sha256"
+    ECDSA_SHA256 = "ecdsa-sha256"
+    ECDSA_SHA384 = "ecdsa-sha384"
+
+
+class SamlStart(Strict):
+    """
+    Where the partner's own login begins (SAML Service Provider Request Initiation).
+
+    ``uri``: of the partner. ``parameter``: that carries the reference of a handoff; the partner gives it back as RelayState.
+    """
+
+    uri: Uri
+    parameter: Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", "must be the name of a parameter")] = "target"
+
+
+class PartnerSaml(Strict):
+    """
+    A partner as a SAML service provider (docs/saml.md).
+
+    ``metadata``: file of its metadata, or the name of a source that has it; else ``acs`` and ``certificates`` (PEM files) say
+    what it is, with ``slo_uri`` for its logout. ``require_signed_requests``: also where its metadata does not say so.
+    ``name_id_formats``: it may have, the first unless it asks for one. ``identifier``: the attribute that names the customer.
+    ``attribute_names``: ``uri`` or ``basic`` ones; ``attributes``: names of its own for single claims. ``encrypt``: ``never``
+    only where its software cannot decrypt. ``sign_assertion``: besides the response, also where its metadata does not say so.
+    ``authn_contexts``: classes of its own, and the level a login must have to be told as them. ``tell_logout``: send the
+    customer there when she logs out. ``start``: needed for handoffs. ``api``: how its server proves itself, for their data.
+    """
+
+    entity_id: EntityId
+    metadata: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    acs: tuple[Uri, ...] = ()
+    certificates: tuple[str, ...] = ()
+    slo_uri: Uri | None = None
+    require_signed_requests: bool = False
+    name_id_formats: Annotated[tuple[NameIdFormat, ...], Field(min_length=1)] = (
+        NameIdFormat.TRANSIENT,
+        NameIdFormat.PERSISTENT,
+    )
+    identifier: Literal["pairwise-id", "none"] = "pairwise-id"
+    attribute_names: Literal["uri", "basic"] = "uri"
+    attributes: Mapping[LoginClaim, Annotated[str, StringConstraints(min_length=1, max_length=256)]] = Field(
+        default_factory=dict
+    )
+    encrypt: Literal["required", "never"] = "required"
+    sign_assertion: bool = False
+    signature: SamlSignature | None = None
+    authn_contexts: Mapping[EntityId, Assurance] = Field(default_factory=dict)
+    tell_logout: bool = False
+    start: SamlStart | None = None
+    api: ServerCredentials | None = None
+
+
 class ResourceCredentials(ServerCredentials):
     """How an API proves itself at the introspection endpoint."""
 
@@ -824,18 +943,6 @@ class ResourceServer(Strict):
     token_alg: SigningAlg = SigningAlg.RS256
     client: ResourceCredentials | None = None
 
-
-LoginClaim = Literal[
-    "name",
-    "given_name",
-    "family_name",
-    "birthdate",
-    "email",
-    "phone_number",
-    "locale",
-    "personal_number",
-    "member_number",
-]
 
 ProvenContact = Literal["email", "phone_number"]
 """The claims that are contacts, which somebody can prove to be hers."""
@@ -894,14 +1001,20 @@ class Newsletter(Strict):
     lifetime: Annotated[Duration, Field(le=timedelta(days=30))] = timedelta(days=14)
 
 
+_STANDARD = rules_of(ClientProfile.STANDARD, Refinements())
+
+
 class Partner(Strict):
     """
     A website or service customers are sent to, or come from.
 
-    It is reached in one of two ways: ``oidc``, as an OpenID Connect client; ``service``, by a one-time artifact.
+    It is reached in one of three ways: ``oidc``, as an OpenID Connect client; ``saml``, as a SAML service provider; ``service``,
+    by a one-time artifact.
     """
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["oidc"]}, {"required": ["service"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["oidc"]}, {"required": ["saml"]}, {"required": ["service"]}]}
+    )
 
     names: Texts
     logo: str | None = None
@@ -910,6 +1023,7 @@ class Partner(Strict):
     guest_uri: Uri | None = None
     sector: Identifier | None = None
     oidc: PartnerOidc | None = None
+    saml: PartnerSaml | None = None
     service: PartnerService | None = None
     login: PartnerLogin | None = None
     members: MemberRegister | None = None
@@ -917,20 +1031,25 @@ class Partner(Strict):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.oidc is None) is (self.service is None):
-            raise ValueError("must have one of oidc (an OpenID Connect client) and service (none), and not both")
+        if [self.oidc, self.saml, self.service].count(None) != 2:
+            raise ValueError("must have exactly one of oidc (an OpenID Connect client), saml and service (neither)")
         return self
 
     @property
-    def client(self) -> PartnerOidc | PartnerService:
-        """How the partner is reached, and how its server proves itself: the one place that knows there are two ways."""
-        if (client := self.oidc or self.service) is None:
-            raise ValueError("a partner is reached in one of two ways")
-        return client
+    def client(self) -> PartnerOidc | PartnerService | ServerCredentials | None:
+        """How the partner's server proves itself; None for one that has nothing to ask for."""
+        return self.oidc or self.service or (self.saml.api if self.saml else None)
+
+    @property
+    def rules(self) -> ClientRules:
+        """What holds for whoever proves itself as the partner; the standard where nobody does."""
+        return self.client.rules if self.client is not None else _STANDARD
 
     @property
     def login_start(self) -> str | None:
         """Where a login at the partner begins; None where it has none of ours, or cannot be asked to."""
+        if self.saml is not None:
+            return self.saml.start.uri if self.saml.start else None
         return self.oidc.initiate_login_uri if self.oidc else None
 
     @property
@@ -1132,7 +1251,8 @@ class Policy(Strict):
     reasons, logs and audit.
     ``fields``: payload type -> its fields in schema order. ``schemas``: payload type -> JSON Schema (parsed).
     ``client_secrets``: partner or resource id -> secret. ``client_jwks``: likewise -> public JWK Set (parsed).
-    ``encryption_keys``: partner id -> public JWK its handoff tokens are encrypted to.
+    ``encryption_keys``: partner id -> public JWK its handoff tokens are encrypted to. ``saml_certificates``: partner id -> its
+    certificates (DER), where the config and no metadata names them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -1144,19 +1264,24 @@ class Policy(Strict):
     client_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
     client_jwks: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     encryption_keys: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    saml_certificates: Mapping[str, tuple[bytes, ...]] = Field(default_factory=dict)
 
     # Thousands of partners are looked up on every request: by index, not by search.
     _partner_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
     _agreement_by_edge: dict[tuple[str, str, str], Agreement] = PrivateAttr(default_factory=dict)
     _resource_by_partner: dict[str, Resource] = PrivateAttr(default_factory=dict)
     _resource_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
+    _partner_by_entity: dict[str, str] = PrivateAttr(default_factory=dict)
     _origins: frozenset[bytes] = PrivateAttr(default=frozenset())
     _age_limits: Mapping[Assurance, timedelta] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, _context: Any, /) -> None:
         """Build the indexes."""
         for name, partner in self.config.partners.items():
-            self._partner_by_client.setdefault(partner.client.client_id, name)
+            if partner.client is not None:
+                self._partner_by_client.setdefault(partner.client.client_id, name)
+            if partner.saml is not None:
+                self._partner_by_entity.setdefault(partner.saml.entity_id, name)
         resources = {name: _resource(name, each) for name, each in self.config.resources.items()}
         for name, server in self.config.resources.items():
             if server.client is not None:
@@ -1182,6 +1307,16 @@ class Policy(Strict):
         return self.config.broker.issuer
 
     @property
+    def saml_entity_id(self) -> str:
+        """Our own entityID."""
+        return self.broker.saml.entity_id or f"{self.issuer}/saml/metadata"
+
+    @property
+    def saml_scope(self) -> str:
+        """What stands behind the @ of the identifiers we give."""
+        return self.broker.saml.scope or urlsplit(self.issuer).hostname or ""
+
+    @property
     def age_limits(self) -> Mapping[Assurance, timedelta]:
         """How long a proof of each level counts."""
         return self._age_limits
@@ -1195,6 +1330,11 @@ class Policy(Strict):
     def partner_of_client(self) -> Callable[[str], str | None]:
         """The partner id behind an OAuth client id."""
         return self._partner_by_client.get
+
+    @cached_property
+    def partner_of_entity(self) -> Callable[[str], str | None]:
+        """The partner id behind a SAML entityID."""
+        return self._partner_by_entity.get
 
     @cached_property
     def agreements_by_edge(self) -> Mapping[tuple[str, str, str], Agreement]:

@@ -80,7 +80,7 @@ class Clients:
         policy = self._policy()
         partner_id = policy.partner_of_client(form.get("client_id", ""))
         partner = policy.partner(partner_id) if partner_id else None
-        if partner_id is None or partner is None or not partner.client.rules.is_public:
+        if partner_id is None or partner is None or not partner.rules.is_public:
             raise BadClient("no client authentication", code="client.method")
         return Client(partner_id, partner)
 
@@ -109,7 +109,7 @@ class Clients:
         partner = policy.partner(partner_id) if partner_id else None
         if partner_id is None or partner is None:
             raise BadClient("unknown client", code="client.unknown")
-        await self._prove(given, partner_id, partner.client.rules, policy)
+        await self._prove(given, partner_id, partner.rules, policy)
         return Client(partner_id, partner)
 
     async def _prove(self, given: _Credentials, name: str, rules: ClientRules, policy: Policy) -> None:

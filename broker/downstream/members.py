@@ -72,4 +72,4 @@ class MemberRegisters:
             "jti": self._tokens.id(),
             **contacts,
         }
-        return self._keyring.sign(claims, alg=known.client.rules.id_token_alg.value, typ=LOOKUP_TYP)
+        return self._keyring.sign(claims, alg=known.rules.id_token_alg.value, typ=LOOKUP_TYP)

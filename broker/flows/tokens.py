@@ -428,7 +428,7 @@ def _family(partner: str, release: Release, policy: Policy, now: datetime) -> Fa
     terms = known.refresh_tokens if known else None
     if known is None or terms is None or not release.is_offline:
         return None
-    return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=known.client.rules.rotates)
+    return refreshing.begin(now=now, lifetime=terms.lifetime, idle=terms.idle, rotates=known.rules.rotates)
 
 
 def _grant_ttl_s(grant: Grant, now: datetime) -> float:

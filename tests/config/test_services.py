@@ -69,7 +69,7 @@ def test_a_service_is_found_by_its_client(depot: Bench) -> None:
               "      secret: file:secrets/depot\n      redirect_uris: [http://127.0.0.1:8799/cb]\n")],
             "  depot:",
             "partners.depot",
-            "must have one of oidc (an OpenID Connect client) and service (none), and not both",
+            "must have exactly one of oidc (an OpenID Connect client), saml and service (neither)",
             id="both-ways",
         ),
         pytest.param(
@@ -77,7 +77,7 @@ def test_a_service_is_found_by_its_client(depot: Bench) -> None:
               "      arrive_uri: http://127.0.0.1:8799/arrive\n", "")],
             "  depot:",
             "partners.depot",
-            "must have one of oidc (an OpenID Connect client) and service (none), and not both",
+            "must have exactly one of oidc (an OpenID Connect client), saml and service (neither)",
             id="neither-way",
         ),
         pytest.param(

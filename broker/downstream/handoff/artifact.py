@@ -137,7 +137,7 @@ def _about(handoff: Handoff) -> dict[str, str]:
 
 def _client_id(partner: str, policy: Policy) -> str:
     known = policy.partner(partner)
-    return known.client.client_id if known else partner
+    return known.client.client_id if known and known.client else partner
 
 
 def _is_text(value: Any) -> bool:

@@ -64,7 +64,7 @@ class Introspection:
             "active": True,
             "iss": policy.issuer,
             "sub": standing.subject,
-            "client_id": partner.client.client_id if partner else None,
+            "client_id": partner.client.client_id if partner and partner.client else None,
             "scope": " ".join(grant.scopes),
             "exp": standing.expires_at,
             "token_type": "Bearer" if is_access else None,
