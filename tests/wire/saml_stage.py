@@ -30,9 +30,18 @@ def pem(private: keys.PrivateKey) -> bytes:
     )
 
 
-@cache
 def private(kind: str = "rsa", which: int = 0) -> keys.PrivateKey:
     """A key pair: ``rsa``, ``rsa3072`` or the name of a curve; *which* tells several of one kind apart."""
+    return _private(kind, which)
+
+
+def cert(kind: str = "rsa", which: int = 0) -> bytes:
+    """The certificate of `private`."""
+    return _cert(kind, which)
+
+
+@cache
+def _private(kind: str, which: int) -> keys.PrivateKey:
     if kind.startswith("rsa"):
         return rsa.generate_private_key(65537, int(kind[3:] or 2048))
     curves = {curve.name: curve for curve in keys.CURVES}
@@ -40,8 +49,7 @@ def private(kind: str = "rsa", which: int = 0) -> keys.PrivateKey:
 
 
 @cache
-def cert(kind: str = "rsa", which: int = 0) -> bytes:
-    """The certificate of `private`."""
+def _cert(kind: str, which: int) -> bytes:
     return certificate(private(kind, which))
 
 

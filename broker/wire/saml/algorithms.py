@@ -124,3 +124,9 @@ SIGNATURES = frozenset(Signature)
 
 EIDAS_SIGNATURES = SIGNATURES - {Signature.RSA_SHA256, Signature.RSA_SHA384, Signature.RSA_SHA512}
 """eIDAS Cryptographic Requirements 1.4, section 3: RSA-PSS or ECDSA."""
+
+ENCRYPTION = frozenset[str]({*Content, *KeyTransport, *KeyWrap, ECDH_ES})
+"""What is accepted of a peer unless a profile is stricter."""
+
+EIDAS_ENCRYPTION = ENCRYPTION - {KeyTransport.OAEP_MGF1P}
+"""eIDAS Cryptographic Requirements 1.4, section 4."""

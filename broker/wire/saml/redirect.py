@@ -1,0 +1,212 @@
+"""
+The HTTP-Redirect binding: a message deflated into a query, signed as a query (saml-bindings-2.0-os, section 3.4.4).
+
+What is verified are the octets of the query as it came, never an encoding of our own of what it decodes to: senders
+differ in how they write a blank or a hexadecimal digit. Each parameter may be there once.
+"""
+
+import base64
+import binascii
+import zlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote, unquote_plus
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from broker.wire.saml.algorithms import METHODS, SIGNATURES, Signature, SignatureMethod
+from broker.wire.saml.keys import SigningKey, VerifyingKey
+from broker.wire.saml.refused import XmlRefused
+from broker.wire.saml.xml import MAX_MESSAGE
+
+Field = Literal["SAMLRequest", "SAMLResponse"]
+
+MAX_QUERY = 64 * 1024
+"""Octets of a query that are looked at."""
+MAX_RELAY_STATE = 80
+"""Octets, says section 3.4.3; senders exist that do not care, see `decode`."""
+
+_DEFLATE = "urn:oasis:names:tc:SAML:2.0:bindings:URL-Encoding:DEFLATE"
+_KNOWN = {"SAMLRequest", "SAMLResponse", "RelayState", "SigAlg", "Signature", "SAMLEncoding"}
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySignature:
+    """The signature of a query, and the octets it is for; not believed yet."""
+
+    algorithm: Signature
+    value: bytes
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """A message that came in a query: not parsed, and not verified before `verify` has said so."""
+
+    field: Field
+    octets: bytes
+    relay_state: str | None
+    signature: QuerySignature | None
+
+
+def encode(
+    octets: bytes,
+    *,
+    field: Field,
+    relay_state: str | None = None,
+    key: SigningKey | None = None,
+    algorithm: Signature | None = None,
+) -> str:
+    """
+    The query, without question mark, that carries *octets*: signed when there is a *key*.
+
+    Raises: XmlRefused: signature_algorithm when it does not fit the key, relay_state beyond 80 octets.
+    """
+    if relay_state is not None and len(relay_state.encode()) > MAX_RELAY_STATE:
+        raise XmlRefused("relay_state")
+    pairs: list[tuple[str, str]] = [(field, base64.b64encode(_deflated(octets)).decode())]
+    if relay_state is not None:
+        pairs.append(("RelayState", relay_state))
+    if key is None:
+        return _query(pairs)
+    chosen = algorithm or key.default_algorithm
+    if not key.fits(chosen):
+        raise XmlRefused("signature_algorithm", "does not fit the key")
+    pairs.append(("SigAlg", chosen))
+    signed = _query(pairs)
+    return f"{signed}&{_query([('Signature', base64.b64encode(_sign(key, chosen, signed.encode())).decode())])}"
+
+
+def decode(query: str, *, max_relay_state: int = MAX_RELAY_STATE) -> Redirected:
+    """
+    The message in *query*, which is the query string as it came, without question mark.
+
+    Args:
+        max_relay_state: octets; more than the 80 of the standard only for senders that need it.
+    Raises: XmlRefused: too_large, query, base64, deflate, relay_state, signature_algorithm.
+    """
+    if len(query) > MAX_QUERY:
+        raise XmlRefused("too_large")
+    raw = _raw_parameters(query)
+    fields: list[Field] = [each for each in ("SAMLRequest", "SAMLResponse") if each in raw]
+    if len(fields) != 1 or unquote_plus(raw.get("SAMLEncoding", _DEFLATE)) != _DEFLATE:
+        raise XmlRefused("query")
+    relay_state = unquote_plus(raw["RelayState"]) if "RelayState" in raw else None
+    if len((relay_state or "").encode()) > max_relay_state:
+        raise XmlRefused("relay_state")
+    return Redirected(fields[0], _inflated(_base64(raw[fields[0]])), relay_state, _signature(raw, fields[0]))
+
+
+def verify(message: Redirected, keys: Iterable[VerifyingKey], *, allowed: Collection[Signature] = SIGNATURES) -> None:
+    """
+    The query was signed by one of *keys*.
+
+    Raises: XmlRefused: unsigned, signature_algorithm, no_keys, signature_invalid.
+    """
+    signature = message.signature
+    if signature is None:
+        raise XmlRefused("unsigned")
+    if signature.algorithm not in allowed:
+        raise XmlRefused("signature_algorithm")
+    given = tuple(keys)
+    if not given:
+        raise XmlRefused("no_keys")
+    if not any(_verifies(key, signature) for key in given if key.fits(signature.algorithm)):
+        raise XmlRefused("signature_invalid")
+
+
+def _raw_parameters(query: str) -> dict[str, str]:
+    """The parameters of the binding by name, percent-encoded as they came; others are nobody's business."""
+    found: dict[str, str] = {}
+    for pair in query.split("&"):
+        raw_name, _, value = pair.partition("=")
+        name = unquote_plus(raw_name)
+        if name not in _KNOWN:
+            continue
+        if name in found or raw_name != name:
+            raise XmlRefused("query", "a parameter twice, or its name in another spelling")
+        found[name] = value
+    return found
+
+
+def _signature(raw: dict[str, str], field: Field) -> QuerySignature | None:
+    if "Signature" not in raw and "SigAlg" not in raw:
+        return None
+    if "Signature" not in raw or "SigAlg" not in raw:
+        raise XmlRefused("query", "half a signature")
+    try:
+        algorithm = Signature(unquote_plus(raw["SigAlg"]))
+    except ValueError:
+        raise XmlRefused("signature_algorithm") from None
+    signed = "&".join(f"{name}={raw[name]}" for name in (field, "RelayState", "SigAlg") if name in raw)
+    return QuerySignature(algorithm, _base64(raw["Signature"]), signed.encode())
+
+
+def _base64(raw: str) -> bytes:
+    try:
+        return base64.b64decode(unquote_plus(raw).replace("\r", "").replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        raise XmlRefused("base64") from None
+
+
+def _deflated(octets: bytes) -> bytes:
+    return zlib.compress(octets, wbits=-15)
+
+
+def _inflated(octets: bytes) -> bytes:
+    # security: never more than a message may have, however small the query is.
+    inflater = zlib.decompressobj(-15)
+    try:
+        message = inflater.decompress(octets, MAX_MESSAGE + 1)
+    except zlib.error:
+        raise XmlRefused("deflate") from None
+    if len(message) > MAX_MESSAGE or not inflater.eof or inflater.unused_data or not message:
+        raise XmlRefused("deflate")
+    return message
+
+
+def _query(pairs: Iterable[tuple[str, str]]) -> str:
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+
+
+def _sign(key: SigningKey, algorithm: Signature, octets: bytes) -> bytes:
+    method = METHODS[algorithm]
+    if isinstance(key.private, rsa.RSAPrivateKey):
+        return key.private.sign(octets, _padding(method), method.hash)
+    r, s = decode_dss_signature(key.private.sign(octets, ec.ECDSA(method.hash)))
+    size = _half(key.private.curve)
+    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+
+def _verifies(key: VerifyingKey, signature: QuerySignature) -> bool:
+    method = METHODS[signature.algorithm]
+    try:
+        if isinstance(key.public, rsa.RSAPublicKey):
+            key.public.verify(signature.value, signature.octets, _padding(method), method.hash)
+        else:
+            der = _der(signature.value, _half(key.public.curve))
+            key.public.verify(der, signature.octets, ec.ECDSA(method.hash))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _padding(method: SignatureMethod) -> padding.PSS | padding.PKCS1v15:
+    if method.family == "rsa-pss":
+        # RFC 9231, section 2.3.10: the salt is as long as the hash.
+        return padding.PSS(padding.MGF1(method.hash), padding.PSS.DIGEST_LENGTH)
+    return padding.PKCS1v15()
+
+
+def _half(curve: ec.EllipticCurve) -> int:
+    return (curve.key_size + 7) // 8
+
+
+def _der(value: bytes, half: int) -> bytes:
+    """XML Signature writes r and s side by side; some senders of this binding write them as DER."""
+    if len(value) != 2 * half:
+        return value
+    return encode_dss_signature(int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big"))
