@@ -34,7 +34,7 @@ from broker.flows.contacts import contact_digest
 from broker.flows.context import Context
 from broker.flows.sessions import Sessions
 from broker.flows.values import Proven
-from broker.stores.ports import ContactRecord, Delist, Enlist, KnownCustomer, LinkedIdentity, Listed, Op
+from broker.stores.ports import GONE, ContactRecord, Delist, Enlist, KnownCustomer, LinkedIdentity, Listed, Op
 from broker.stores.sealing import Broken
 from broker.stores.shelf import TOMBSTONE
 
@@ -117,11 +117,14 @@ class Links:
         Whose a login is that was just proven: a known customer's, nobody's (None), or she must be asked first.
 
         One statement for whoever was here before, as without linking.
+
+        Raises: UpstreamRefused: its provider said not to trust it.
         """
         known = await self._c.records.known_customer(self.lookup(identity))
-        if known is not None and known.blocked is not None:
-            # security: its provider says that somebody else may have it, or that it is no more
-            raise UpstreamRefused("its provider said not to trust it", code="identity.blocked")
+        # security: one that its customer took out is nobody's, and must neither make a customer nor be linked
+        reason = known.blocked if known is not None else await self._c.records.blocked(self.lookup(identity))
+        if reason is not None:
+            raise shut(reason)
         if known is None and identity.is_of_known:
             return None
         if session is None:
@@ -338,6 +341,12 @@ class Links:
 
     def _digest(self, kind: ContactKind, value: str) -> str:
         return contact_digest(self._c.lookup, kind, value)
+
+
+def shut(reason: str) -> UpstreamRefused:
+    """The refusal of a way in that is blocked for *reason* (`Records.block_identity`)."""
+    key = "notice.account_gone" if reason == GONE else "notice.account_blocked"
+    return UpstreamRefused("its provider said not to trust it", code="identity.blocked", message_key=key, reason=reason)
 
 
 def opened(context: Context, records: Sequence[ContactRecord]) -> list[OnFile]:

@@ -62,7 +62,7 @@ from broker.errors import (
 )
 from broker.flows.context import Context, consent_of, withdrawn_key
 from broker.flows.devices import Devices
-from broker.flows.links import Links
+from broker.flows.links import Links, shut
 from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, PostedAnswer, Proven, Visitor
 from broker.observe.logging import log
@@ -797,7 +797,7 @@ class Logins:
                 self._links.row(identity, new, now), Customer(new, now, self._c.seal_profile(new, profile))
             )
         if known.blocked is not None:
-            raise UpstreamRefused("its provider said not to trust it", code="identity.blocked")
+            raise shut(known.blocked)
         if known.is_new:
             self._c.audit.note("customer.created", customer=known.customer.id, upstream=identity.upstream)
             self._links.remember_contacts(identity, now)

@@ -4,7 +4,7 @@ Leaving: ending this browser's session, another of the customer's, or those that
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from broker.core.logout import Change, Farewell, Fate, Why, fates, may_go_straight_on
@@ -63,7 +63,8 @@ class UpstreamOver:
     """
     What a provider said is over: its session ``sid``, else all of its ``subject``. Times are aware UTC.
 
-    ``change``: what became of it.
+    ``change``: what became of it. ``covers_until``: sessions begun until then are meant too, though the saying is older; None
+    for those older than it only.
     """
 
     issuer: str
@@ -73,6 +74,7 @@ class UpstreamOver:
     issued_at: datetime
     expires_at: datetime
     change: Change = Change.OVER
+    covers_until: datetime | None = None
 
 
 class Logouts:
@@ -175,7 +177,8 @@ class Logouts:
         """
         The provider *upstream* says what is over there: so are our sessions that rest on it, and their partners hear of it.
 
-        Only sessions older than the saying: she may have logged in again before it reached us.
+        Sessions older than the saying, since she may have logged in again before it reached us; and where it is about the account
+        (``covers_until``) those begun meanwhile, for whoever has hijacked it may have.
 
         Returns: how many ended; 0 for one that was said before.
         Raises: StoreDown; then it may be said again.
@@ -186,22 +189,31 @@ class Logouts:
         if not first:
             return 0
         try:
-            await self._block(upstream, over)
+            if over.change in _BLOCKS and not await self._block(upstream, over):
+                # Something newer was said, and she may have logged in since.
+                over = replace(over, covers_until=None)
             return 0 if over.change in _HARMLESS else await self._end_resting_on(upstream, over)
         except StoreDown:
             with suppress(StoreDown):
                 await self._c.state.run(Drop(said))
             raise
 
-    async def _block(self, upstream: str, over: UpstreamOver) -> None:
-        """Before the sessions end: nobody slips in by another login in between. Nothing is kept of people we do not know."""
-        if over.subject is None or over.change not in _BLOCKS:
-            return
+    async def _block(self, upstream: str, over: UpstreamOver) -> bool:
+        """
+        Before the sessions end: nobody slips in by another login in between. Nothing is kept of people we do not know.
+
+        security: one who took it out may bring it back, so that she is known still.
+
+        Returns: whether it is what counts now.
+        """
+        if over.subject is None:
+            return False
         lookup = self._c.lookup.digest(over.issuer, over.subject)
-        customer = await self._c.records.customer_of(lookup)
+        customer = await self._c.records.customer_of(lookup) or await self._c.records.remover_of(lookup)
         if customer is None or not await self._c.records.block_identity(lookup, _BLOCKS[over.change], over.issued_at):
-            return
+            return False
         self._c.audit.note("identity.said", customer=customer, upstream=upstream, change=over.change.value)
+        return True
 
     async def _end_resting_on(self, upstream: str, over: UpstreamOver) -> int:
         """
@@ -228,7 +240,8 @@ class Logouts:
         return ended
 
     async def _end_older(self, sessions: Sequence[OwnSession], over: UpstreamOver) -> int:
-        meant = [each for each in sessions if each.session.created_at <= over.issued_at + timedelta(seconds=_SKEW_S)]
+        until = max(over.issued_at + timedelta(seconds=_SKEW_S), over.covers_until or over.issued_at)
+        meant = [each for each in sessions if each.session.created_at <= until]
         for each in meant:
             await self._sessions.end(each.name, each.session, why=Why.UPSTREAM)
         return len(meant)

@@ -481,6 +481,10 @@ class Ways(Protocol):
         """Give back what was removed after *since*, if it is still nobody's. Returns: whether it was done."""
         ...
 
+    async def remover_of(self, lookup: str) -> str | None:
+        """The customer who took out an identity, the last one; None when nobody did."""
+        ...
+
     async def removed_of(self, customer: str, since: datetime) -> Sequence[RemovedIdentity]:
         """What *customer* removed after *since*, newest first."""
         ...
@@ -527,6 +531,10 @@ class Records(Outbox, Passkeys, Ways, Protocol):
 
         What was said later counts, and `GONE` for good. Returns: whether it changed anything.
         """
+        ...
+
+    async def blocked(self, lookup: str) -> str | None:
+        """Why nobody may log in by an identity, whoever's it is or was; None where they may."""
         ...
 
     async def mark_used(self, lookup: str, at: datetime) -> None:

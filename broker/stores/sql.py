@@ -82,6 +82,12 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         async with self._database.connection() as connection:
             return await _changed(connection, saved) > 0
 
+    async def blocked(self, lookup: str) -> str | None:
+        """See `Records.blocked`."""
+        table = tables.blocked_identities
+        async with self._database.connection() as connection:
+            return (await connection.execute(select(table.c.reason).where(table.c.lookup == lookup))).scalar()
+
     async def mark_used(self, lookup: str, at: datetime) -> None:
         """See `Records.mark_used`."""
         table = tables.identities

@@ -67,6 +67,13 @@ class SqlWays:
             await connection.execute(delete(removed_identities).where(_removed(lookup, customer)))
             return True
 
+    async def remover_of(self, lookup: str) -> str | None:
+        """See `Ways.remover_of`."""
+        table = removed_identities
+        query = select(table.c.customer).where(table.c.lookup == lookup).order_by(table.c.removed_at.desc()).limit(1)
+        async with self._database.connection() as connection:
+            return (await connection.execute(query)).scalar()
+
     async def removed_of(self, customer: str, since: datetime) -> Sequence[RemovedIdentity]:
         """See `Ways.removed_of`."""
         table = removed_identities

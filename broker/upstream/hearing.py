@@ -112,7 +112,14 @@ class UpstreamHearing:
             return _plain(503, "temporarily_unavailable") if is_down else manners.refused(error)
         for each in said:
             over = UpstreamOver(
-                each.issuer, each.subject, each.sid, each.jti, each.issued_at, each.expires_at, each.change
+                issuer=each.issuer,
+                subject=each.subject,
+                sid=each.sid,
+                jti=each.jti,
+                issued_at=each.issued_at,
+                expires_at=each.expires_at,
+                change=each.change,
+                covers_until=each.covers_until,
             )
             ended = await self._logouts.end_of_upstream(upstream, over)
             facts = {name: value for name, value in (("what", each.what), ("about", each.about)) if value is not None}

@@ -211,7 +211,7 @@ class Heard:
     What a provider says became of its session ``sid``, else of all of its ``subject``. Times are aware UTC.
 
     ``jti``: to be taken once, until ``expires_at``. ``what``: the kind of event in a word of ours, for the log, and ``about``
-    more of it.
+    more of it. ``covers_until``: sessions begun until then are over too, though it was said before.
     """
 
     issuer: str
@@ -223,6 +223,7 @@ class Heard:
     change: Change = Change.OVER
     what: str | None = None
     about: str | None = None
+    covers_until: datetime | None = None
 
 
 @runtime_checkable

@@ -16,7 +16,9 @@ from broker.wire.id_token import BadIdToken, UnknownKey
 from broker.wire.provider import Transmitter
 from broker.wire.security_event import SecurityEvent, SecurityEvents, verify_security_events
 
-#: A token has no end. One that comes again after this long ends nothing newer than itself, and lifts no later block.
+#: A token has no end. One that first comes within this long ends what began since it was made: whoever hijacked the account
+#: may have logged in meanwhile. One that comes later, or again after this long, ends nothing newer than itself; it lifts no later
+#: block.
 _REMEMBERED: Final = timedelta(days=30)
 
 _RISC: Final = "https://schemas.openid.net/secevent/risc/event-type/"
@@ -93,6 +95,7 @@ class RiscReceiver:
             change,
             what=event.type.rpartition("/")[2] if event.type in _CHANGES else "unknown",
             about=_about(event),
+            covers_until=now if now < said.issued_at + _REMEMBERED else None,
         )
 
 

@@ -146,6 +146,24 @@ async def test_a_block_is_what_was_said_last(records: Records) -> None:
     assert other.blocked is None
 
 
+async def test_a_block_is_of_the_identity_whoever_has_it(records: Records) -> None:
+    """It is known of one that was taken out, and by whom; it is there still when it comes back."""
+    await records.find_or_create_customer(identity("l1", "c1"), Customer("c1", NOW, None))
+    await records.link_identity(identity("l2", "c1"), [])
+    assert [await records.remover_of(each) for each in ("l1", "l3")] == [None, None]
+    assert await records.remove_identity("l1", "c1", {"bankid", "google"}, NOW)
+    assert await records.remover_of("l1") == "c1"
+    assert await records.blocked("l1") is None
+    assert await records.block_identity("l1", "blocked", NOW)
+    assert await records.blocked("l1") == "blocked"
+    assert await records.restore_identity("l1", "c1", NOW - DAY)
+    known = await records.known_customer("l1")
+    assert known is not None
+    assert known.blocked == "blocked"
+    assert await records.block_identity("l1", None, NOW)
+    assert [await records.blocked(each) for each in ("l1", "l3")] == [None, None]
+
+
 async def test_two_identities_do_not_become_one_customer(records: Records) -> None:
     """Another lookup is another person until somebody links them."""
     await customer(records, "c1")

@@ -134,6 +134,8 @@ def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) 
     return pages | {
         "choose-newsletter": ChoosePage(form, garage, methods[:2], newsletter_of=shop),
         "choose-notice": ChoosePage(form, shop, methods[:2], notice_key="notice.upstream_down"),
+        "choose-blocked": ChoosePage(form, shop, methods[:2], notice_key="notice.account_blocked"),
+        "choose-gone": ChoosePage(form, shop, methods[:2], notice_key="notice.account_gone"),
         "choose-unknown-notice": ChoosePage(form, shop, methods[:1], notice_key=said("bankid.NEW")),
         "choose-nobody": ChoosePage(form, None, ()),
         "choose-identify": ChoosePage(form, shop, methods[:2], identify=Identify("either")),

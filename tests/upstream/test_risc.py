@@ -5,6 +5,7 @@ broker beside the simulated Google.
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -227,9 +228,78 @@ async def test_told_twice_ends_nothing_newer(play: OidcPlay) -> None:
     assert await is_in(play, browser)
     play.forward(3600)
     browser = await logged_in(play)
-    old = play.simulator.event_token(CLIENT, MAJA, "sessions-revoked", iat=int(play.stage.clock().timestamp()) - 600)
+    month = timedelta(days=30).total_seconds()
+    old = play.simulator.event_token(CLIENT, MAJA, "sessions-revoked", iat=int(play.stage.clock().timestamp() - month))
     assert (await push(play, old)).status == 202
     assert await is_in(play, browser)
+
+
+@pytest.mark.parametrize("event", ["sessions-revoked", "account-disabled (hijacking)", "account-purged"])
+async def test_who_logged_in_before_a_late_event_arrived_is_out(play: OidcPlay, event: str) -> None:
+    """The hijacker may have come between the event and its arrival: she logs in again, he does not."""
+    said = int(play.stage.clock().timestamp())
+    play.forward(600)
+    browser = await logged_in(play)
+    assert (await tell(play, event, iat=said)).status == 202
+    assert not await is_in(play, browser)
+
+
+async def test_a_late_block_that_was_lifted_before_ends_nothing_newer(play: OidcPlay) -> None:
+    """Who logged in since the provider said that all is well stays in."""
+    await logged_in(play)
+    said = int(play.stage.clock().timestamp())
+    play.forward(300)
+    await tell(play, "account-enabled")
+    play.forward(300)
+    browser = await logged_in(play)
+    assert (await tell(play, "account-disabled (hijacking)", iat=said)).status == 202
+    assert await is_in(play, browser)
+
+
+async def customer_of(play: OidcPlay) -> str:
+    context = play.stage.broker.context
+    customer = await context.records.customer_of(context.lookup.digest(play.simulator.issuer, MAJA.sub))
+    assert customer is not None
+    return customer
+
+
+async def test_a_way_in_that_is_brought_back_stays_blocked(play: OidcPlay) -> None:
+    """Disabled while it was taken out: nobody becomes a customer by it meanwhile, and brought back it opens nothing."""
+    await logged_in(play)
+    records, now = play.stage.records, play.stage.clock()
+    customer = await customer_of(play)
+    (google,) = await records.identities_of(customer)
+    other = replace(google, lookup="a" * 64, upstream="bankid", created_at=now)
+    assert await records.link_identity(other, []) == customer
+    assert await records.remove_identity(google.lookup, customer, {"bankid"}, now)
+    assert (await tell(play, "account-disabled (hijacking)")).status == 202
+    assert SESSION not in (await attempted(play)).cookies
+    assert await records.customer_of(google.lookup) is None
+    assert await records.restore_identity(google.lookup, customer, now - timedelta(days=1))
+    assert SESSION not in (await attempted(play)).cookies
+    play.forward(60)
+    await tell(play, "account-enabled")
+    await logged_in(play)
+    assert await customer_of(play) == customer
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [("account-disabled (hijacking)", "somebody else may have it"), ("account-purged", "no longer exists")],
+)
+async def test_who_may_not_return_reads_what_happened(play: OidcPlay, event: str, words: str) -> None:
+    """In plain words, with the other ways in; none of what she has here is told, for it may not be her who reads."""
+    await logged_in(play)
+    await tell(play, event)
+    browser = play.stage.browser()
+    await play.attempt(browser)
+    page = browser.page
+    assert page is not None
+    assert "account-shut" in page.ids
+    assert words in page.text
+    assert "method-bankid" in page.ids
+    assert ("Sort it out" in page.text) is (event != "account-purged")
+    assert MAJA.email not in page.text
 
 
 async def test_several_events_in_one_token_all_count(play: OidcPlay) -> None:
