@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
 
 from broker.observe.logging import put_back, set_reference
 from tests import servers, stage
@@ -112,6 +113,15 @@ def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
 def chromium_path() -> Path:
     """The browser to drive, as playwright's ``executable_path``; as root it also wants ``--no-sandbox``."""
     return servers.chromium_path()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium(chromium_path: Path) -> AsyncIterator[Browser]:
+    """A Chromium for the whole run; tests that drive it run on its loop: ``pytest.mark.asyncio(loop_scope="session")``."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
 
 
 @pytest.fixture(scope="session")

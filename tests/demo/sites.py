@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path
 from string import Formatter
 from typing import Any
 
@@ -16,7 +15,7 @@ import httpx2
 import uvicorn
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from joserfc.jwk import ECKey
-from playwright.async_api import BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext
 from playwright.async_api import Page as BrowserPage
 from starlette.applications import Starlette
 
@@ -137,14 +136,13 @@ async def served() -> AsyncIterator[tuple[str, str, FakeBroker]]:
 
 
 @asynccontextmanager
-async def chromium(path: Path, **settings: Any) -> AsyncIterator[BrowserContext]:
-    """A fresh headless browser."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        try:
-            yield await browser.new_context(**settings)
-        finally:
-            await browser.close()
+async def browsing(chromium: Browser, **settings: Any) -> AsyncIterator[BrowserContext]:
+    """Somebody's browser, with no cookies yet."""
+    context = await chromium.new_context(**settings)
+    try:
+        yield context
+    finally:
+        await context.close()
 
 
 async def press(page: BrowserPage, selector: str) -> None:

@@ -4,12 +4,12 @@ import asyncio
 import base64
 import json
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from joserfc.jwk import ECKey
+from playwright.async_api import Browser
 
 from broker.demo.garage.accounts import Account, Accounts
 from broker.demo.garage.arrival import arrival_from
@@ -17,7 +17,7 @@ from broker.demo.garage.diary import Diary, Job
 
 from .fake_broker import ISSUER, query
 from .page import Page
-from .sites import GARAGE, SHOP, World, barriers, build, chromium, press, served
+from .sites import GARAGE, SHOP, World, barriers, browsing, build, press, served
 
 MONDAY = date(2026, 11, 23)
 REGULAR = Account(17, "Anna L", date(2019, 3, 1), "anna@example.se")
@@ -560,15 +560,16 @@ async def test_unknown_page_is_not_found_in_our_own_words(world: World) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(
     ("scheme", "width", "language"), [("light", 1280, "pl"), ("dark", 390, "fi")], ids=["light", "dark-phone"]
 )
 async def test_pages_are_accessible_in_a_real_browser(
-    chromium_path: Path, scheme: str, width: int, language: str
+    chromium: Browser, scheme: str, width: int, language: str
 ) -> None:
     """Axe finds nothing from the start page over arrival and booking to my pages, and no page scrolls sideways."""
     settings = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "locale": language}
-    async with served() as (shop, garage, _), chromium(chromium_path, **settings) as context:
+    async with served() as (shop, garage, _), browsing(chromium, **settings) as context:
         page = await context.new_page()
         await page.goto(f"{garage}/")
         found = await barriers(context)

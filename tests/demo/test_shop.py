@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import jsonschema
 import pytest
+from playwright.async_api import Browser
 
 from broker.demo.shop.catalogue import TYRES, look_up, normal_plate
 from broker.demo.shop.drawing import draw_tyre
@@ -18,7 +19,7 @@ from broker.demo.website.pages import own_path
 
 from .fake_broker import ISSUER, query
 from .page import Page
-from .sites import CHECKOUT, SHOP, World, barriers, build, chromium, placeholders, press, served
+from .sites import CHECKOUT, SHOP, World, barriers, browsing, build, placeholders, press, served
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "config" / "schemas" / "tyre-fitting-v1.json").read_text("utf-8"))
 
@@ -549,15 +550,16 @@ def test_every_text_exists_in_every_language(site: str, language: str) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(
     ("scheme", "width", "language"), [("light", 1280, "sv"), ("dark", 390, "fi")], ids=["light", "dark-phone"]
 )
 async def test_pages_are_accessible_in_a_real_browser(
-    chromium_path: Path, scheme: str, width: int, language: str
+    chromium: Browser, scheme: str, width: int, language: str
 ) -> None:
     """Axe finds nothing on the way from the start page to the receipt, and no page scrolls sideways."""
     settings = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "locale": language}
-    async with served() as (origin, _, _), chromium(chromium_path, **settings) as context:
+    async with served() as (origin, _, _), browsing(chromium, **settings) as context:
         page = await context.new_page()
         await page.goto(f"{origin}/")
         found = await barriers(context)

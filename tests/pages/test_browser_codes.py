@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import uvicorn
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from broker.pages.render import Pages
 from broker.pages.static import STATIC_DIR
@@ -20,7 +20,7 @@ from tests.pages.samples import views
 from tests.stage import SHOP_CALLBACK
 from tests.upstream.codes import MAJA, NUMBER, Post, open_post
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @dataclass
@@ -57,18 +57,15 @@ class World:
         return page
 
 
-@pytest_asyncio.fixture
-async def world(stage_folder: Path, chromium_path: Path) -> AsyncIterator[World]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(stage_folder: Path, chromium: Browser) -> AsyncIterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         issuer = f"http://localhost:{listener.getsockname()[1]}"
         async with open_post(stage_folder, edit={"issuer: http://localhost:8700": f"issuer: {issuer}"}) as post:
             config = uvicorn.Config(post.stage.broker.app, lifespan="off", log_config=None, access_log=False)
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            async with async_playwright() as playwright:
-                chromium = await playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-                yield World(post, issuer, chromium)
-                await chromium.close()
+            yield World(post, issuer, chromium)
             server.should_exit = True
             await serving
 
@@ -210,8 +207,8 @@ async def test_what_is_no_address_is_said_beside_the_field(world: World) -> None
 # The script by itself
 
 
-@pytest_asyncio.fixture
-async def shown(chromium_path: Path) -> AsyncIterator[tuple[Page, dict[str, CodePage]]]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def shown(chromium: Browser) -> AsyncIterator[tuple[Page, dict[str, CodePage]]]:
     """The page of the code with its clock in our hand, and under ``view`` what the server says."""
     pages, origin = Pages(broker_name="Stafett"), "http://localhost:8700"
     view = views()["code-email"]
@@ -230,14 +227,12 @@ async def shown(chromium_path: Path) -> AsyncIterator[tuple[Page, dict[str, Code
             answer = pages.render(held["view"], language="en", reference="r")
             await route.fulfill(body=bytes(answer.body), headers=dict(answer.headers))
 
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-        page = await chromium.new_page()
-        await page.route("**/*", serve)
-        await page.clock.install()
-        await page.goto(f"{origin}/j/q4Jm0T")
-        yield page, held
-        await chromium.close()
+    page = await chromium.new_page()
+    await page.route("**/*", serve)
+    await page.clock.install()
+    await page.goto(f"{origin}/j/q4Jm0T")
+    yield page, held
+    await page.close()
 
 
 async def test_the_countdown(shown: tuple[Page, dict[str, CodePage]]) -> None:

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+from playwright.async_api import Browser as Chromium
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -39,7 +40,7 @@ from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.port import Connector, Done, FormConnector, Listener, Redirect, Reply, ReplyKind
 from broker.wire.http import Fetcher
 from broker.wire.signed_secret import SignedSecret, parse_es256_key
-from tests.demo.sites import chromium, press
+from tests.demo.sites import browsing, press
 from tests.downstream.test_round_trips import CountingState
 from tests.stage import ISSUER, SHOP_CALLBACK, Answer, Browser, Stage, open_stage
 from tests.upstream.cases import TOKEN_LIES, Case, Play, Said, Sent, patience
@@ -794,7 +795,8 @@ async def test_no_personal_data_or_secret_in_logs_or_store(
 
 
 @pytest.mark.browser
-async def test_a_real_browser_comes_back_logged_in(stage_folder: Path, chromium_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_real_browser_comes_back_logged_in(stage_folder: Path, chromium: Chromium) -> None:
     """
     Apple's page on another site posts without our cookies, under a policy that lets its form go to us only; the login ends at
     the shop all the same.
@@ -815,7 +817,7 @@ async def test_a_real_browser_comes_back_logged_in(stage_folder: Path, chromium_
         issuer, callback = origin.replace("127.0.0.1", "localhost"), f"{shop}/login/callback"
         async with (
             open_world(stage_folder, issuer=issuer, shop_callback=callback) as world,
-            chromium(chromium_path) as context,
+            browsing(chromium) as context,
         ):
             served.append(world.stage.broker.app)
             world.stage.shop.redirect_uri = callback

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, CDPSession, Page, expect
 from playwright.async_api import Route as Intercepted
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from tests.stage import SHOP_CALLBACK
 from tests.upstream.test_oidc import on_loopback
 from tests.upstream.test_passkey import Place, opened
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 NO_LIST = "PublicKeyCredential.isConditionalMediationAvailable = async () => false;"
 """A browser that cannot offer passkeys in a field's list."""
@@ -83,7 +83,7 @@ class Person:
 
 
 @asynccontextmanager
-async def at_the_browser(folder: Path, chromium_path: Path, **options: Any) -> AsyncIterator[Person]:
+async def at_the_browser(folder: Path, chromium: Browser, **options: Any) -> AsyncIterator[Person]:
     """A broker on a port of its own, and a person who comes there; the shop and Google are answered for here."""
     served: list[Any] = []
 
@@ -97,14 +97,12 @@ async def at_the_browser(folder: Path, chromium_path: Path, **options: Any) -> A
     async with (
         on_loopback(lambda _: app) as origin,
         on_loopback(lambda _: shop_app) as shop,
-        async_playwright() as playwright,
     ):
         issuer, callback = origin.replace("127.0.0.1", "localhost"), f"{shop}/login/callback"
         async with opened(folder, issuer=issuer, edit={SHOP_CALLBACK: callback}) as place:
             served.append(place.stage.broker.app)
             place.stage.shop.redirect_uri = callback
-            browser = await playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-            context = await browser.new_context(viewport={"width": 390, "height": 844}, **options)
+            context = await chromium.new_context(viewport={"width": 390, "height": 844}, **options)
             context.set_default_timeout(10_000)
 
             async def google(route: Intercepted) -> None:
@@ -121,13 +119,13 @@ async def at_the_browser(folder: Path, chromium_path: Path, **options: Any) -> A
             try:
                 yield person
             finally:
-                await browser.close()
+                await context.close()
             assert person.complaints == []
 
 
-async def test_made_and_used_by_the_button(stage_folder: Path, chromium_path: Path) -> None:
+async def test_made_and_used_by_the_button(stage_folder: Path, chromium: Browser) -> None:
     """Where the browser has no list: she chooses the passkey, the browser asks, and she is at the shop."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.context.add_init_script(NO_LIST)
         await person.has_device()
         await person.adds_a_passkey()
@@ -138,18 +136,18 @@ async def test_made_and_used_by_the_button(stage_folder: Path, chromium_path: Pa
         await person.arrives_at_the_shop()
 
 
-async def test_out_of_the_fields_list(stage_folder: Path, chromium_path: Path) -> None:
+async def test_out_of_the_fields_list(stage_folder: Path, chromium: Browser) -> None:
     """She presses nothing of ours: the browser offers the passkey, she confirms, and is at the shop."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.has_device()
         await person.adds_a_passkey()
         await person.comes_from_the_shop()
         await person.arrives_at_the_shop()
 
 
-async def test_another_way_while_the_list_waits(stage_folder: Path, chromium_path: Path) -> None:
+async def test_another_way_while_the_list_waits(stage_folder: Path, chromium: Browser) -> None:
     """What the browser still offers is given up, and is in nobody's way; back again, it is offered anew."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.has_device()
         await person.adds_a_passkey()
         await person.device("setAutomaticPresenceSimulation", enabled=False)
@@ -161,9 +159,9 @@ async def test_another_way_while_the_list_waits(stage_folder: Path, chromium_pat
         await person.arrives_at_the_shop()
 
 
-async def test_the_list_in_two_tabs(stage_folder: Path, chromium_path: Path) -> None:
+async def test_the_list_in_two_tabs(stage_folder: Path, chromium: Browser) -> None:
     """One tab waits with its list while she logs in in the other."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.comes_from_the_shop()
         other = await person.context.new_page()
         await other.goto(person.page.url)
@@ -171,9 +169,9 @@ async def test_the_list_in_two_tabs(stage_folder: Path, chromium_path: Path) -> 
         await other.wait_for_url(f"{person.place.stage.shop.redirect_uri}?*")
 
 
-async def test_by_keyboard_alone(stage_folder: Path, chromium_path: Path) -> None:
+async def test_by_keyboard_alone(stage_folder: Path, chromium: Browser) -> None:
     """From the shop's link to the shop, with Tab and Enter."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.context.add_init_script(NO_LIST)
         await person.has_device()
         await person.adds_a_passkey()
@@ -196,9 +194,9 @@ async def tab_to(page: Page, wanted: str) -> None:
     raise AssertionError(f"{wanted} is not reached by keyboard")
 
 
-async def test_no_passkey_here(stage_folder: Path, chromium_path: Path) -> None:
+async def test_no_passkey_here(stage_folder: Path, chromium: Browser) -> None:
     """Cancelled, or none there: she reads so, and goes another way."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.context.add_init_script(NO_LIST)
         await person.has_device()
         await person.comes_from_the_shop()
@@ -209,9 +207,9 @@ async def test_no_passkey_here(stage_folder: Path, chromium_path: Path) -> None:
         await person.arrives_at_the_shop()
 
 
-async def test_without_script(stage_folder: Path, chromium_path: Path) -> None:
+async def test_without_script(stage_folder: Path, chromium: Browser) -> None:
     """Passkeys need it, and the page says so; everything else works."""
-    async with at_the_browser(stage_folder, chromium_path, java_script_enabled=False) as person:
+    async with at_the_browser(stage_folder, chromium, java_script_enabled=False) as person:
         await person.comes_from_the_shop()
         await person.page.click("#method-passkey")
         await person.page.click("#use-passkey")
@@ -220,9 +218,9 @@ async def test_without_script(stage_folder: Path, chromium_path: Path) -> None:
         await expect(person.page.locator("#method-google")).to_be_visible()
 
 
-async def test_a_second_one_on_the_same_device(stage_folder: Path, chromium_path: Path) -> None:
+async def test_a_second_one_on_the_same_device(stage_folder: Path, chromium: Browser) -> None:
     """The device says that it has one, and the page in words."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.context.add_init_script(NO_LIST)
         await person.has_device()
         await person.adds_a_passkey()
@@ -232,9 +230,9 @@ async def test_a_second_one_on_the_same_device(stage_folder: Path, chromium_path
         await expect(person.page.locator("#status.complaint")).to_contain_text("already has a passkey")
 
 
-async def test_removed_on_her_page(stage_folder: Path, chromium_path: Path) -> None:
+async def test_removed_on_her_page(stage_folder: Path, chromium: Browser) -> None:
     """Renamed, removed after a question, and no way in any more although her device still has it."""
-    async with at_the_browser(stage_folder, chromium_path) as person:
+    async with at_the_browser(stage_folder, chromium) as person:
         await person.context.add_init_script(NO_LIST)
         await person.has_device()
         await person.adds_a_passkey()
