@@ -88,7 +88,7 @@ from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
 from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamRoutes
-from broker.upstream.supplies import Supplies
+from broker.upstream.supplies import MembersOnFile, Supplies
 from broker.upstream.way_news import WayNews
 from broker.web.cors import Cors
 from broker.web.dispatch import Dispatch
@@ -228,7 +228,7 @@ def build_messages(loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, clock
 
 
 def build_connectors(
-    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, context: Context, messages: Messages
+    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, context: Context, messages: Messages, members: MembersOnFile
 ) -> tuple[dict[str, Connector], dict[str, str]]:
     """The connectors that can be started, and why the others cannot; those stay listed as unavailable."""
     connectors: dict[str, Connector] = {}
@@ -237,7 +237,8 @@ def build_connectors(
         kind = KINDS[loaded.policy.config.upstreams[name].kind]
         try:
             watched = fetcher.watched_by(telemetry.upstream(name))
-            connectors[name] = kind.build(name, connect, Supplies(loaded.references, watched, context, messages))
+            supplies = Supplies(loaded.references, watched, context, messages, members)
+            connectors[name] = kind.build(name, connect, supplies)
         except (StafettError, OSError, ValueError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
             log("upstream.unavailable", "error", upstream=name, detail=failed[name])
@@ -282,24 +283,24 @@ def build(
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
     senders = build_messages(loaded, fetcher, telemetry, clock) if messages is None else Senders(messages)
+    allowed = loaded.policy.broker.outbound.allow_private_networks
+    to_partners = Fetcher(allow_private_networks=allowed)
+    members = Members(context, MemberRegisters(context.policy, keyring, context.tokens, to_partners))
     if connectors is None:
-        connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages)
+        connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages, members)
     takes |= {name: kind for name, each in connectors.items() if (kind := getattr(each, "takes", None)) is not None}
 
     def tell_key(action: str, key: KeyRecord) -> None:
         context.audit.note(action, kid=key.name, alg=key.alg, signs_from=said(key.signs_from))
 
     watch = KeyWatch(care, book, keyring.show, tell_key, every=loaded.policy.broker.keys.rotate_every)
-    allowed = loaded.policy.broker.outbound.allow_private_networks
-    to_partners = Fetcher(allow_private_networks=allowed)
     notices = Notices(context, keyring, to_partners, listens=telemetry.listens)
     news = WayNews(context, senders.messages)
     logins = Logins(context, Links(context, news))
     receipts = Receipts(context)
     handoffs = Handoffs(context, receipts)
     consents = Consents(context, logins, handoffs, receipts)
-    registers = MemberRegisters(context.policy, keyring, context.tokens, to_partners)
-    answers = Answers(context, Members(context, registers))
+    answers = Answers(context, members)
     tokens = TokenFlow(context, handoffs, answers)
     issued = IssuedTokens(context, tokens)
     artifacts = Artifacts(context, logins, handoffs)

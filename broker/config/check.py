@@ -20,6 +20,7 @@ from broker.config.validate import similar
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth, contradictions
 from broker.core.keys import KeyTimes
+from broker.core.membership import digits_only, may_be_both
 from broker.core.policy import (
     Agreement,
     HttpSms,
@@ -33,6 +34,7 @@ from broker.core.policy import (
     PartnerSaml,
     Risk,
     ServerCredentials,
+    SmsSettings,
     SmtpMail,
     SubjectType,
     TokenFormat,
@@ -726,6 +728,40 @@ def _members(facts: Facts) -> Iterator[Finding]:
             yield Finding(path, "is asked in vain: add member_number to login.claims", mild=True)
 
 
+_WRITES: Mapping[str, str] = {"email": "email", "phone_number": "sms"}
+"""The kind of upstream that sends codes to a contact."""
+
+
+def _member_numbers(facts: Facts) -> Iterator[Finding]:
+    """A code must be able to go out, and what she types must be one thing only."""
+    for name, partner in facts.config.partners.items():
+        if partner.members is None or (terms := partner.members.by_number) is None:
+            continue
+        path: KeyPath = ("partners", name, "members", "by_number")
+        offered = partner.login.upstreams if partner.login is not None else ()
+        kinds = {known.kind for each in offered if (known := facts.config.upstreams.get(each)) is not None}
+        if (writes := _WRITES[terms.contact]) not in kinds:
+            advice = f"nothing can be sent there: name an upstream of kind {writes} in login.upstreams of this partner"
+            yield Finding((*path, "contact"), advice)
+        if "sms" in kinds and (sms := facts.config.broker.sms) is not None:
+            yield from _also_phone_numbers(terms.formats, sms, path)
+
+
+def _also_phone_numbers(formats: Sequence[str], sms: SmsSettings, path: KeyPath) -> Iterator[Finding]:
+    # Numbering plans are large; they are read by those who send text messages.
+    from broker.notify.phone import written_forms
+
+    phones = written_forms(sms.countries, sms.home)
+    for index, each in enumerate(formats):
+        digits = digits_only(each)
+        if digits is not None and any(may_be_both(digits, form) for form in phones):
+            advice = (
+                "also fits mobile numbers (broker.sms.countries): what fits is taken for a member number, and who means her "
+                "phone must begin with +. A letter in the format, such as M-####, tells them apart"
+            )
+            yield Finding((*path, "formats", index), advice, mild=True)
+
+
 def _refresh_tokens(facts: Facts) -> Iterator[Finding]:
     for name, partner in facts.config.partners.items():
         terms, path = partner.refresh_tokens, ("partners", name, "oidc", "refresh_tokens")
@@ -965,6 +1001,7 @@ RULES: tuple[Rule, ...] = (
     _services,
     _saml,
     _members,
+    _member_numbers,
     _service_desk,
     _refresh_tokens,
     _partner_addresses,

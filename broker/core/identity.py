@@ -35,6 +35,14 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """A number in ``partner``'s register of customers."""
+
+    partner: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """
     What one upstream proved in one login; vendor words are gone.
@@ -49,7 +57,8 @@ class Evidence:
     it tells one (``sid``), so that it can end ours with its own. ``is_of_known``: we gave it to a customer ourselves, such as a
     passkey: nobody becomes one by it.
     ``roles``: of a member of staff, by our names. ``contact_proven_at``: when the contact was proven, where
-    that was not in this login: a passkey counts as the proof it was enrolled with.
+    that was not in this login: a passkey counts as the proof it was enrolled with. ``membership``: whose contact on file the
+    proven one is.
     """
 
     upstream: str
@@ -72,6 +81,7 @@ class Evidence:
     is_of_known: bool = False
     roles: tuple[str, ...] = ()
     contact_proven_at: datetime | None = None
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,7 @@ class Identity:
     is_of_known: bool = False
     roles: tuple[str, ...] = ()
     contact_proven_at: datetime | None = None
+    membership: Membership | None = None
 
     @property
     def contact_proven(self) -> bool:
@@ -144,6 +155,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         is_of_known=evidence.is_of_known,
         roles=evidence.roles,
         contact_proven_at=evidence.contact_proven_at,
+        membership=evidence.membership,
     )
 
 

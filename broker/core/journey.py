@@ -621,6 +621,7 @@ def login_release(
         raise Denied("partner may not start logins itself", code="partner.no_login", config_version=policy.version)
     may_stay = partner.refresh_tokens is not None
     recognition = session.recognitions.get(ask.partner)
+    linked = session.profile.member_numbers.get(ask.partner) if partner.members is not None else None
     terms = LoginTerms(
         ask.partner,
         login.claims,
@@ -628,7 +629,7 @@ def login_release(
         agreed,
         may_stay=may_stay,
         claims=ask.claims,
-        member_number=recognition.number if recognition else None,
+        member_number=linked or (recognition.number if recognition else None),
     )
     return decide_release(terms, session, standing=proven, policy_version=policy.version)
 

@@ -46,6 +46,8 @@ class Rule(StrEnum):
     SWITCH_WANTED = "switch_wanted"
     """The partner asked her to choose another account."""
     BELONGS_TO_ANOTHER = "belongs_to_another"
+    ANOTHER_NUMBER = "another_number"
+    """Whose contact a member number has on file is a customer with another number at that partner."""
     CONTACT_NOT_VERIFIED = "contact_not_verified"
     CONTACT_UNKNOWN = "contact_unknown"
     CONTACT_TOO_OLD = "contact_too_old"

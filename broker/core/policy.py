@@ -947,6 +947,21 @@ class ResourceServer(Strict):
 ProvenContact = Literal["email", "phone_number"]
 """The claims that are contacts, which somebody can prove to be hers."""
 
+NumberFormat = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9#?][A-Z0-9#? ./-]{2,38}[A-Z0-9#?]$")]
+"""How a member number is written: ``#`` stands for a digit, ``?`` for a letter A to Z, all else for itself."""
+
+
+class ByNumber(Strict):
+    """
+    Members may give their member number to log in: a code goes to the contact the register has on file (docs/members.md).
+
+    ``formats``: how the numbers are written. ``contact``: the one kind of contact that codes go to, whoever it is, so that no
+    page says what is on file.
+    """
+
+    formats: Annotated[tuple[NumberFormat, ...], Field(min_length=1, max_length=8)]
+    contact: ProvenContact
+
 
 class MemberRegister(Strict):
     """
@@ -954,12 +969,14 @@ class MemberRegister(Strict):
 
     ``uri``: its server. ``contacts``: what it is asked by, each only where the partner is told it and it is proven.
     ``timeout``: how long a login waits for it. ``remember``: after which it is asked again within one session.
+    ``by_number``: None where a member number is nothing to log in with.
     """
 
     uri: Uri
     contacts: Annotated[tuple[ProvenContact, ...], Field(min_length=1)] = ("email",)
     timeout: Annotated[Duration, Field(le=timedelta(seconds=3))] = timedelta(seconds=1)
     remember: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=15)
+    by_number: ByNumber | None = None
 
 
 class Sso(Strict):

@@ -23,7 +23,11 @@ _CONSENTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the broker can tell about the customer from this login; only released through `broker.core.release`."""
+    """
+    What the broker can tell about the customer from this login; only released through `broker.core.release`.
+
+    ``member_numbers``: partner -> her number there, linked by a code to the contact on file.
+    """
 
     name: str | None = None
     given_name: str | None = None
@@ -35,6 +39,7 @@ class Profile:
     phone_number_verified: bool = False
     personal_number: str | None = None
     locale: str | None = None
+    member_numbers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_named(self) -> bool:
@@ -118,6 +123,7 @@ def open_session(
     identity: Identity, *, customer: str, language: str, now: datetime, opened_for: str = "", device: Device = _UNKNOWN
 ) -> Session:
     """The session that *identity* opens for *customer*."""
+    linked = identity.membership
     return Session(
         customer=customer,
         upstream=identity.upstream,
@@ -139,6 +145,7 @@ def open_session(
             phone_number_verified=identity.phone_number_verified,
             personal_number=identity.personal_number,
             locale=language,
+            member_numbers={linked.partner: linked.number} if linked is not None else {},
         ),
         is_time_proven=identity.is_time_proven,
         opened_for=opened_for,
@@ -147,6 +154,13 @@ def open_session(
         roles=identity.roles,
         contact_proven_at=identity.contact_proven_at,
     )
+
+
+def with_all_known(profile: Profile, known: Profile) -> Profile:
+    """As `with_known_name`, and with the member numbers of *known*: none replaces another."""
+    if known.member_numbers:
+        profile = replace(profile, member_numbers={**profile.member_numbers, **known.member_numbers})
+    return with_known_name(profile, known)
 
 
 def without_lent(session: Session, ways: Collection[str]) -> Session:

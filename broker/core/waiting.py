@@ -35,6 +35,8 @@ class Addressee(StrEnum):
     """She typed it herself, and reads it again on the page."""
     NEWSLETTER = "newsletter"
     """A newsletter went there whose link was followed in her browser: it may be somebody else's, and no page shows it."""
+    MEMBER = "member"
+    """A member number was given: it goes to what the merchant has on file, if there is such a member, which no page tells."""
 
 
 @dataclass(frozen=True, slots=True)

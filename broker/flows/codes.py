@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from broker.core.membership import OnFile
+from broker.flows.context import Context
 from broker.flows.limits import TRIES_PER_CODE, Limits
-from broker.stores.ports import Get, Put, StateStore
+from broker.stores.ports import Get, Put
 
 _TOLD_S: Final = 15 * 60.0
 """How long it is known what became of a message: longer than any code lives."""
+
+
+_NOBODY: Final = OnFile("", "")
 
 
 class Fate(StrEnum):
@@ -42,8 +47,9 @@ class Tried:
 class Codes:
     """One per way of sending codes."""
 
-    def __init__(self, state: StateStore, limits: Limits) -> None:
-        self._state = state
+    def __init__(self, context: Context, limits: Limits) -> None:
+        self._state = context.state
+        self._on_file = context.shelves.on_file
         self._limits = limits
 
     async def tried(self, code: str, address: str, network: str) -> Tried:
@@ -55,6 +61,32 @@ class Codes:
         count, *others, told = await self._state.run(*self._limits.tries(code, address, network), Get(_key(code)))
         may = self._limits.may_try(count, *others)
         return Tried(count, count > TRIES_PER_CODE, not may, _fate(told))
+
+    async def tried_by_number(self, code: str, number: str, network: str) -> tuple[Tried, OnFile | None]:
+        """
+        As `tried`, of a code that went to whoever the member *number* is of; and what `file` kept, None where it went to nobody.
+
+        security: for nobody the same is asked and counted as for somebody, so that neither what she reads nor how long it takes
+        says which it is. Too many tries for the contact on file void the code in silence.
+        """
+        shelf = self._on_file
+        count, *others, raw = await self._state.run(
+            *self._limits.tries_by_number(code, number, network), shelf.get(code)
+        )
+        filed = held.value if (held := shelf.read(code, raw)) is not None else _NOBODY
+        (of_address,) = await self._state.run(self._limits.tries_on_file(filed.contact or number))
+        tried = Tried(count, count > TRIES_PER_CODE, not self._limits.may_try(count, *others), None)
+        return tried, filed if filed.contact and self._limits.may_try_on_file(of_address) else None
+
+    async def file(self, code: str, on_file: OnFile | None) -> None:
+        """Keep whom *code* goes to, before it goes, for as long as a code may live; the same is done where it goes to nobody."""
+        await self._state.run(self._on_file.put(code, on_file or _NOBODY, _TOLD_S))
+
+    async def filed(self, code: str) -> OnFile | None:
+        """What `file` kept."""
+        (raw,) = await self._state.run(self._on_file.get(code))
+        held = self._on_file.read(code, raw)
+        return held.value if held is not None and held.value.contact else None
 
     async def tell(self, code: str, fate: Fate) -> None:
         """The message of *code* came to that."""

@@ -18,6 +18,7 @@ from broker.core.consent import Consent
 from broker.core.handoff import Handoff
 from broker.core.journey import Journey
 from broker.core.logout import Farewell
+from broker.core.membership import OnFile
 from broker.core.memory import DeviceRecord
 from broker.core.naming import neighbourhood
 from broker.core.policy import Policy
@@ -107,6 +108,7 @@ class Shelves:
     cases: Shelf[Case]
     devices: Shelf[DeviceRecord]
     links: Shelf[Proven]
+    on_file: Shelf[OnFile]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -124,6 +126,7 @@ class Shelves:
             Shelf("case", Case, sealer),
             Shelf("device", DeviceRecord, sealer),
             Shelf("link", Proven, sealer),
+            Shelf("on-file", OnFile, sealer),
         )
 
 

@@ -9,7 +9,7 @@ the wider ones, so that nobody uses up what belongs to all.
 Against SMS pumping (somebody earns by the messages we pay for): see `Limits.is_stopped`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -19,7 +19,7 @@ from pydantic import Field
 from broker.core.naming import neighbourhood
 from broker.core.policy import Strict
 from broker.flows.context import Clock
-from broker.stores.ports import Count, Enlist, Listed, Op, PutNew, StateStore
+from broker.stores.ports import Count, Enlist, Get, Listed, Op, PutNew, StateStore
 from broker.stores.sealing import Digester
 
 TRIES_PER_CODE: Final = 5
@@ -115,7 +115,53 @@ class Limits:
 
     async def reached(self, message: Message) -> str | None:
         """Count *message*. Returns: the name of the limit that refuses it (docs/events.md), None when it may be sent."""
-        for stage in self._stages(message):
+        return await self._reached(self._stages(message))
+
+    # security: codes by a member number. What is counted by the number may be told, for it is the same whether there is such a
+    # member or not. What is counted by the contact on file is told to nobody, and neither uses up what others are told of that
+    # contact (nor are they told what was used up here): else the one could be searched for by the other.
+
+    async def reached_by_number(self, message: Message) -> str | None:
+        """As `reached`, for a message to whoever the member number is of that stands in for the ``address``."""
+        limits = self._limits
+        return await self._reached(
+            (
+                [_Limit("login", message.login, limits.per_login, _HOUR)],
+                [_Limit("number", message.address, limits.per_address_10_minutes, 600)],
+                [_Limit("number_day", message.address, limits.per_address_day, _DAY)],
+                [_Limit("network", neighbourhood(message.network), limits.per_network_10_minutes, 600)],
+            )
+        )
+
+    async def reached_on_file(self, message: Message) -> str | None:
+        """As `reached`, for the contact on file, after `reached_by_number`: for nobody but the operator to know."""
+        limits = self._limits
+        shared = (
+            _Limit("address", message.address, limits.per_address_10_minutes, 600),
+            _Limit("address_day", message.address, limits.per_address_day, _DAY),
+        )
+        used = await self._state.run(*(Get(self._key(each.name, each.whom)) for each in shared))
+        for limit, raw in zip(shared, used, strict=True):
+            if raw is not None and int(raw) >= limit.most:
+                return limit.name
+        on_file = _Limit("on_file", message.address, limits.per_address_10_minutes, 600)
+        on_file_day = _Limit("on_file_day", message.address, limits.per_address_day, _DAY)
+        return await self._reached(([on_file], [on_file_day], *self._costs(message)))
+
+    def tries_by_number(self, code: str, number: str, network: str) -> tuple[Op, Op, Op]:
+        """As `tries`, by the member number that was given."""
+        return self._tries(code, _Limit("tries_number", number, self._limits.tries_per_hour, _HOUR), network)
+
+    def tries_on_file(self, address: str) -> Op:
+        """One more try of a code that went to the contact on file; the result is for `may_try_on_file`."""
+        return self._count(_Limit("tries_on_file", address, self._limits.tries_per_hour, _HOUR))
+
+    def may_try_on_file(self, of_address: int) -> bool:
+        """As `may_try`, by the result of `tries_on_file`."""
+        return of_address <= self._limits.tries_per_hour
+
+    async def _reached(self, stages: Iterable[Sequence[_Limit]]) -> str | None:
+        for stage in stages:
             counts = await self._state.run(*(self._count(limit) for limit in stage))
             for limit, count in zip(stage, counts, strict=True):
                 if count > limit.most:
@@ -124,10 +170,13 @@ class Limits:
 
     def tries(self, code: str, address: str, network: str) -> tuple[Op, Op, Op]:
         """One more try of *code*: operations for the caller's own round trip, their results being for `may_try`."""
+        return self._tries(code, _Limit("tries_address", address, self._limits.tries_per_hour, _HOUR), network)
+
+    def _tries(self, code: str, of: _Limit, network: str) -> tuple[Op, Op, Op]:
         limits = self._limits
         return (
             Count(self._key("tries", code), _HOUR),
-            self._count(_Limit("tries_address", address, limits.tries_per_hour, _HOUR)),
+            self._count(of),
             self._count(_Limit("tries_network", neighbourhood(network), limits.tries_per_network_hour, _HOUR)),
         )
 
@@ -174,15 +223,20 @@ class Limits:
         yield [_Limit("login", message.login, limits.per_login, _HOUR)]
         yield [_Limit("address", message.address, limits.per_address_10_minutes, 600)]
         yield [_Limit("address_day", message.address, limits.per_address_day, _DAY)]
-        wide = [_Limit("network", neighbourhood(message.network), limits.per_network_10_minutes, 600)]
+        network = _Limit("network", neighbourhood(message.network), limits.per_network_10_minutes, 600)
+        wide, *rest = self._costs(message) or ([],)
+        yield [network, *wide]
+        yield from rest
+
+    def _costs(self, message: Message) -> Sequence[list[_Limit]]:
+        """The limits of what costs, the wider ones last; none for mail."""
+        limits, wide = self._limits, list[_Limit]()
         if not isinstance(limits, SmsLimits):
-            yield wide
-            return
+            return ()
         if message.block is not None and message.country is not None:
             wide.append(_Limit("block", message.block, limits.per_block_10_minutes, 600))
             wide.append(_Limit("country", message.country, limits.per_country_hour, _HOUR))
-        yield wide
-        yield [_Limit("partner", message.partner, limits.per_partner_day, _DAY)]
+        return wide, [_Limit("partner", message.partner, limits.per_partner_day, _DAY)]
 
     def _count(self, limit: _Limit) -> Count:
         return Count(self._key(limit.name, limit.whom), limit.window_s)

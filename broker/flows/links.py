@@ -158,6 +158,27 @@ class Links:
             return None
         return self._question(decision.rule, decision.customer, identity, now, offer=replace(decision, renew=able))
 
+    def other_number(self, identity: Identity, known: KnownCustomer, now: datetime) -> Question | None:
+        """
+        What she is told whose login goes by a member number, and who has linked another one of that partner; None when she has
+        not. A household may share an address, and a number replaces none by itself.
+        """
+        linked = identity.membership
+        if linked is None or known.customer.profile is None:
+            return None
+        try:
+            numbers = self._c.open_profile(known.customer.id, known.customer.profile).member_numbers
+        except Broken:
+            return None
+        if numbers.get(linked.partner, linked.number) == linked.number:
+            return None
+        return self._question(Rule.ANOTHER_NUMBER, known.customer.id, identity, now)
+
+    def number_linked(self, identity: Identity, customer: str) -> None:
+        """Note the member number that *identity* brought, if it did: it is one of *customer*'s now."""
+        if (linked := identity.membership) is not None:
+            self._c.audit.note("member.linked", customer=customer, partner=linked.partner, upstream=identity.upstream)
+
     def _decide(
         self,
         identity: Identity,
@@ -296,11 +317,11 @@ class Links:
             sessions=ended[0],
             grants=ended[1],
         )
-        self._c.audit.later(lambda: self._clean_profile(session.customer))
+        self._c.audit.later(lambda: self._clean_profile(session.customer, identity))
         self._news.way_added(on_file, upstream=identity.upstream, language=journey.language, at=now)
 
-    async def _clean_profile(self, customer: str) -> None:
-        """What nobody verified does not survive a link."""
+    async def _clean_profile(self, customer: str, identity: Identity) -> None:
+        """What nobody verified does not survive a link; a member number that came with it does, where she had none."""
         known = await self._c.records.get_customer(customer)
         if known is None or known.profile is None:
             return
@@ -308,7 +329,10 @@ class Links:
             profile = self._c.open_profile(customer, known.profile)
         except Broken:
             return
-        clean = without_unverified(profile)
+        clean, linked = without_unverified(profile), identity.membership
+        if linked is not None and linked.partner not in clean.member_numbers:
+            clean = replace(clean, member_numbers={**clean.member_numbers, linked.partner: linked.number})
+            self.number_linked(identity, customer)
         if clean != profile:
             await self._c.records.save_profile(customer, self._c.seal_profile(customer, clean))
 

@@ -47,8 +47,8 @@ from broker.core.session import (
     is_alive,
     open_session,
     staleness,
+    with_all_known,
     with_consent,
-    with_known_name,
 )
 from broker.errors import (
     BadAsk,
@@ -519,6 +519,8 @@ class Logins:
         met = await self._links.meet(identity, journey, running, now)
         if isinstance(met, Question):
             return await self._asked(move, visitor, handoff, met, proven)
+        if met is not None and (other := self._links.other_number(identity, met, now)) is not None:
+            return await self._asked(move, visitor, handoff, other, proven)
         known = await self._customer_of(identity, journey.language, now, met)
         session = _carry_over(await self._session_of(proven, known, journey, visitor), claim.session)
         turn = await self._proved(move, handoff, session, visitor)
@@ -666,7 +668,8 @@ class Logins:
             opened_for=journey.partner,
             device=device_of(visitor.user_agent),
         )
-        profile = self._with_known_name(known.customer, opened.profile)
+        stored = self._stored_profile(known.customer)
+        profile = with_all_known(opened.profile, stored) if stored is not None else opened.profile
         return replace(opened, subjects=known.subjects, profile=profile, way=known.identity.lookup)
 
     async def _check_not_removed(self, lookup: str, turn: Turn, session: Session) -> None:
@@ -800,9 +803,10 @@ class Logins:
             raise shut(known.blocked)
         if known.is_new:
             self._c.audit.note("customer.created", customer=known.customer.id, upstream=identity.upstream)
+            self._links.number_linked(identity, known.customer.id)
             self._links.remember_contacts(identity, now)
         else:
-            self._keep_up(known, identity, self._with_known_name(known.customer, profile), now)
+            self._keep_up(known, identity, profile, now)
         return known
 
     def _known_customer(self, known: KnownCustomer | None, now: datetime) -> KnownCustomer:
@@ -818,10 +822,13 @@ class Logins:
 
     def _keep_up(self, known: KnownCustomer, identity: Identity, profile: Profile, now: datetime) -> None:
         """Write beside the login what it changed: usually nothing."""
-        customer = known.customer.id
-        is_profile = self._is_profile(known.customer, profile)
+        customer, stored = known.customer.id, self._stored_profile(known.customer)
+        whole = with_all_known(profile, stored) if stored is not None else profile
+        is_profile = whole == stored
         if not is_profile:
-            fresh = self._c.seal_profile(customer, profile)
+            if stored is None or whole.member_numbers != stored.member_numbers:
+                self._links.number_linked(identity, customer)
+            fresh = self._c.seal_profile(customer, whole)
             self._c.audit.later(lambda: self._c.records.save_profile(customer, fresh))
         if self._mark_used(known, now) or not is_profile:
             self._links.remember_contacts(identity, now)
@@ -833,21 +840,12 @@ class Logins:
             self._c.audit.later(lambda: self._c.records.mark_used(known.identity.lookup, now))
         return is_long_ago
 
-    def _with_known_name(self, customer: Customer, profile: Profile) -> Profile:
-        """*profile* with the name that an earlier login told, where this one told none: Apple tells it once."""
-        if profile.is_named or customer.profile is None:
-            return profile
+    def _stored_profile(self, customer: Customer) -> Profile | None:
+        """What is stored of her; None for nothing, and for what does not open (an older key) and is written anew."""
         try:
-            return with_known_name(profile, self._c.open_profile(customer.id, customer.profile))
+            return self._c.open_profile(customer.id, customer.profile) if customer.profile is not None else None
         except Broken:
-            return profile
-
-    def _is_profile(self, customer: Customer, profile: Profile) -> bool:
-        """Whether *profile* is what is stored; what does not open (an older key) is written anew."""
-        try:
-            return customer.profile is not None and self._c.open_profile(customer.id, customer.profile) == profile
-        except Broken:
-            return False
+            return None
 
     async def _keep_proof(self, customer: str, upstream: str, signed: bytes, now: datetime) -> None:
         proof = self._c.tokens.id()

@@ -30,6 +30,23 @@ def known_countries() -> frozenset[str]:
     return frozenset(phonenumbers.SUPPORTED_REGIONS)
 
 
+def written_forms(countries: Collection[str], default_country: str) -> frozenset[str]:
+    """
+    How mobile numbers of *countries* may be written with digits alone, ``#`` standing for any: ``0#########``, ``46#########``.
+
+    As long as the numbering plans allow, and so more than are in use.
+    """
+    forms: set[str] = set()
+    for country in countries:
+        plan = phonenumbers.PhoneMetadata.metadata_for_region(country)
+        lengths = plan.mobile.possible_length if plan is not None and plan.mobile is not None else ()
+        before = [str(plan.country_code), f"00{plan.country_code}"] if plan is not None else []
+        if plan is not None and country == default_country:
+            before += ["", plan.national_prefix or ""]
+        forms |= {f"{prefix}{'#' * length}" for prefix in before for length in lengths if length > 0}
+    return frozenset(forms)
+
+
 class PhoneRules:
     """
     The operator's rules, as a `broker.notify.ports.Numbers`.

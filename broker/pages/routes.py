@@ -3,7 +3,7 @@ The customer's side of a journey: each page at ``/j/{journey}``, each form with 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import assert_never
 from urllib.parse import quote
@@ -494,12 +494,16 @@ class JourneyPages:
             source=show.party(handoff.source) if handoff else None,
             notice_key=turn.journey.notice,
             at_once=AskAtOnce(offered.upstream, offered.options, offered.mark) if offered else None,
-            identify=Identify("either" if len(taken) > 1 else next(iter(taken)).value) if taken else None,
+            identify=self._identify(turn, taken) if taken else None,
             more=more,
             ill=tuple(show.method(upstream) for upstream in step.choices.ill),
             is_remembered=turn.remembered is not None,
             retry=None if step.choices.may else self._retry(turn, step),
         )
+
+    def _identify(self, turn: Turn, taken: Set[ContactKind]) -> Identify:
+        takes = "either" if len(taken) > 1 else next(iter(taken)).value
+        return Identify(takes, self._upstreams.takes_number(turn))
 
     def _retry(self, turn: Turn, step: Login) -> tuple[Way, int]:
         """No way is left: where to try again, and after how many seconds one of them is tried anew."""
@@ -646,6 +650,8 @@ def _join_kind(question: Question) -> JoinKind:
             return JoinKind.SEEN
         case Rule.BELONGS_TO_ANOTHER:
             return JoinKind.ANOTHER
+        case Rule.ANOTHER_NUMBER:
+            return JoinKind.NUMBER
         case _:
             return JoinKind.REFUSED
 

@@ -108,11 +108,12 @@ class Identify:
     """
     The field a customer types an address or number into: ``takes`` is ``email``, ``phone`` or ``either``.
 
-    Posts ``answer=identify`` (`#identify`) and ``identifier``. ``typed``: what is in it; ``complaint_key``: why that was not
-    taken, shown beside it.
+    Posts ``answer=identify`` (`#identify`) and ``identifier``. ``takes_number``: a member number of the partner's will do too.
+    ``typed``: what is in it; ``complaint_key``: why that was not taken, shown beside it.
     """
 
     takes: str
+    takes_number: bool = False
     typed: str = ""
     complaint_key: str | None = None
 
@@ -219,6 +220,8 @@ class JoinKind(StrEnum):
     """She seems to have been here before, by another way."""
     ANOTHER = "another"
     """It belongs to another account."""
+    NUMBER = "number"
+    """Whose it is has another member number at ``partner``."""
     REFUSED = "refused"
     """It cannot be added; ``reason_key`` says why."""
 

@@ -10,7 +10,7 @@ from broker.core.waiting import EnterCode
 from broker.pages.views import CodePage, Form, Party
 
 #: What is said when all is as it should be; everything else is a complaint and is announced as such.
-_WELL: Final = frozenset({"code.sent", "code.sent_again"})
+_WELL: Final = frozenset({"code.sent", "code.sent_again", "code.member.sent", "code.member.sent_again"})
 
 
 def code_page(seen: EnterCode, *, form: Form, partner: Party | None, poll_url: str, now: datetime) -> CodePage:

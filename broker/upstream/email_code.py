@@ -20,6 +20,7 @@ from broker.upstream.call_code import CallCodeConnector
 from broker.upstream.call_texts import call_mail_of
 from broker.upstream.code_texts import mail_of
 from broker.upstream.one_time_code import Address, Letter
+from broker.upstream.supplies import MembersOnFile
 
 _LONGEST: Final = 254
 _LONGEST_LOCAL: Final = 64
@@ -51,9 +52,19 @@ class EmailCodeConnector(CallCodeConnector):
     amr_code = ("otp", "email")
     amr_link = ("email",)
 
-    def __init__(self, id: str, connect: EmailCodeConnect, *, mail: MailSender, context: Context) -> None:
+    def __init__(
+        self,
+        id: str,
+        connect: EmailCodeConnect,
+        *,
+        mail: MailSender,
+        context: Context,
+        members: MembersOnFile | None = None,
+    ) -> None:
         limits = Limits(self.kind, connect.limits, context.state, context.lookup, context.clock)
-        super().__init__(id, validity=connect.validity, has_link=connect.link, limits=limits, context=context)
+        super().__init__(
+            id, validity=connect.validity, has_link=connect.link, limits=limits, context=context, members=members
+        )
         self._mail = mail
 
     def read(self, typed: str) -> Address | str:

@@ -7,6 +7,9 @@ Codes that we send and the customer types in: what e-mail and SMS have in common
   page is the same for all addresses, and customers are not looked up before the proof.
 * What became of the message is kept in the state store for a few minutes; the waiting page asks a few times, whoever types
   a code learns of it at once.
+* A member number stands for the contact that the merchant's register has on file (`Addressee.MEMBER`). The register is asked
+  beside the request as well, and for a number that is nobody's there is a code like any other, which goes nowhere and never
+  counts. What became of such a message is nobody's to know.
 
     sent --(wrong, up to 5)--> sent --> Done
       |  \\-> expired, void --(again)--> sent with another code
@@ -20,12 +23,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, Literal
 
 import msgspec
 
 from broker.core.assurance import Assurance
-from broker.core.identity import Contact, ContactKind, Evidence
+from broker.core.identity import Contact, ContactKind, Evidence, Membership
+from broker.core.membership import OnFile
 from broker.core.naming import name_of
 from broker.core.waiting import Addressee, EnterCode
 from broker.errors import StoreDown, UpstreamDown, UpstreamRefused
@@ -37,6 +42,7 @@ from broker.notify.courier import Courier
 from broker.notify.ports import Accepted, Reason, Rejected, Sent
 from broker.observe.logging import log
 from broker.upstream.port import Begun, Done, Pending, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.supplies import MembersOnFile, NoMembers
 
 DIGITS: Final = 6
 
@@ -110,8 +116,9 @@ class _Code(msgspec.Struct, frozen=True):
 
 class _State(msgspec.Struct, frozen=True):
     """
-    ``typed``: the address as it was given. ``code``: None when there is none that counts. ``older``: digests of codes that were
-    replaced. ``looks``: how often it was asked what became of the message, None when that is known.
+    ``typed``: the address, or member number, as it was given. ``code``: None when there is none that counts. ``older``: digests
+    of codes that were replaced. ``looks``: how often it was asked what became of the message, None when that is known, or is
+    nobody's to know.
     """
 
     typed: str
@@ -133,6 +140,14 @@ class _State(msgspec.Struct, frozen=True):
 _decoder = msgspec.msgpack.Decoder(_State)
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Who proves what by a code: the address it went to. ``membership``: by which number that was found."""
+
+    to: Address
+    membership: Membership | None = None
+
+
 class CodeConnector(ABC):
     """
     A connector that sends codes; one per process and upstream.
@@ -143,6 +158,7 @@ class CodeConnector(ABC):
         has_link: whether the message holds a link too.
         limits: of this way of sending.
         context: of it: the state store, the lookup digest, the issuer.
+        members: whom member numbers are of.
         draw: makes a code. secret: makes 128 or more random bits as URL-safe text.
     """
 
@@ -160,6 +176,7 @@ class CodeConnector(ABC):
         has_link: bool,
         limits: Limits,
         context: Context,
+        members: MembersOnFile | None = None,
         draw: Callable[[], str] = draw_code,
         secret: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
@@ -167,13 +184,16 @@ class CodeConnector(ABC):
         self._validity = validity
         self._has_link = has_link
         self._limits = limits
-        self._codes = Codes(context.state, limits)
+        self._codes = Codes(context, limits)
         self._contacts = ContactsOnFile(context)
         self._digester = context.lookup
         self._policy = context.policy
         self._draw = draw
         self._secret = secret
         self.courier = Courier()
+        self._members = members or NoMembers()
+        # security: of its own, so that a slow register holds up no other messages
+        self.lookups = Courier()
 
     # What each way says of itself.
 
@@ -207,11 +227,6 @@ class CodeConnector(ABC):
     async def begin(self, ask: UpstreamAsk) -> Begun:
         """Send a code to ``ask.identifier``. Raises: UpstreamRefused: that is no address; a limit is reached."""
         typed = (ask.identifier or "").strip()
-        to = self.read(typed)
-        if isinstance(to, str):
-            raise UpstreamRefused("not an address a code can go to", code="one_time_code.address", message_key=to)
-        if (limit := await self._limit_reached(to, ask.journey, ask.end_user_ip, ask.partner)) is not None:
-            raise _refused(limit)
         state = _State(
             typed=typed,
             login=ask.journey,
@@ -220,11 +235,14 @@ class CodeConnector(ABC):
             partner_name=ask.partner_name,
             broker_name=ask.broker_name,
             language=ask.language,
-            message="code.sent",
+            message="code.sent" if ask.addressee is not Addressee.MEMBER else "code.member.sent",
             again_at=None,
             try_at=ask.now,
             addressee=ask.addressee,
         )
+        to = self._address(state)
+        if (limit := await self._limit_of(state, to, ask.end_user_ip)) is not None:
+            raise _refused(limit)
         state = self._sent(state, to, ask.now)
         return Begun(self._page(state, ask.now), msgspec.msgpack.encode(state))
 
@@ -268,6 +286,7 @@ class CodeConnector(ABC):
 
     async def close(self) -> None:
         """Let the messages under way go out."""
+        await self.lookups.close()
         await self.courier.close()
 
     # What the customer did.
@@ -292,17 +311,31 @@ class CodeConnector(ABC):
             # security: not compared, so it need not be counted
             return self._pending(held, reply.now, "code.slow")
         # security: counted before it is compared
-        tried = await self._codes.tried(code.id, to.canonical, reply.end_user_ip)
+        tried, owner = await self._tried(held, to, code, reply.end_user_ip)
         if tried.is_void:
             return self._void(held, reply.now)
         if tried.is_refused:
             log("one_time_code.refused", "warning", upstream=self.id, code="rate.code_tries")
             return self._pending(held, reply.now, "code.too_many_tries")
-        if hmac.compare_digest(code.mac, self._mac(held, typed)):
-            log("one_time_code.used", upstream=self.id, way="code", took_s={"sent_to_used": _age_s(code, reply.now)})
-            await self.was_used(to, code.id, code.sent_at)
-            return self._done(to, reply.now, self.amr_code)
+        if hmac.compare_digest(code.mac, self._mac(held, typed)) and owner is not None:
+            return await self._used(owner, code, "code", reply.now)
         return self._wrong(held, typed, tried, reply.now)
+
+    async def _tried(self, held: _State, to: Address, code: _Code, network: str) -> tuple[Tried, _Owner | None]:
+        if held.addressee is not Addressee.MEMBER:
+            return await self._codes.tried(code.id, to.canonical, network), _Owner(to)
+        tried, on_file = await self._codes.tried_by_number(code.id, to.canonical, network)
+        return tried, self._member(held, on_file)
+
+    def _member(self, held: _State, on_file: OnFile | None) -> _Owner | None:
+        """security: whoever could not be written to proves nothing, not even by guessing the code."""
+        to = self.read(on_file.contact) if on_file is not None else ""
+        return None if on_file is None or isinstance(to, str) else _Owner(to, Membership(held.partner, on_file.number))
+
+    async def _used(self, owner: _Owner, code: _Code, way: Literal["code", "link"], now: datetime) -> Done:
+        log("one_time_code.used", upstream=self.id, way=way, took_s={"sent_to_used": _age_s(code, now)})
+        await self.was_used(owner.to, code.id, code.sent_at)
+        return self._done(owner.to, now, self.amr_code if way == "code" else self.amr_link, owner.membership)
 
     def _wrong(self, held: _State, typed: str, tried: Tried, now: datetime) -> Pending:
         log("one_time_code.wrong", upstream=self.id, tried=tried.count)
@@ -321,10 +354,13 @@ class CodeConnector(ABC):
         code = held.code
         if code is None or reply.now >= code.until or not _same_secret(code.link, reply.data.get("secret", "")):
             return self._pending(held, reply.now, "code.link_over")
-        log("one_time_code.used", upstream=self.id, way="link", took_s={"sent_to_used": _age_s(code, reply.now)})
-        to = self._address(held)
-        await self.was_used(to, code.id, code.sent_at)
-        return self._done(to, reply.now, self.amr_link)
+        if held.addressee is Addressee.MEMBER:
+            owner = self._member(held, await self._codes.filed(code.id))
+        else:
+            owner = _Owner(self._address(held))
+        if owner is None:
+            return self._pending(held, reply.now, "code.link_over")
+        return await self._used(owner, code, "link", reply.now)
 
     async def _again(self, held: _State, reply: Reply) -> Pending:
         if held.again_at is None:
@@ -332,10 +368,11 @@ class CodeConnector(ABC):
         if reply.now < held.again_at:
             return self._pending(held, reply.now, "code.again_soon")
         to = self._address(held)
-        if (limit := await self._limit_reached(to, held.login, reply.end_user_ip, held.partner)) is not None:
+        if (limit := await self._limit_of(held, to, reply.end_user_ip)) is not None:
             log("one_time_code.refused", "warning", upstream=self.id, code=f"rate.code_{limit}")
             return self._pending(msgspec.structs.replace(held, again_at=None), reply.now, "code.no_more")
-        return self._pending(self._sent(held, to, reply.now), reply.now, "code.sent_again")
+        said = "code.sent_again" if held.addressee is not Addressee.MEMBER else "code.member.sent_again"
+        return self._pending(self._sent(held, to, reply.now), reply.now, said)
 
     async def _poll(self, held: _State, reply: Reply) -> Pending:
         code = held.code
@@ -359,18 +396,53 @@ class CodeConnector(ABC):
         digits, secret, ref = self._draw(), self._secret() if self._has_link else "", secrets.token_urlsafe(12)
         code = _Code(ref, "", name_of(secret) if secret else "", now, now + self._validity)
         older = (*held.older, held.code.mac)[-_MAX_OLDER:] if held.code else held.older
+        is_member = held.addressee is Addressee.MEMBER
         changed = msgspec.structs.replace(
-            held, code=code, older=older, looks=0, try_at=now, again_at=now + RESEND_AFTER
+            held, code=code, older=older, looks=None if is_member else 0, try_at=now, again_at=now + RESEND_AFTER
         )
         changed = msgspec.structs.replace(changed, code=msgspec.structs.replace(code, mac=self._mac(changed, digits)))
         letter = self._letter(changed, digits, secret)
         log("one_time_code.sent", upstream=self.id, partner=held.partner, ref=ref)
+        if is_member:
+            self._post_to_member(changed, letter, code)
+            return changed
 
         async def tell(sent: Sent) -> None:
             await self._told(to, ref, now, sent)
 
         self.courier.post(lambda: self.send(to, letter, ref), tell)
         return changed
+
+    def _post_to_member(self, held: _State, letter: Letter, code: _Code) -> None:
+        """Ask the register whom to write to, and write; she is told neither how long it took nor what came of it."""
+
+        async def look_up() -> Sent:
+            on_file = await self._members.on_file(held.partner, held.typed)
+            owner = self._member(held, on_file)
+            if on_file is not None and owner is None:
+                log("one_time_code.refused", "warning", upstream=self.id, code="one_time_code.on_file")
+            limit = await self._limit_on_file(held, owner.to if owner is not None else self._address(held))
+            if limit is not None:
+                log("one_time_code.refused", "warning", upstream=self.id, code=f"rate.code_{limit}")
+            may = owner is not None and limit is None
+            await self._codes.file(code.id, on_file if may else None)
+            if owner is not None and may:
+                to = owner.to
+                self.courier.post(lambda: self.send(to, letter, code.id), partial(self._sent_to_member, to, code))
+            return Accepted(code.id)
+
+        async def tell(looked_up: Sent) -> None:
+            if not isinstance(looked_up, Accepted):
+                log("one_time_code.untold", "warning", upstream=self.id, detail=looked_up.code)
+
+        self.lookups.post(look_up, tell)
+
+    async def _sent_to_member(self, to: Address, code: _Code, sent: Sent) -> None:
+        try:
+            if isinstance(sent, Accepted):
+                await self.was_sent(to, code.id, code.sent_at)
+        except StoreDown as error:
+            log("one_time_code.untold", "warning", upstream=self.id, detail=error.detail)
 
     def _letter(self, held: _State, digits: str, secret: str) -> Letter:
         # security: addresses in messages come from the config, never from a request (Host header).
@@ -401,12 +473,26 @@ class CodeConnector(ABC):
             return own
         return await self._limits.reached(Message(login, to.canonical, network, partner, to.block, to.country))
 
+    async def _limit_of(self, held: _State, to: Address, network: str) -> str | None:
+        if held.addressee is not Addressee.MEMBER:
+            return await self._limit_reached(to, held.login, network, held.partner)
+        return await self._limits.reached_by_number(Message(held.login, to.canonical, network, held.partner))
+
+    async def _limit_on_file(self, held: _State, to: Address) -> str | None:
+        """security: for a number that is nobody's, counted alike by that number."""
+        if (own := await self.refused(to)) is not None:
+            return own
+        message = Message(held.login, to.canonical, "", held.partner, to.block, to.country)
+        return await self._limits.reached_on_file(message)
+
     # What it comes to.
 
     def _address(self, held: _State) -> Address:
+        """Where the code goes; for a member number what stands in for that, and is nowhere."""
+        if held.addressee is Addressee.MEMBER:
+            return Address(f"{held.partner} {held.typed}", "")
         to = self.read(held.typed)
         if isinstance(to, str):
-            # The config changed meanwhile: this country is not sent to any more.
             raise UpstreamRefused("not an address a code can go to", code="one_time_code.address", message_key=to)
         return to
 
@@ -414,8 +500,9 @@ class CodeConnector(ABC):
         """security: bound to this one login; without the key nobody who reads it can try a million codes."""
         return self._digester.digest("code", self.kind, held.token, digits)
 
-    def _done(self, to: Address, now: datetime, amr: tuple[str, ...]) -> Done:
-        return Done(evidence_from(self, to, issuer=self._policy().issuer, amr=amr, now=now))
+    def _done(self, to: Address, now: datetime, amr: tuple[str, ...], membership: Membership | None = None) -> Done:
+        issuer = self._policy().issuer
+        return Done(evidence_from(self, to, issuer=issuer, amr=amr, now=now, membership=membership))
 
     def _pending(self, held: _State, now: datetime, message: str | None = None) -> Pending:
         changed = msgspec.structs.replace(held, message=message) if message is not None else held
@@ -442,7 +529,13 @@ class CodeConnector(ABC):
 
 
 def evidence_from(
-    connector: CodeConnector, to: Address, *, issuer: str, amr: tuple[str, ...], now: datetime
+    connector: CodeConnector,
+    to: Address,
+    *,
+    issuer: str,
+    amr: tuple[str, ...],
+    now: datetime,
+    membership: Membership | None = None,
 ) -> Evidence:
     """
     Who controls an address proves nothing else: a verified contact, never more than one factor (RFC 8176, ``mfa``).
@@ -457,6 +550,7 @@ def evidence_from(
         amr=amr,
         authenticated_at=now,
         contacts=(Contact(connector.takes, to.deliver, verified=True),),
+        membership=membership,
     )
 
 

@@ -38,7 +38,7 @@ class UpstreamAsk:
     ``end_user_ip``, ``user_agent``: as the trusted edge saw them. ``device_id``: stable hash per browser, or None.
     ``mobile``: the browser looks like a phone or tablet. ``minimum``: what the partner needs.
     ``identifier``: what the customer typed into our field, as she typed it, for connectors that take it; with another
-    ``addressee`` it is ours, and nothing she sees may show it.
+    ``addressee`` it is ours, and nothing she sees may show it; for `Addressee.MEMBER` it is a member number at ``partner``.
     ``journey``: its id, for links back to it. ``partner``: where she is heading, empty for our own pages.
     """
 

@@ -155,14 +155,19 @@ def _build_national(id: str, connect: NationalOidcConnect, supplies: Supplies) -
 def _build_email(id: str, connect: EmailCodeConnect, supplies: Supplies) -> Connector:
     if supplies.messages.mail is None:
         raise ValueError("broker.mail is missing")
-    return EmailCodeConnector(id, connect, mail=supplies.messages.mail, context=supplies.context)
+    return EmailCodeConnector(
+        id, connect, mail=supplies.messages.mail, context=supplies.context, members=supplies.members
+    )
 
 
 def _build_sms(id: str, connect: SmsCodeConnect, supplies: Supplies) -> Connector:
     messages = supplies.messages
     if messages.sms is None or messages.numbers is None:
         raise ValueError("broker.sms is missing")
-    return SmsCodeConnector(id, connect, sms=messages.sms, numbers=messages.numbers, context=supplies.context)
+    members = supplies.members
+    return SmsCodeConnector(
+        id, connect, sms=messages.sms, numbers=messages.numbers, context=supplies.context, members=members
+    )
 
 
 def _build_passkey(id: str, connect: PasskeyConnect, supplies: Supplies) -> Connector:

@@ -16,7 +16,8 @@ from starlette.routing import Route
 from broker.core.changing import replace
 from broker.core.identity import ContactKind, contact_kind
 from broker.core.journey import Attempt, Journey, Login, Wait
-from broker.core.policy import Policy
+from broker.core.membership import number_typed
+from broker.core.policy import ByNumber, Policy
 from broker.core.waiting import Addressee, Waiting
 from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
@@ -76,9 +77,15 @@ class UpstreamEdge:
         """
         Open a login by what the customer *typed* into our field, at the first way in that takes such a thing.
 
+        What has the form of a member number is one, whether there is such a member or not, and everybody is answered alike.
+
         Returns: as `open`; `Misread` when nothing can be done with it.
         """
         idle, kind = await self._logins.idle(turn), contact_kind(typed)
+        if (by_number := self._by_number(idle)) is not None:
+            writes, terms = by_number
+            if (number := number_typed(typed, terms)) is not None:
+                return await self.open(turn, visitor, writes, number, Addressee.MEMBER)
         may = idle.step.choices.may if isinstance(idle.step, Login) else ()
         takers = [choice.upstream for choice in may if self.takes(choice.upstream) is not None]
         upstream = next((name for name in takers if self.takes(name) is kind), None)
@@ -105,6 +112,21 @@ class UpstreamEdge:
             await self._logins.keep(turn, visitor)
             return await self._logins.attempt_failed(turn.journey.id, visitor, f"notice.no_{addressee.value}")
         return await self.open(turn, visitor, upstream, address, addressee)
+
+    def takes_number(self, turn: Turn) -> bool:
+        """Whether she may give the asking partner's member number instead."""
+        return self._by_number(turn) is not None
+
+    def _by_number(self, turn: Turn) -> tuple[str, ByNumber] | None:
+        """The way in that codes for member numbers go by, and the asking partner's terms; None where it takes none."""
+        partner = self._policy().partner(turn.journey.partner) if turn.journey.ask is not None else None
+        terms = partner.members.by_number if partner is not None and partner.members is not None else None
+        if terms is None or not isinstance(turn.step, Login):
+            return None
+        kind = ContactKind.EMAIL if terms.contact == "email" else ContactKind.PHONE
+        may = turn.step.choices.may
+        upstream = next((choice.upstream for choice in may if self.takes(choice.upstream) is kind), None)
+        return (upstream, terms) if upstream is not None else None
 
     def writes(self, turn: Turn) -> str | None:
         """The first way in of those she may choose from that writes to an e-mail address."""

@@ -22,6 +22,7 @@ from broker.upstream.call_code import CallCodeConnector
 from broker.upstream.call_texts import call_sms_of
 from broker.upstream.code_texts import sms_of
 from broker.upstream.one_time_code import Address, Letter
+from broker.upstream.supplies import MembersOnFile
 
 _COMPLAINTS: Final[Mapping[BadNumber, str]] = {
     BadNumber.NOT_A_NUMBER: "identify.bad_phone",
@@ -49,9 +50,18 @@ class SmsCodeConnector(CallCodeConnector):
     amr_code = ("otp", "sms")
     amr_link: tuple[str, ...] = ()
 
-    def __init__(self, id: str, connect: SmsCodeConnect, *, sms: SmsSender, numbers: Numbers, context: Context) -> None:
+    def __init__(
+        self,
+        id: str,
+        connect: SmsCodeConnect,
+        *,
+        sms: SmsSender,
+        numbers: Numbers,
+        context: Context,
+        members: MembersOnFile | None = None,
+    ) -> None:
         limits = Limits(self.kind, connect.limits, context.state, context.lookup, context.clock)
-        super().__init__(id, validity=connect.validity, has_link=False, limits=limits, context=context)
+        super().__init__(id, validity=connect.validity, has_link=False, limits=limits, context=context, members=members)
         self._sms = sms
         self._numbers = numbers
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from broker.core.membership import OnFile
 from broker.flows.context import Context
 from broker.notify.ports import Messages
 from broker.wire.http import Fetcher
@@ -23,14 +24,32 @@ class References(Protocol):
         ...
 
 
+class MembersOnFile(Protocol):
+    """Whom member numbers are of (`broker.flows.members.Members`)."""
+
+    async def on_file(self, partner: str, number: str) -> OnFile | None:
+        """What the register of *partner* has on file for *number*; None for nobody. It may take seconds."""
+        ...
+
+
+class NoMembers:
+    """Nobody has a member number."""
+
+    async def on_file(self, partner: str, number: str) -> OnFile | None:
+        """See `MembersOnFile.on_file`."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Supplies:
     """
     ``fetcher``: the way out to this one provider. ``context``: for a connector that is the broker's own, such as a code by
-    e-mail; what it needs of it, it takes when it is built. ``messages``: how customers are written to.
+    e-mail; what it needs of it, it takes when it is built. ``messages``: how customers are written to. ``members``: whom member
+    numbers are of.
     """
 
     references: References
     fetcher: Fetcher
     context: Context
     messages: Messages = field(default_factory=Messages)
+    members: MembersOnFile = field(default_factory=NoMembers)

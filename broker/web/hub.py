@@ -76,7 +76,11 @@ class Upstreams(Protocol):
         ...
 
     async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str | Misread:
-        """Open a login by what she typed, an e-mail address or a phone number; as `open`."""
+        """Open a login by what she typed, an e-mail address, a phone number or a member number; as `open`."""
+        ...
+
+    def takes_number(self, turn: Turn) -> bool:
+        """Whether she may type the asking partner's member number too."""
         ...
 
     async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | str:

@@ -1,53 +1,22 @@
-"""Asking a merchant's register of customers: a real server that answers as the test wants."""
+"""Asking a merchant's register of customers, by what she proved, once she logged in."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from joserfc import jws, jwt
 from joserfc.jwk import KeySet
 
+from tests.downstream.register import FOUND, Register, open_register
 from tests.stage import ISSUER, Answer, Browser, Stage, open_stage
-
-FOUND = {"known": True, "member_number": "M-1042"}
-
-
-class Register:
-    """``answer``: its JSON, or a status; ``lookups``: tokens it was sent; ``gate``: set when it may answer."""
-
-    def __init__(self) -> None:
-        self.answer: Any = FOUND
-        self.lookups: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.url = ""
-
-    async def serve(self, request: web.Request) -> web.Response:
-        self.lookups.append(str((await request.post())["lookup_token"]))
-        await self.gate.wait()
-        if isinstance(self.answer, int):
-            return web.Response(status=self.answer)
-        return web.Response(text=json.dumps(self.answer), content_type="application/json")
 
 
 @pytest_asyncio.fixture
 async def register() -> AsyncIterator[Register]:
-    opened = Register()
-    app = web.Application()
-    app.router.add_post("/stafett", opened.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    opened.url = f"http://127.0.0.1:{runner.addresses[0][1]}/stafett"
-    yield opened
-    opened.gate.set()
-    await runner.cleanup()
+    async with open_register() as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture

@@ -103,6 +103,7 @@ class Post:
     async def idle(self) -> None:
         """All messages have gone out."""
         for connector in self.connectors.values():
+            await connector.lookups.idle()
             await connector.courier.idle()
 
     def wrong(self, sender: PlayedSender) -> str:
