@@ -6,7 +6,7 @@ and brings evidence. Each returns a `Turn`: the journey and the step that is due
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -725,34 +725,19 @@ class Logins:
         """
         name = name_of(cookie)
         enlisting = self._sessions.enlist(name, session)
-        held = await self._settled(
-            move, visitor, [*enlisting, *puts], lambda results: self._sessions.end_unlisted(name, results)
-        )
+        held = await self._settled(move, visitor, [*enlisting, *puts])
         if held is not None:
             return held
         await self._c.state.run(self._c.shelves.sessions.drop(name), *self._sessions.delist(name, session))
         raise Spent("the journey went on in another tab", code="journey.went_on")
 
-    async def _settled(
-        self,
-        move: _Move,
-        visitor: Visitor,
-        also: Sequence[Op],
-        then: Callable[[Sequence[object]], Awaitable[None]] | None = None,
-    ) -> Held[Journey] | None:
-        """
-        The journey as *move* changes it, stored in one round trip with *also*; None when it does not hold any more.
-
-        Args:
-            then: what to do with the results of *also*.
-        """
+    async def _settled(self, move: _Move, visitor: Visitor, also: Sequence[Op]) -> Held[Journey] | None:
+        """The journey as *move* changes it, stored in one round trip with *also*; None when it does not hold any more."""
         held = move.held
         for _ in range(_TRIES):
             changed = move.change(held.value)
             save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
-            swapped, *results = await self._c.state.run(save, *also)
-            if then is not None:
-                await then(results)
+            swapped, *_ = await self._c.state.run(save, *also)
             if swapped:
                 return Held(changed, save.new)
             held, _, _ = await self._seen(changed.id, visitor)

@@ -52,22 +52,14 @@ class Sessions:
 
     def enlist(self, name: str, session: Session) -> list[Op]:
         """
-        What goes along with writing a new session, so that it is found by its customer and by its provider's session; give the
-        results to `end_unlisted`.
+        What goes along with writing a new session, so that it is found by its customer and by its provider's session.
+
+        security: a session that falls off a list for it ends, since nobody could put it out any more, and whoever logs in often
+        enough would stay in by his first one.
         """
         ttl_s = self._c.policy().broker.lifetimes.session.total_seconds()
-        return [op for key in self._lists(session) for op in (Listed(key), Enlist(key, name, ttl_s, _MOST))]
-
-    async def end_unlisted(self, name: str, enlisted: Sequence[object]) -> None:
-        """
-        End those sessions that fell off a list when *name* came onto it: *enlisted* are the results of `enlist`.
-
-        security: nobody could put them out any more, and whoever logs in often enough would stay in by his first session.
-        """
-        lists = [each for each in enlisted if isinstance(each, tuple) and name not in each]
-        fallen = [name for names in lists for name in names[: max(0, len(names) + 1 - _MOST)]]
-        if fallen:
-            await self._c.state.run(*(self._c.shelves.sessions.drop(name) for name in fallen))
+        drops = self._c.shelves.sessions.key("")
+        return [Enlist(key, name, ttl_s, _MOST, drops) for key in self._lists(session)]
 
     def delist(self, name: str, session: Session) -> list[Op]:
         """What goes along with removing a session."""

@@ -90,15 +90,20 @@ class MemoryState:
                 return tuple(name for name, until in self._lists.get(op.key, {}).items() if until > now)
         assert_never(op)
 
-    def _enlist(self, op: Enlist, now: float) -> None:
+    def _enlist(self, op: Enlist, now: float) -> tuple[str, ...]:
         on_it = {name: until for name, until in self._lists.get(op.key, {}).items() if until > now}
         if op.key not in self._lists and len(self._lists) >= self._max_entries:
             self._lists = {key: names for key, names in self._lists.items() if any(t > now for t in names.values())}
             if len(self._lists) >= self._max_entries:
                 raise StoreDown("state store in memory: full", lists=len(self._lists))
         on_it[op.member] = now + op.ttl_s
-        kept = sorted(on_it.items(), key=lambda item: (item[1], item[0]))[-op.most :]
-        self._lists[op.key] = dict(kept)
+        order = sorted(on_it, key=lambda name: (on_it[name], name))
+        fallen = tuple(name for name in order if name != op.member)[: max(0, len(order) - op.most)]
+        self._lists[op.key] = {name: on_it[name] for name in order if name not in fallen}
+        if op.drops:
+            for name in fallen:
+                self._entries.pop(op.drops + name, None)
+        return fallen
 
     def _count(self, op: Count, entry: tuple[bytes, float] | None, now: float) -> int:
         if entry is None:
@@ -144,5 +149,7 @@ def _check(op: Op) -> None:
         case Enlist():
             checked_member(op.member, op.most)
             milliseconds(op.ttl_s)
+            if op.drops:
+                checked_key(op.drops)
         case Delist():
             checked_member(op.member)

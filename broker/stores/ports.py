@@ -95,16 +95,18 @@ class Count:
 @dataclass(frozen=True, slots=True)
 class Enlist:
     """
-    Add *member* to a list for ``ttl_s`` seconds; again renews it. Result: ``None``.
+    Add *member* to a list for ``ttl_s`` seconds; again renews it. Result: ``tuple[str, ...]``, who fell off for it.
 
-    A list keeps itself small: members whose time is over leave at the next `Enlist`, beyond ``most`` those that would
-    leave soonest go too, and with its last member the list is gone.
+    A list keeps itself small: members whose time is over leave at the next `Enlist`, beyond ``most`` those of the others that
+    would leave soonest fall off, and with its last member the list is gone. With ``drops``, the key made of it and the member's
+    name is removed along with each that falls off, in the same step.
     """
 
     key: Key
     member: str
     ttl_s: float
     most: int
+    drops: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,12 @@ _ENLIST = (
     b"local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000) "
     b"redis.call('ZREMRANGEBYSCORE',KEYS[1],'-inf',now) "
     b"redis.call('ZADD',KEYS[1],now+ARGV[2],ARGV[1]) "
-    b"redis.call('ZREMRANGEBYRANK',KEYS[1],0,-ARGV[3]-1) "
+    b"local over=redis.call('ZCARD',KEYS[1])-ARGV[3] local fallen={} "
+    b"if over>0 then for _,name in ipairs(redis.call('ZRANGE',KEYS[1],0,over)) do "
+    b"if name~=ARGV[1] and #fallen<over then fallen[#fallen+1]=name redis.call('ZREM',KEYS[1],name) "
+    b"if ARGV[4]~='' then redis.call('DEL',ARGV[4]..name) end end end end "
     b"local last=redis.call('ZRANGE',KEYS[1],-1,-1,'WITHSCORES') "
-    b"redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',last[2])) return 1"
+    b"redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',last[2])) return fallen"
 )
 
 _OLDEST_VERSION = 7
@@ -137,9 +140,7 @@ class RedisState:
                 return reply is not None
             case Swap() | Drop() | Delist():
                 return reply == 1
-            case Enlist():
-                return None
-            case Listed():
+            case Enlist() | Listed():
                 return tuple(member.decode() for member in reply)
         assert_never(op)
 
@@ -333,7 +334,8 @@ def _command(prefix: str, op: Op) -> tuple[str | bytes | int, ...]:
         case Count():
             return "EVAL", _COUNT, 1, key, milliseconds(op.window_s)
         case Enlist():
-            return "EVAL", _ENLIST, 1, key, checked_member(op.member, op.most), milliseconds(op.ttl_s), op.most
+            member, drops = checked_member(op.member, op.most), prefix + checked_key(op.drops) if op.drops else ""
+            return "EVAL", _ENLIST, 1, key, member, milliseconds(op.ttl_s), op.most, drops
         case Delist():
             return "ZREM", key, checked_member(op.member)
         case Listed():

@@ -200,7 +200,7 @@ async def test_a_list_holds_each_member_once(store: StateStore) -> None:
         Delist("p:1", "two"),
         Listed("p:1"),
     )
-    assert list(results) == [(), None, None, None, ("one", "two"), True, False, False, ("two",), True, ()]
+    assert list(results) == [(), (), (), (), ("one", "two"), True, False, False, ("two",), True, ()]
 
 
 async def test_a_list_is_bounded(store: StateStore) -> None:
@@ -209,12 +209,45 @@ async def test_a_list_is_bounded(store: StateStore) -> None:
     assert await one(store, Listed("p:3")) == ("m17", "m18", "m19")
 
 
+async def test_who_falls_off_a_list_is_told_and_dropped_in_one_step(store: StateStore) -> None:
+    """What it names is gone with it, other keys are not; who is renewed pushes nobody off."""
+    puts = [Put(f"p11:m{number}", b"x", MINUTE) for number in range(4)]
+    await store.run(*puts, *(Enlist("p:10", f"m{number}", MINUTE + number, 3, "p11:") for number in range(3)))
+    results = await store.run(
+        Enlist("p:10", "m1", MINUTE + 1, 3, "p11:"),
+        Enlist("p:10", "m3", MINUTE + 3, 3, "p11:"),
+        Listed("p:10"),
+        *(Get(f"p11:m{number}") for number in range(4)),
+        Enlist("p:10", "m4", MINUTE + 4, 1),
+        Get("p11:m3"),
+    )
+    assert list(results) == [(), ("m0",), ("m1", "m2", "m3"), None, b"x", b"x", b"x", ("m1", "m2", "m3"), b"x"]
+
+
+async def test_a_new_member_is_not_the_one_that_falls_off(store: StateStore) -> None:
+    """Though it would leave soonest: times to live were longer when the others came."""
+    results = await store.run(
+        *(Enlist("p:12", f"m{number}", 2 * MINUTE + number, 2) for number in range(2)),
+        Enlist("p:12", "new", MINUTE, 2),
+        Listed("p:12"),
+    )
+    assert list(results) == [(), (), ("m0",), ("new", "m1")]
+
+
+async def test_whose_time_is_over_does_not_fall_off(subject: Subject) -> None:
+    """It had left before."""
+    await subject.store.run(Enlist("p:13", "short", SHORT, 1), Put("p:14", b"x", SHORT))
+    assert await gone_within(subject, "p:14", SHORT)
+    await subject.pass_time(SHORT)
+    assert await one(subject.store, Enlist("p:13", "next", MINUTE, 1)) == ()
+
+
 async def test_a_list_forgets_whose_time_is_over(subject: Subject) -> None:
     """The next one to come clears up, and a list nobody is on any more is gone by itself."""
     await subject.store.run(Enlist("p:4", "short", SHORT, 5), Enlist("p:5", "short", SHORT, 5), Put("p:6", b"x", SHORT))
     assert await gone_within(subject, "p:6", SHORT)
     await subject.pass_time(SHORT)
-    assert list(await subject.store.run(Enlist("p:4", "long", MINUTE, 5), Listed("p:4"))) == [None, ("long",)]
+    assert list(await subject.store.run(Enlist("p:4", "long", MINUTE, 5), Listed("p:4"))) == [(), ("long",)]
     assert await one(subject.store, Listed("p:5")) == ()
 
 
