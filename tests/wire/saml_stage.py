@@ -40,6 +40,12 @@ def cert(kind: str = "rsa", which: int = 0) -> bytes:
     return _cert(kind, which)
 
 
+def public_pem(public: object) -> bytes:
+    """SubjectPublicKeyInfo, PEM."""
+    assert isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 @cache
 def _private(kind: str, which: int) -> keys.PrivateKey:
     if kind.startswith("rsa"):
