@@ -8,7 +8,7 @@ and 2.4.4; algorithm support: sstc-saml-metadata-algsupport-v1.0; texts for peop
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
@@ -129,3 +129,19 @@ class SamlProvider:
     signing_methods: tuple[str, ...] = ()
     digest_methods: tuple[str, ...] = ()
     valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamlEntity:
+    """
+    One ``EntityDescriptor``: a peer in the roles it has.
+
+    ``valid_until`` is the earliest of its own, its roles' and the surrounding document's; None when none of them has one.
+    ``cache_duration``: after which the peer would like to be asked again.
+    """
+
+    entity_id: str
+    service: SamlService | None = None
+    provider: SamlProvider | None = None
+    valid_until: datetime | None = None
+    cache_duration: timedelta | None = None

@@ -57,5 +57,12 @@ CODES = {
     "base64": "not base64",
     "deflate": "cannot be inflated to a message of bearable size",
     "relay_state": "the relay state is too long",
+    # metadata
+    "metadata_expired": "the metadata is past its validUntil",
+    "metadata_endless": "the metadata has no validUntil",
+    "metadata_distant": "the metadata's validUntil is further away than is accepted",
+    "metadata_time": "a time in the metadata cannot be read",
+    "metadata_entity": "the metadata is of another entity",
+    "metadata_role": "the metadata lacks the role",
 }
 """Every code, without its prefix ``saml.``, and what it says."""

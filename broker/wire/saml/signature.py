@@ -43,13 +43,18 @@ _NCNAME = re.compile(r"[A-Za-z_][\w.-]{0,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """What a signature says it is: nothing of it is believed yet."""
+class Claim:
+    """
+    What a signature says it is: nothing of it is believed yet.
+
+    ``prefixes``, ``info_prefixes``: to be kept in the canonical form of what is signed, and of SignedInfo.
+    """
 
     algorithm: Signature
     digest: Digest
     digest_value: bytes
     prefixes: tuple[str, ...]
+    info_prefixes: tuple[str, ...]
 
 
 def is_signed(element: Element) -> bool:
@@ -69,7 +74,7 @@ def verified(element: Element, keys: Iterable[VerifyingKey], *, allowed: Collect
         canonicalization, signature_algorithm, digest_algorithm, digest_mismatch, no_keys, signature_invalid.
     """
     signature = _own_signature(element)
-    claim = _claim(signature, element)
+    claim = claim_of(signature, element)
     if claim.algorithm not in allowed:
         raise XmlRefused("signature_algorithm")
     octets = _signed_octets(element, signature, claim)
@@ -128,7 +133,13 @@ def _id_of(element: Element) -> str:
     return value
 
 
-def _claim(signature: Element, element: Element) -> _Claim:
+def claim_of(signature: Element, element: Element) -> Claim:
+    """
+    What *signature* says it is of *element*: rules 2 to 4, none of which looks at what was signed.
+
+    Raises: XmlRefused: signature_shape, reference_count, reference_target, transform, canonicalization,
+        signature_algorithm, digest_algorithm.
+    """
     info = _parts(signature, "SignedInfo SignatureValue", "KeyInfo")[0]
     if len(info.findall(xml.name(DS, "Reference"))) != 1:
         raise XmlRefused("reference_count")
@@ -136,12 +147,12 @@ def _claim(signature: Element, element: Element) -> _Claim:
     if reference.get("URI") != f"#{_id_of(element)}":
         raise XmlRefused("reference_target")
     transforms, digest_method, digest_value = _parts(reference, "Transforms DigestMethod DigestValue")
-    _exclusive(canonicalization)
-    return _Claim(
+    return Claim(
         algorithm=_signature_algorithm(method),
         digest=_digest_algorithm(digest_method),
-        digest_value=_base64(digest_value),
+        digest_value=decoded(digest_value),
         prefixes=_prefixes(transforms),
+        info_prefixes=_exclusive(canonicalization),
     )
 
 
@@ -197,14 +208,15 @@ def _exclusive(method: Element) -> tuple[str, ...]:
     return tuple((method[0].get("PrefixList") or "").split()) if len(method) else ()
 
 
-def _base64(element: Element) -> bytes:
+def decoded(element: Element) -> bytes:
+    """The octets that *element* holds as base64. Raises: XmlRefused: signature_shape."""
     try:
         return base64.b64decode("".join((element.text or "").split()), validate=True)
     except (binascii.Error, ValueError):
         raise XmlRefused("signature_shape") from None
 
 
-def _signed_octets(element: Element, signature: Element, claim: _Claim) -> bytes:
+def _signed_octets(element: Element, signature: Element, claim: Claim) -> bytes:
     """The canonical form of *element* without its *signature*, which is put back."""
     place = etree.Comment()
     place.tail = signature.tail

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from lxml import etree
 
@@ -34,6 +34,20 @@ MAX_DEPTH = 48
 MAX_ELEMENTS = 5_000
 MAX_ATTRIBUTES = 10_000
 
+HARDENED: Final = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "dtd_validation": False,
+    "attribute_defaults": False,
+    "huge_tree": False,
+    "recover": False,
+    "remove_comments": True,
+    "strip_cdata": True,
+    "collect_ids": False,
+}
+"""How every parser here is set."""
+
 _DECLARATION = re.compile(
     rb"""<\?xml\s+version\s*=\s*["']1\.0["'](?:\s+encoding\s*=\s*["'](?P<encoding>[\w.-]+)["'])?"""
     rb"""(?:\s+standalone\s*=\s*["'](?:yes|no)["'])?\s*\?>"""
@@ -47,18 +61,7 @@ class _Own(threading.local):
     """What lxml would otherwise lock: each thread has its own."""
 
     def __init__(self) -> None:
-        self.parser = etree.XMLParser(
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            dtd_validation=False,
-            attribute_defaults=False,
-            huge_tree=False,
-            recover=False,
-            remove_comments=True,
-            strip_cdata=True,
-            collect_ids=False,
-        )
+        self.parser = etree.XMLParser(**HARDENED)
         self.too_deep = _xpath(f"boolean({'/*' * (MAX_DEPTH + 1)})")
         self.attributes = _xpath("count(//@*)")
         self.instructions = _xpath("boolean(//processing-instruction())")
@@ -93,7 +96,7 @@ def parse(octets: bytes, *, max_bytes: int = MAX_MESSAGE, max_elements: int = MA
     if len(octets) > max_bytes:
         raise XmlRefused("too_large")
     text = octets.removeprefix(_BOM)
-    _check_octets(text, max_elements)
+    check_octets(text, max_elements)
     try:
         root = etree.fromstring(text, _own.parser)
     except (etree.XMLSyntaxError, ValueError):
@@ -103,8 +106,12 @@ def parse(octets: bytes, *, max_bytes: int = MAX_MESSAGE, max_elements: int = MA
     return root
 
 
-def _check_octets(text: bytes, max_elements: int) -> None:
-    """What could make the parser see another document than we do, or build a big one from a small one."""
+def check_octets(text: bytes, max_elements: int) -> None:
+    """
+    *text* has nothing that could make the parser see another document than we do, or build a big one from a small one.
+
+    Raises: XmlRefused: encoding, doctype, too_many_nodes.
+    """
     if b"\0" in text or not text.lstrip().startswith(b"<"):
         # security: without a NUL and with this first letter the parser cannot take it for UTF-16 or EBCDIC.
         raise XmlRefused("encoding")
