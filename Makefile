@@ -43,7 +43,7 @@ test: ready-test ## the gate: set up, check, every test, then demo-check
 	@$(MAKE) --no-print-directory demo-check
 
 pytest: ready-test
-	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop -n auto --dist loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop -n auto --dist loadfile --no-loadscope-reorder
 
 interop: ready-interop ## logins by other people's client libraries, in Python, JavaScript, Go and Apache
 	$(BIN)/python -m pytest tests/interop
