@@ -28,16 +28,16 @@ class Assurance(StrEnum):
         return _RANK[self]
 
     def __lt__(self, other: object) -> bool:
-        return self.rank < _rank_of(other)
+        return _RANK[self] < _rank_of(other)
 
     def __gt__(self, other: object) -> bool:
-        return self.rank > _rank_of(other)
+        return _RANK[self] > _rank_of(other)
 
     def __le__(self, other: object) -> bool:
-        return self.rank <= _rank_of(other)
+        return _RANK[self] <= _rank_of(other)
 
     def __ge__(self, other: object) -> bool:
-        return self.rank >= _rank_of(other)
+        return _RANK[self] >= _rank_of(other)
 
 
 _RANK = {level: index for index, level in enumerate(Assurance)}
@@ -47,7 +47,7 @@ def _rank_of(other: object) -> int:
     if not isinstance(other, Assurance):
         # security: NotImplemented would let Python compare the words as text, where "high" < "low"
         raise TypeError("a level of assurance is compared with another one only")
-    return other.rank
+    return _RANK[other]
 
 
 STRONGEST_FIRST = tuple(reversed(Assurance))

@@ -366,8 +366,31 @@ def _handoff_step(
         if journey.challenge is not None and _has_no_login(handoff.recipient, policy):
             return Arrive(handoff, journey.challenge)
         return Deliver(handoff, agreement, wish, None)
-    consent = covering(consents, wish, now)
-    return Deliver(handoff, agreement, wish, consent) if consent else AskConsent(wish, release, agreement)
+    return by_consents(AskConsent(wish, release, agreement), journey, session, handoff, consents, now)
+
+
+def by_consents(
+    step: AskConsent,
+    journey: Journey,
+    session: Session,
+    handoff: Handoff | None,
+    consents: Iterable[Consent],
+    now: datetime,
+) -> AskConsent | Answer | Deliver:
+    """
+    What follows where one of the customer's live *consents* covers what is to be asked: nothing is asked then.
+
+    Args:
+        step: as `next_step` gave it for this *journey*, *session* and *handoff*.
+    """
+    if journey.ask is not None and "consent" in journey.ask.prompt:
+        return step
+    consent = covering(consents, step.wish, now)
+    if consent is None:
+        return step
+    if step.agreement is None or handoff is None:
+        return Answer(session, consent)
+    return Deliver(handoff, step.agreement, step.wish, consent)
 
 
 def _has_no_login(recipient: str, policy: Policy) -> bool:
@@ -397,8 +420,9 @@ def handoff_wish(
     terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload, None)
     proven = standing(session, policy.age_limits, now)
     release = decide_release(terms, session, standing=proven, policy_version=policy.version)
-    required = tuple(name for name in release.given if name in agreement.claims.required)
-    optional = tuple(name for name in release.given if name not in agreement.claims.required)
+    given, demanded = release.given, agreement.claims.required
+    required = tuple([name for name in given if name in demanded])
+    optional = tuple([name for name in given if name not in demanded])
     wish = Wish(handoff.source, handoff.recipient, handoff.purpose, handoff.type, required, optional)
     return wish, release
 
@@ -432,7 +456,7 @@ def _login_step(
         if not handoffs.belongs_to(handoff, session):
             return WrongCustomer(handoff)
         return Answer(session, None)
-    return _login_consent(ask, session, consents, policy, now, asked_anew="consent" in ask.prompt)
+    return _login_consent(journey, ask, session, consents, policy, now)
 
 
 def _told_context(
@@ -569,13 +593,7 @@ def _is_an_apps_own(ask: Ask, policy: Policy) -> bool:
 
 
 def _login_consent(
-    ask: Ask,
-    session: Session,
-    consents: Iterable[Consent],
-    policy: Policy,
-    now: datetime,
-    *,
-    asked_anew: bool,
+    journey: Journey, ask: Ask, session: Session, consents: Iterable[Consent], policy: Policy, now: datetime
 ) -> Step:
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
@@ -586,8 +604,7 @@ def _login_consent(
     if not shared:
         return Answer(session, None)
     wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, (), shared)
-    consent = None if asked_anew else covering(consents, wish, now)
-    return Answer(session, consent) if consent else AskConsent(wish, release, None)
+    return by_consents(AskConsent(wish, release, None), journey, session, None, consents, now)
 
 
 def login_release(
@@ -612,8 +629,7 @@ def login_release(
         agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is None:
             raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
-        fields = policy.fields.get(handoff.type, ())
-        handed = HandoffTerms(agreement, fields, handoff.payload, None, ask.essential_acr)
+        handed = HandoffTerms(agreement, (), {}, None, ask.essential_acr)
         return decide_release(handed, session, standing=proven, policy_version=policy.version)
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None

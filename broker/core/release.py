@@ -8,6 +8,7 @@ token, data endpoint, audit and "What I share" read the same `Release`.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from broker.core.assurance import ACR_FEDERATED, Assurance, acr_among, acr_of
@@ -71,12 +72,12 @@ class Release:
     @property
     def given(self) -> tuple[str, ...]:
         """Names of what is given, in order."""
-        return tuple(item.name for item in self.items if item.given)
+        return tuple([item.name for item in self.items if item.given])
 
     @property
     def withheld(self) -> tuple[str, ...]:
         """Names of what is withheld although it exists, in order."""
-        return tuple(item.name for item in self.items if not item.given and item.reason is not Reason.NOT_KNOWN)
+        return tuple([item.name for item in self.items if not item.given and item.reason is not Reason.NOT_KNOWN])
 
     @property
     def is_offline(self) -> bool:
@@ -280,16 +281,22 @@ def _handoff_items(terms: HandoffTerms) -> tuple[Item, ...]:
         name = field.name
         value = lookup(terms.payload, name)
         if value is None:
-            items.append(Item(name, False, None, Reason.NOT_KNOWN))
+            items.append(_withheld(name, Reason.NOT_KNOWN))
         elif name not in required and name not in optional:
-            items.append(Item(name, False, None, Reason.NOT_IN_AGREEMENT))
+            items.append(_withheld(name, Reason.NOT_IN_AGREEMENT))
         elif terms.agreed is not None and name not in terms.agreed:
-            items.append(Item(name, False, None, Reason.NOT_AGREED))
+            items.append(_withheld(name, Reason.NOT_AGREED))
         else:
             items.append(
                 Item(name, True, value, Reason.AGREED_REQUIRED if name in required else Reason.AGREED_OPTIONAL)
             )
     return tuple(items)
+
+
+@lru_cache(maxsize=4096)
+def _withheld(field: str, reason: Reason) -> Item:
+    """Always the same for the same field: a payload has most of what its type knows left out."""
+    return Item(field, False, None, reason)
 
 
 def _guest_items(terms: GuestTerms) -> tuple[Item, ...]:

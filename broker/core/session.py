@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from broker.core.assurance import Assurance, still_proven
+from broker.core.assurance import STRONGEST_FIRST, Assurance, still_proven
 from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.device import Device
@@ -204,7 +204,7 @@ def standing(session: Session, limits: Mapping[Assurance, timedelta], now: datet
     """
     if session.assurance <= Assurance.SELF_ASSERTED:
         return session.assurance
-    since = dict.fromkeys(Assurance, session.authenticated_at)
+    since = dict.fromkeys(STRONGEST_FIRST, session.authenticated_at)
     if session.contact_proven_at is not None:
         since[Assurance.CONTACT] = session.contact_proven_at
     elif session.assurance > Assurance.CONTACT and not session.contact_proven:

@@ -14,7 +14,7 @@ from broker.core.session import Need
 from broker.errors import Denied
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Available:
     """
     The connectors that can be used right now: ``ready``. ``back_at``: when the ill ones are tried again (aware UTC).

@@ -30,6 +30,7 @@ from broker.core.journey import (
     Refuse,
     Step,
     WrongCustomer,
+    by_consents,
     describe,
     need_of_ask,
     next_step,
@@ -931,10 +932,10 @@ class Logins:
         """The step that is due. *cookie*: the browser's, behind which *session* is stored."""
         about("journey", journey.id)
         handoff = self._still_redeemable(journey, handoff, now)
-        step = self._step(journey, session, handoff, (), now, remembered)
+        step = self._step(journey, session, handoff, now, remembered)
         if isinstance(step, AskConsent) and session is not None:
             session, consents = await self._consents(session, cookie, step.wish, now)
-            step = self._step(journey, session, handoff, consents, now)
+            step = by_consents(step, journey, session.value, handoff.value if handoff else None, consents, now)
             if isinstance(step, AskConsent):
                 handoff = await self._bind(handoff, session.value, now)
         return Turn(journey, step, session, handoff, browser_session=cookie, remembered=remembered)
@@ -986,10 +987,10 @@ class Logins:
         journey: Journey,
         session: Held[Session] | None,
         handoff: Held[Handoff] | None,
-        consents: Sequence[Consent],
         now: datetime,
         remembered: DeviceRecord | None = None,
     ) -> Step:
+        """The step that is due as long as no consent is known of."""
         available = self._c.available()
         if remembered is not None or session is not None:
             available = replace(available, used=_used(remembered, session))
@@ -997,7 +998,7 @@ class Logins:
             journey,
             session=session.value if session else None,
             handoff=handoff.value if handoff else None,
-            consents=consents,
+            consents=(),
             policy=self._c.policy(),
             available=available,
             now=now,

@@ -4,7 +4,7 @@ The customer's side of a journey: each page at ``/j/{journey}``, each form with 
 
 import math
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import ContactKind
 from broker.core.journey import (
     Arrive,
