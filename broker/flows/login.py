@@ -126,7 +126,7 @@ class Opening:
     """
     A login may be opened at an upstream. ``token``: what its callback must bring; ``fresh``: authenticate anew.
 
-    ``login_hint``: the partner's, for the provider to make of what it will.
+    ``login_hint``: the partner's, for the provider to make of what it will. ``is_repeated``: somebody is opening the very same.
     """
 
     turn: Turn
@@ -135,6 +135,7 @@ class Opening:
     fresh: bool
     max_age_s: int | None
     login_hint: str | None
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,10 +306,12 @@ class Logins:
         """The browser is to be known no more; its cookie is the caller's to remove."""
         await self._devices.forget(visitor)
 
-    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Opening:
+    async def open(self, turn: Turn, visitor: Visitor, upstream: str, *, once: str | None = None) -> Opening:
         """
         The customer chose *upstream*; what it answers goes to `attempted`.
 
+        Args:
+            once: what is opened there; of many at once from where the journey stands, one is no repetition.
         Raises:
             BadAsk: it may not serve this journey. Spent: no login is due. TooMany.
         """
@@ -320,8 +323,9 @@ class Logins:
         if upstream not in {choice.upstream for choice in step.choices.may}:
             known = upstream if upstream in self._c.policy().config.upstreams else None
             raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=known)
-        if turn.held is not None:
-            await self._may_open(visitor)
+        is_repeated = turn.held is not None and not await self._may_open(
+            visitor, turn.held, f"{upstream} {once}" if once else ""
+        )
         log("login.chosen", upstream=upstream, partner=turn.journey.partner, **describe(step))
         ask = turn.journey.ask
         hint = ask.login_hint if ask and ask.handoff is None and not (ask.login_hint or "").startswith("ho_") else None
@@ -332,6 +336,7 @@ class Logins:
             fresh=step.reason in {"login_asked", "too_old", "renewal", "aged", "renew_anew"},
             max_age_s=ask.max_age_s if ask else None,
             login_hint=hint,
+            is_repeated=is_repeated,
         )
 
     async def attempted(self, opening: Opening, visitor: Visitor, *, upstream: str, state: bytes, waits: bool) -> Turn:
@@ -460,7 +465,7 @@ class Logins:
         Raises: as `look`; TooMany.
         """
         if pressed:
-            await self._may_open(visitor)
+            await self._count_opening(visitor)
         now = self._c.now()
         held, session, rest = await self._seen(journey, visitor, *self._devices.recall(visitor))
         attempt = held.value.attempt
@@ -865,10 +870,21 @@ class Logins:
         browser = visitor.browser or self._c.tokens.random()
         return replace(turn, journey=replace(turn.journey, browser=name_of(browser)), browser=browser)
 
-    async def _may_open(self, visitor: Visitor) -> None:
-        (count,) = await self._c.state.run(self._c.counted("opened", visitor.address))
+    async def _may_open(self, visitor: Visitor, held: Held[Journey], once: str) -> bool:
+        """Whether nobody is opening *once* from where the journey stands; with nothing to open once, always. Raises: TooMany."""
+        if not once:
+            await self._count_opening(visitor)
+            return True
+        # What is stored is another one after every change, so that a later press is one of its own.
+        name = self._c.lookup.digest("opening", held.raw.hex(), once)
+        return bool(await self._count_opening(visitor, PutNew(f"opening:{name}", b"1", _BUSY.total_seconds())))
+
+    async def _count_opening(self, visitor: Visitor, *also: Op) -> Any:
+        """Raises: TooMany. Returns: the result of the last operation."""
+        count, *rest = await self._c.state.run(self._c.counted("opened", visitor.address), *also)
         if count > _OPENED_PER_MINUTE:
             raise TooMany("logins opened per address", retry_after_s=60, code="rate.opened")
+        return rest[-1] if rest else None
 
     async def _seen(
         self, journey: str, visitor: Visitor, *also: Op

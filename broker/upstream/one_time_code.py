@@ -224,6 +224,12 @@ class CodeConnector(ABC):
         found = self.read(typed)
         return found if isinstance(found, str) else None
 
+    def covers(self, state: bytes, typed: str, addressee: Addressee, now: datetime) -> bool:
+        """Whether a code went there for this login, and another one may not be asked for yet."""
+        held = _decoder.decode(state)
+        is_same = held.typed == typed.strip() and held.addressee is addressee
+        return is_same and held.code is not None and held.again_at is not None and now < held.again_at
+
     async def begin(self, ask: UpstreamAsk) -> Begun:
         """Send a code to ``ask.identifier``. Raises: UpstreamRefused: that is no address; a limit is reached."""
         typed = (ask.identifier or "").strip()

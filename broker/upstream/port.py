@@ -341,6 +341,10 @@ class IdentifierConnector(Connector, Protocol):
         """Why what she *typed* cannot be used, as a key of the catalogue; None when it can. Looks at the text only."""
         ...
 
+    def covers(self, state: bytes, typed: str, addressee: Addressee, now: datetime) -> bool:
+        """Whether the login in *state* has just begun with the same: then the button was pressed twice, and once is meant."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:

@@ -166,9 +166,16 @@ class UpstreamEdge:
         """
         Open a login at *upstream* for the journey as *turn* saw it.
 
+        A button that is pressed twice, in one tab or in two, opens one login: both see its page.
+
         Returns: the turn when the customer waits on our page or must choose again; else the address to go to.
         """
-        opening = await self._logins.open(turn, visitor, upstream)
+        if identifier is not None and self._covers(turn, upstream, identifier, addressee):
+            return turn
+        once = f"{addressee.value} {identifier}" if identifier is not None else None
+        opening = await self._logins.open(turn, visitor, upstream, once=once)
+        if opening.is_repeated:
+            return await self._opened_meanwhile(turn, visitor)
         connector = self._connectors[upstream]
         await self._cancel_running(turn.journey)
         try:
@@ -179,6 +186,22 @@ class UpstreamEdge:
         waits = not isinstance(begun.prompt, Redirect)
         turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=waits)
         return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
+
+    def _covers(self, turn: Turn, upstream: str, identifier: str, addressee: Addressee) -> bool:
+        attempt, connector = turn.journey.attempt, self._connectors.get(upstream)
+        if attempt is None or attempt.upstream != upstream or not isinstance(connector, IdentifierConnector):
+            return False
+        return connector.covers(attempt.state, identifier, addressee, self._clock())
+
+    async def _opened_meanwhile(self, turn: Turn, visitor: Visitor) -> Turn:
+        """The journey as whoever pressed first leaves it, who is at it right now."""
+        seen = turn
+        for _ in range(_PRESSED_TRIES):
+            await asyncio.sleep(_PRESSED_AGAIN_S)
+            seen = await self._logins.look(turn.journey.id, visitor)
+            if seen.held != turn.held:
+                break
+        return seen
 
     def offered(self, turn: Turn) -> Offered | None:
         """What the page that offers the ways in may ask of the browser at once; None when no way in has that."""

@@ -344,6 +344,48 @@ async def test_two_tabs(post: Post) -> None:
     assert (await browser.get(f"{waiting.url}/poll")).json["next"] == waiting.url.removeprefix(ISSUER)
 
 
+async def test_a_double_press_sends_one_message(post: Post) -> None:
+    """At once, as browsers do it, or from another tab a moment later: every tab sees the page of the one code."""
+    browser = post.stage.browser()
+    await browser.follow(await browser.get(post.stage.shop.request()))
+    tabs = [browser.copy() for _ in range(3)]
+    for tab in tabs:
+        tab.page = browser.page
+    pressed = await asyncio.gather(*(tab.press("identify", ("identifier", MAJA)) for tab in tabs[:2]))
+    pages = [await tab.follow(answer) for tab, answer in zip(tabs[:2], pressed, strict=True)]
+    pages.append(await tabs[2].follow(await tabs[2].press("identify", ("identifier", f" {MAJA} "))))
+    await post.idle()
+    assert len(post.mail.sent) == 1
+    assert all("send-code" in page.ids for page in pages)
+    assert len({page.url for page in pages}) == 1
+    done = await post.typed(tabs[0], post.mail.code)
+    assert "code" in done.query
+
+
+async def test_the_same_address_later_is_another_press(post: Post) -> None:
+    """Half a minute later, or after she went another way, it is a wish of its own; so is another address."""
+    browser = post.stage.browser()
+    choose = await browser.follow(await browser.get(post.stage.shop.request()))
+    for number, (to, seconds) in enumerate([(MAJA, 0), ("karl@example.com", 0), (MAJA, 0), (MAJA, 31)]):
+        post.stage.clock.forward(seconds=seconds)
+        browser.page = choose
+        await post.given(browser, to)
+        assert len(post.mail.sent) == number + 1
+
+
+async def test_a_press_that_was_refused_may_be_repeated(post: Post) -> None:
+    """It sent nothing, so the next one is not its repetition."""
+    browser = post.stage.browser()
+    choose = await browser.follow(await browser.get(post.stage.shop.request()))
+    for _ in range(2):
+        browser.page = choose
+        refused = await browser.press("identify", ("identifier", "nobody"))
+        assert refused.status == 422
+    browser.page = choose
+    await post.given(browser, MAJA)
+    assert len(post.mail.sent) == 1
+
+
 async def test_reload_sends_nothing(post: Post) -> None:
     """A page that is looked at again is the same page."""
     browser = post.stage.browser()
