@@ -39,6 +39,7 @@ from broker.wire.saml.xml import DS, Element
 
 _SIGNATURE = xml.name(DS, "Signature")
 _INCLUSIVE = xml.name("http://www.w3.org/2001/10/xml-exc-c14n#", "InclusiveNamespaces")
+_MAX_PREFIXES = 32
 _NCNAME = re.compile(r"[A-Za-z_][\w.-]{0,255}", re.ASCII)
 
 
@@ -205,7 +206,11 @@ def _exclusive(method: Element) -> tuple[str, ...]:
         raise XmlRefused("canonicalization")
     if [child.tag for child in method] not in ([], [_INCLUSIVE]):
         raise XmlRefused("canonicalization", "parameters that are not known")
-    return tuple((method[0].get("PrefixList") or "").split()) if len(method) else ()
+    prefixes = tuple((method[0].get("PrefixList") or "").split()) if len(method) else ()
+    if len(prefixes) > _MAX_PREFIXES:
+        # security: each is looked for at each element.
+        raise XmlRefused("canonicalization", "a long list of prefixes")
+    return prefixes
 
 
 def decoded(element: Element) -> bytes:

@@ -32,7 +32,6 @@ MAX_MESSAGE = 256 * 1024
 """Bytes of a protocol message."""
 MAX_DEPTH = 48
 MAX_ELEMENTS = 5_000
-MAX_ATTRIBUTES = 10_000
 
 HARDENED: Final = {
     "resolve_entities": False,
@@ -156,14 +155,21 @@ def name(namespace: str, local: str) -> str:
 
 
 def canonical(element: Element, inclusive_prefixes: tuple[str, ...] = ()) -> bytes:
-    """*element* by Exclusive XML Canonicalization 1.0 without comments: one octet string per meaning, in UTF-8."""
-    octets: bytes = etree.tostring(
-        element,
-        method="c14n",
-        exclusive=True,
-        with_comments=False,
-        inclusive_ns_prefixes=list(inclusive_prefixes) or None,
-    )
+    """
+    *element* by Exclusive XML Canonicalization 1.0 without comments: one octet string per meaning, in UTF-8.
+
+    Raises: XmlRefused: canonicalization for what has no canonical form, such as relative namespace names.
+    """
+    try:
+        octets: bytes = etree.tostring(
+            element,
+            method="c14n",
+            exclusive=True,
+            with_comments=False,
+            inclusive_ns_prefixes=list(inclusive_prefixes) or None,
+        )
+    except (etree.C14NError, ValueError):
+        raise XmlRefused("canonicalization", "has no canonical form") from None
     return octets
 
 
