@@ -464,7 +464,8 @@ class _Load:
             path: KeyPath = ("upstreams", name, "connect")
             if not self._references_lead_somewhere(connect.model_dump(mode="json", by_alias=True), path):
                 continue
-            for concern in self.kinds[self.config.upstreams[name].kind].concerns(connect, self.references):
+            kind, issuer = self.kinds[self.config.upstreams[name].kind], facts.config.broker.issuer
+            for concern in [*kind.concerns(connect, self.references), *kind.misfits(connect, issuer)]:
                 if concern.risk is None or facts.is_production:
                     yield Finding((*path, concern.key), concern.advice, concern.risk)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ssl import SSLError
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -28,7 +29,7 @@ from broker.upstream.national_oidc import (
     trusted_keys,
 )
 from broker.upstream.oidc import OidcConfig, OidcConnector
-from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, passkey_connector
+from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, passkey_connector, relying_party
 from broker.upstream.port import Connector
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from broker.upstream.supplies import References, Supplies
@@ -50,6 +51,10 @@ def _unconcerned(_connect: Any, _references: References) -> Iterator[Concern]:
     return iter(())
 
 
+def _fitting(_connect: Any, _issuer: str) -> Iterator[Concern]:
+    return iter(())
+
+
 def _unsettled(_connect: Any) -> Iterator[Settled]:
     return iter(())
 
@@ -60,15 +65,16 @@ class Kind:
     One kind of upstream.
 
     ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance logins with such a block can prove.
-    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``needs``: the
-    block of ``broker`` without which it cannot be. ``settled``: what a preset named in the block came to. ``asks_callers``:
-    whether it can ask somebody on the phone.
+    ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``misfits``: what
+    does not go with the broker's issuer. ``needs``: the block of ``broker`` without which it cannot be. ``settled``: what a
+    preset named in the block came to. ``asks_callers``: whether it can ask somebody on the phone.
     """
 
     config: type[BaseModel]
     reaches: Callable[[Any], Assurance]
     build: Callable[[str, Any, Supplies], Connector]
     concerns: Callable[[Any, References], Iterator[Concern]] = _unconcerned
+    misfits: Callable[[Any, str], Iterator[Concern]] = _fitting
     settled: Callable[[Any], Iterator[Settled]] = _unsettled
     needs: Literal["mail", "sms"] | None = None
     asks_callers: bool = False
@@ -170,6 +176,17 @@ def _build_sms(id: str, connect: SmsCodeConnect, supplies: Supplies) -> Connecto
     )
 
 
+def _passkey_misfits(connect: PasskeyConnect, issuer: str) -> Iterator[Concern]:
+    if connect.rp_id is None:
+        return
+    try:
+        relying_party(connect, issuer=issuer, name="")
+    except ValueError:
+        host = urlsplit(issuer).hostname
+        advice = f"must be {host}, the host of broker.issuer, or a parent domain of it; browsers refuse any other"
+        yield Concern("rp_id", advice)
+
+
 def _build_passkey(id: str, connect: PasskeyConnect, supplies: Supplies) -> Connector:
     return passkey_connector(id, connect, supplies.context)
 
@@ -183,8 +200,8 @@ KINDS: Mapping[str, Kind] = {
         EmailCodeConnect, lambda _: EmailCodeConnector.reaches, _build_email, needs="mail", asks_callers=True
     ),
     "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
-    "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled),
+    "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled=settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
-    "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey),
+    "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey, misfits=_passkey_misfits),
     "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms", asks_callers=True),
 }

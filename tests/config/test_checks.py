@@ -5,6 +5,7 @@ import re
 import pytest
 
 from broker.core.assurance import Assurance
+from broker.upstream.registry import KINDS
 
 from .conftest import WAYS_IN, Bench, Edit, Refused
 
@@ -186,6 +187,13 @@ NO_NAME_IN_ENGLISH = (
             "upstreams.google.connect.issuer",
             "http is only for this machine (127.0.0.1, localhost); use https://",
             id="http-upstream-elsewhere",
+        ),
+        pytest.param(
+            [("      # Passkeys belong to the issuer's host.", "      rp_id: evil.example\n      #")],
+            "rp_id: evil",
+            "upstreams.passkey.connect.rp_id",
+            "must be localhost, the host of broker.issuer, or a parent domain of it; browsers refuse any other",
+            id="passkeys-of-another-domain",
         ),
         pytest.param(
             [(WAYS_IN, "upstreams: [bank-id, google]")],
@@ -555,3 +563,26 @@ def test_localhost_of_an_app_is_a_warning(bench: Bench) -> None:
     )
     (warning,) = bench.load().warnings
     assert "partners.app.oidc.redirect_uris[0]: names localhost" in warning
+
+
+@pytest.mark.parametrize(
+    ("issuer", "rp_id", "goes"),
+    [
+        ("https://login.shop.example", "login.shop.example", True),
+        ("https://login.shop.example:8443", "shop.example", True),
+        ("https://login.shop.example", "example", False),
+        ("https://login.shop.example", "op.example", False),
+        ("https://login.shop.example", "www.login.shop.example", False),
+        ("https://login.shop.example", "www.shop.example", False),
+        ("https://login.shop.example", "shop.example.evil.test", False),
+        ("http://127.0.0.1:8700", "0.0.1", False),
+        ("http://[::1]:8700", "localhost", False),
+        ("http://localhost:8700", "localhost", True),
+        ("http://127.0.0.1:8700", None, True),
+    ],
+)
+def test_passkeys_belong_to_the_issuers_domain(issuer: str, rp_id: str | None, goes: bool) -> None:
+    """Its host, or a parent domain that somebody can own (WebAuthn section 5.1.3); no more is known of whose a domain is."""
+    kind = KINDS["passkey"]
+    misfits = list(kind.misfits(kind.config.model_validate({"rp_id": rp_id} if rp_id else {}), issuer))
+    assert (not misfits) is goes
