@@ -15,12 +15,19 @@ SP = "https://sp.example.org/saml"
 
 def certificate(private: keys.PrivateKey) -> bytes:
     """A self-signed certificate, DER; out of date, which means nothing."""
+    return _certificate(private, datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
+
+
+def _certificate(private: keys.PrivateKey, begin: datetime, end: datetime) -> bytes:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-    builder = builder.not_valid_after(datetime(2021, 1, 1, tzinfo=UTC))
-    signed = builder.public_key(private.public_key()).sign(private, hashes.SHA256())
-    return signed.public_bytes(serialization.Encoding.DER)
+    builder = builder.not_valid_before(begin).not_valid_after(end).public_key(private.public_key())
+    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def in_date(private: keys.PrivateKey) -> bytes:
+    """The same for long, for a library that looks at dates."""
+    return _certificate(private, datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC))
 
 
 def pem(private: keys.PrivateKey) -> bytes:

@@ -98,7 +98,8 @@ def sign(
     Inner elements are signed before outer ones, and nothing is changed afterwards.
 
     Args:
-        element: has an ``ID``, and no signature yet.
+        element: has an ``ID``, and no signature yet; of a parsed document, since one that lxml put together in memory
+            may have two meanings of one prefix, and would be sent as something else than was signed.
         algorithm: fits the key; None for what is usual with it.
     Raises: XmlRefused: signature_algorithm when it does not fit the key, reference_target without an ID.
     """
