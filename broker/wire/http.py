@@ -95,6 +95,15 @@ class FetchedJwt:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchedDocument:
+    """An answer of any content, or none: ``status`` is 200, 304 or 4xx, and ``body`` empty unless 200. Else as `Fetched`."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """
     Decides whether an address may be connected to.
@@ -189,6 +198,20 @@ class Fetcher:
         with self.watch(operation) as call:
             sent = {**accepting, **call.headers}
             fetched = await self._bounded("GET", url, headers=sent, data=None, use=self._fetched_jwt)
+            call.answered(fetched.status)
+            return fetched
+
+    async def get_document(
+        self, url: str, *, headers: Mapping[str, str] | None = None, operation: str = "get"
+    ) -> FetchedDocument:
+        """
+        GET whatever there is, or learn that it did not change (RFC 9110 section 13).
+
+        Raises: as `get_json`, with anything in place of JSON; also for an answer that is neither 200, 304 nor 4xx.
+        """
+        with self.watch(operation) as call:
+            sent = {**(headers or {}), **call.headers}
+            fetched = await self._bounded("GET", url, headers=sent, data=None, use=self._fetched_document)
             call.answered(fetched.status)
             return fetched
 
@@ -310,6 +333,16 @@ class Fetcher:
         if not body.isascii():
             raise UpstreamDown(f"{name}: not a token")
         return FetchedJwt(response.status, lowered, body.decode().strip())
+
+    async def _fetched_document(self, name: str, response: aiohttp.ClientResponse) -> FetchedDocument:
+        lowered = {key.lower(): value for key, value in response.headers.items()}
+        if response.status == 304:
+            return FetchedDocument(304, lowered, b"")
+        _check_status(name, response.status)
+        if 200 < response.status < 300:
+            raise UpstreamDown(f"{name}: status {response.status}", status=response.status)
+        body = await self._read(name, response)
+        return FetchedDocument(response.status, lowered, body if response.status == 200 else b"")
 
     async def _any_answer(self, name: str, response: aiohttp.ClientResponse) -> Fetched:
         if 300 <= response.status < 400:

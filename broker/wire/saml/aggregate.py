@@ -26,6 +26,7 @@ from typing import Any, Final
 from lxml import etree
 
 from broker.core.saml import SamlEntity
+from broker.core.saml_copies import SKEW
 from broker.wire.saml import xml
 from broker.wire.saml.algorithms import HASHLIB, SIGNATURES
 from broker.wire.saml.keys import VerifyingKey
@@ -40,8 +41,6 @@ MAX_DOCUMENT: Final = 256 * 1024 * 1024
 MAX_ENTITY: Final = 4 * 1024 * 1024
 """Bytes of one entity, or of one group of entities inside an aggregate."""
 MAX_ENTITY_ELEMENTS: Final = 50_000
-SKEW: Final = timedelta(minutes=3)
-"""How far clocks may differ (saml2int SDP-G01)."""
 
 _ONE: Final = xml.name(MD, "EntityDescriptor")
 _MANY: Final = xml.name(MD, "EntitiesDescriptor")
