@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
@@ -42,6 +43,11 @@ from broker.downstream.oidc.revocation import Revocation
 from broker.downstream.oidc.token import Token
 from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
+from broker.downstream.saml.answers import SamlAnswers
+from broker.downstream.saml.keys import SIGNATURES, SamlKeys, TimedKey
+from broker.downstream.saml.metadata import SamlMetadata
+from broker.downstream.saml.services import Services, none
+from broker.downstream.saml.sso import Sso
 from broker.downstream.service_desk import ServiceDeskApi
 from broker.errors import ConfigError, StafettError
 from broker.flows.answers import Answers
@@ -59,6 +65,7 @@ from broker.flows.members import Members
 from broker.flows.newsletter import Newsletters
 from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
+from broker.flows.saml_logins import SamlLogins
 from broker.flows.service_desk import ServiceDesks
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
@@ -97,6 +104,8 @@ from broker.web.middleware import QUIET, RequestMiddleware
 from broker.wire.http import Fetcher
 from broker.wire.jose import Keyring
 from broker.wire.own_keys import own_secret
+from broker.wire.saml.keys import signing_key
+from broker.wire.saml.own_keys import own_pair
 from broker.wire.signing_keys import ALGS, given_book, new_key
 
 
@@ -312,7 +321,10 @@ def build(
 
     pages = _pages(loaded.policy)
     logos = Logos(_logos(loaded))
-    exits = PartnerExits(policy, OidcAnswers(policy, tokens), consents, handoffs, artifacts)
+    saml_logins = SamlLogins(context, answers)
+    services, saml_keys = Services(policy, none), _saml_keys(loaded, clock())
+    saml = SamlAnswers(policy, services, saml_logins, saml_keys, clock)
+    exits = PartnerExits(policy, OidcAnswers(policy, tokens), saml, consents, handoffs, artifacts)
 
     def continue_page(where: Exit, visitor: Visitor) -> Response:
         view = PostPage(where.url, where.members) if isinstance(where, FormPost) else ContinuePage(where)
@@ -338,6 +350,7 @@ def build(
         *Authorize(policy, clients, logins, tokens, handoffs, keyring, hub).routes(),
         *Token(policy, clients, tokens, access_tokens, keyring, clock).routes(),
         *Userinfo(policy, tokens, access_tokens, keyring).routes(),
+        *Sso(policy, services, logins, saml_logins, handoffs, saml, hub, clock).routes(),
         *UpstreamRoutes(policy, upstreams, hub).routes(),
         *UpstreamHearing(logouts, connectors, clock).routes(),
         *UpstreamKeys(policy, connectors, clock).routes(),
@@ -350,6 +363,7 @@ def build(
         ).routes(),
         *MailedLinks(policy, logins, upstreams, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
+        *SamlMetadata(policy, saml_keys, clock).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),
         *Revocation(clients, issued, access_tokens).routes(),
         *Logout(policy, logouts, keyring).routes(),
@@ -430,6 +444,26 @@ def _pages(policy: Policy) -> Pages:
         support_uri=broker.support_uri,
         zone=ZoneInfo(broker.time_zone),
     )
+
+
+def _saml_keys(loaded: Loaded, now: datetime) -> SamlKeys:
+    """
+    What SAML messages are signed by. Raises: ConfigError for an algorithm that none of the keys is for.
+    """
+    given = loaded.secrets.saml
+    keys = [TimedKey(signing_key(each.key, each.certificate), each.signs_from) for each in given]
+    partners = {name: each.saml for name, each in loaded.policy.config.partners.items() if each.saml is not None}
+    if not keys and partners:
+        host = urlsplit(loaded.policy.issuer).hostname or ""
+        keys = [TimedKey(signing_key(*own_pair(loaded.data_dir / "keys", name=host, now=now)))]
+    problems = tuple(
+        f"{loaded.path}: partners.{name}.saml.signature: none of the keys of broker.saml is for {terms.signature}"
+        for name, terms in partners.items()
+        if terms.signature is not None and not all(each.key.fits(SIGNATURES[terms.signature]) for each in keys)
+    )
+    if problems:
+        raise ConfigError(problems)
+    return SamlKeys(keys)
 
 
 def _logos(loaded: Loaded) -> dict[str, Logo]:

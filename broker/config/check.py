@@ -626,6 +626,9 @@ def _saml(facts: Facts) -> Iterator[Finding]:
             partner.login.claims if partner.login else ()
         ):
             yield Finding((*path, "name_id_formats"), "email needs email among login.claims: it is told by it")
+        if saml.identifier == "subject-id" and partner.sector is None:
+            advice = "subject-id is the same at several partners; say with sector which they are"
+            yield Finding((*path, "identifier"), advice)
         if saml.encrypt == "never":
             advice = "lets assertions pass through the customer's browser in the clear; remove it when you can"
             yield Finding((*path, "encrypt"), advice, mild=True)

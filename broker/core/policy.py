@@ -912,7 +912,7 @@ class PartnerSaml(Strict):
         NameIdFormat.TRANSIENT,
         NameIdFormat.PERSISTENT,
     )
-    identifier: Literal["pairwise-id", "none"] = "pairwise-id"
+    identifier: Literal["pairwise-id", "subject-id", "none"] = "pairwise-id"
     attribute_names: Literal["uri", "basic"] = "uri"
     attributes: Mapping[LoginClaim, Annotated[str, StringConstraints(min_length=1, max_length=256)]] = Field(
         default_factory=dict

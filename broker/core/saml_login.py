@@ -13,8 +13,10 @@ from broker.core.assurance import Assurance, Comparison, context_of, level_of_ac
 from broker.core.claims_request import ClaimsRequest
 from broker.core.policy import NameIdFormat, PartnerSaml, Policy
 from broker.core.saml import EMAIL_ADDRESS, PERSISTENT, TRANSIENT, UNSPECIFIED, SamlService
+from broker.errors import Denied
 
 PAIRWISE_ID = "urn:oasis:names:tc:SAML:attribute:pairwise-id"
+SUBJECT_ID = "urn:oasis:names:tc:SAML:attribute:subject-id"
 UNSPECIFIED_CONTEXT = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
 
 
@@ -96,7 +98,21 @@ def name_id_format(asked: str | None, allowed: tuple[NameIdFormat, ...]) -> Name
     return next((each for each in allowed if NAME_ID_FORMATS[each] == asked), None)
 
 
-def pairwise_id(subject: str, scope: str) -> str:
+def identifier_name(service: SamlService, terms: PartnerSaml) -> str | None:
+    """
+    The attribute that identifies the customer; None for none.
+
+    Raises: Denied: the partner's metadata requires another than the operator allows (saml2int SDP-IDP15).
+    """
+    wanted = service.subject_id_req
+    if wanted == "subject-id" and terms.identifier != "subject-id":
+        raise Denied("its metadata requires subject-id", code="saml.identifier")
+    if terms.identifier == "none" or wanted == "none":
+        return None
+    return SUBJECT_ID if terms.identifier == "subject-id" else PAIRWISE_ID
+
+
+def subject_identifier(subject: str, scope: str) -> str:
     """
     The pairwise *subject*, which the partner may also know from OpenID Connect, as a subject identifier.
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from broker.core.consent import Consent
 from broker.core.handoff import UNDECIDED, belongs_to
 from broker.core.journey import Answer, Ask, Deliver, Refuse
-from broker.core.policy import PartnerOidc, PartnerService, Policy
+from broker.core.policy import PartnerOidc, PartnerSaml, PartnerService, Policy, SamlStart
 from broker.errors import Denied, Spent
 from broker.flows.artifact import Artifacts
 from broker.flows.consent import Consents
@@ -43,12 +43,14 @@ class PartnerExits:
         self,
         policy: Callable[[], Policy],
         oidc: Answering,
+        saml: Answering,
         consents: Consents,
         handoffs: Handoffs,
         artifacts: Artifacts,
     ) -> None:
         self._policy = policy
         self._oidc = oidc
+        self._saml = saml
         self._consents = consents
         self._handoffs = handoffs
         self._artifacts = artifacts
@@ -69,20 +71,23 @@ class PartnerExits:
 
     async def deliver(self, turn: Turn) -> str:
         """
-        To the recipient: third-party-initiated login (OpenID Connect Core section 4), or its ``arrive_uri`` with only a handle.
+        To the recipient: third-party-initiated login (OpenID Connect Core section 4), the start of its service provider's login,
+        or its ``arrive_uri`` with only a handle.
         """
         if not isinstance(turn.step, Deliver):
             raise Spent("nothing to deliver", code="journey.went_on")
         handoff = await self._consents.deliver(turn)
         partner = self._policy().partner(handoff.recipient)
-        match partner.client if partner else None:
+        match (partner.oidc or partner.saml or partner.service) if partner else None:
             case PartnerService(arrive_uri=arrive_uri):
                 return with_query(arrive_uri, {"handoff": self._artifacts.handle(turn, handoff)})
             case PartnerOidc(initiate_login_uri=str(login_start), target_link_uri=target):
                 query = {"iss": self._policy().issuer, "login_hint": self._handoffs.reference(handoff)}
                 return with_query(login_start, query | ({"target_link_uri": target} if target else {}))
+            case PartnerSaml(start=SamlStart(uri=uri, parameter=parameter)):
+                return with_query(uri, {parameter: self._handoffs.short_reference(handoff)})
             case _:
-                raise Denied("recipient has no initiate_login_uri", code="partner.no_start")
+                raise Denied("recipient has no address where its login begins", code="partner.no_start")
 
     def comes_back(self, turn: Turn) -> bool:
         """Whether the recipient is a service, which asks for its artifact by the journey."""
@@ -124,7 +129,7 @@ class PartnerExits:
         return self.start_again(turn.journey.partner) or "/"
 
     def _answering(self, ask: Ask) -> Answering:
-        return self._oidc
+        return self._oidc if ask.saml is None else self._saml
 
     def start_again(self, partner: str) -> str | None:
         """The partner's own login start if it has one, so that the customer arrives logged in; else its front page."""
@@ -132,5 +137,5 @@ class PartnerExits:
         if known is None:
             return None
         if known.login is not None and known.login_start is not None:
-            return with_query(known.login_start, {"iss": self._policy().issuer})
+            return known.login_start if known.saml else with_query(known.login_start, {"iss": self._policy().issuer})
         return known.home_uri

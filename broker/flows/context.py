@@ -16,7 +16,7 @@ from broker.core.arrival import Arrival
 from broker.core.case import Case
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
-from broker.core.journey import Journey
+from broker.core.journey import Ask, Journey
 from broker.core.logout import Farewell
 from broker.core.membership import OnFile
 from broker.core.memory import DeviceRecord
@@ -109,6 +109,7 @@ class Shelves:
     devices: Shelf[DeviceRecord]
     links: Shelf[Proven]
     on_file: Shelf[OnFile]
+    asks: Shelf[Ask]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -127,6 +128,7 @@ class Shelves:
             Shelf("device", DeviceRecord, sealer),
             Shelf("link", Proven, sealer),
             Shelf("on-file", OnFile, sealer),
+            Shelf("ask", Ask, sealer),
         )
 
 

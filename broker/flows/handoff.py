@@ -3,6 +3,7 @@ Handoffs from creation by the source to acknowledgement by the recipient.
 """
 
 import contextlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -143,6 +144,24 @@ class Handoffs:
             raise BadAsk("login_hint was made for another client", code="handoff.foreign")
         return handoff_id
 
+    def short_reference(self, handoff: Handoff) -> str:
+        """As `reference`, for a protocol that has 80 octets for it: the id, until when, and a proof that we said so."""
+        expires_at = self._c.now() + self._c.policy().broker.lifetimes.handoff_reference
+        until = f"{int(expires_at.timestamp()):x}"
+        return f"ho_{handoff.id}.{until}.{self._proof(handoff.id, until, handoff.recipient)}"
+
+    def referred_short(self, given: str | None, recipient: str) -> str | None:
+        """The handoff id that a `short_reference` of *recipient* stands for; None for anything else, and once it expired."""
+        if given is None or not given.startswith("ho_") or not given.isascii() or given.count(".") != 2:
+            return None
+        handoff, until, proof = given[3:].split(".")
+        if not hmac.compare_digest(proof, self._proof(handoff, until, recipient)):
+            return None
+        return handoff if int(until, 16) > self._c.now().timestamp() else None
+
+    def _proof(self, handoff: str, until: str, recipient: str) -> str:
+        return self._c.lookup.digest("reference", handoff, until, recipient)[:32]
+
     async def share(self, held: Held[Handoff], session: Session, *, consent: Consent) -> Handoff:
         """
         Record the transfer and put the handoff on its way, with what *consent* grants of it. Consent is already on record.
@@ -219,6 +238,24 @@ class Handoffs:
             raise Spent("handoff was redeemed at the same time", code="handoff.race")
         self._note("handoff.redeemed", redeemed, redeemed.bound_to)
         return redeemed
+
+    async def fetch(self, handoff: str, *, recipient: str) -> Reading:
+        """
+        What *recipient* may read of *handoff*, which it redeems by its first fetch: for one that got no code, but an assertion.
+
+        Raises: Spent, Gone; StoreDown.
+        """
+        if not is_id(handoff):
+            raise Spent("not the id of a handoff", code="handoff.foreign")
+        for _ in range(_TRIES):
+            held = await self._get(handoff)
+            if held is None or held.value.state not in core.UNDERWAY:
+                return self.reading(held.value if held is not None else None, recipient=recipient)
+            with contextlib.suppress(Spent):
+                return self.reading(await self.redeem(held, recipient), recipient=recipient)
+            if held.value.recipient != recipient:
+                raise Spent("handoff is for another recipient", code="handoff.foreign")
+        raise StoreDown("handoff kept changing under us")
 
     async def redeem_guest(self, reference: str, recipient: str) -> Reading:
         """

@@ -28,9 +28,29 @@ class RedeemApi:
         self._tokens = tokens
         self._handoffs = handoffs
 
+    async def read(self, request: Request) -> Response:
+        """
+        The data, by an access token; or by itself for a partner that got an assertion and no token.
+
+        404 for another handoff than the token's or the partner's, 410 once withdrawn, expired or erased.
+        """
+        if _proves_client(request):
+            return await self._read_as_client(request)
+        return await self._read_by_token(request)
+
+    @partner_endpoint
+    async def _read_as_client(self, request: Request) -> Response:
+        client = await self._clients.authenticate(request, {})
+        if client.partner.saml is None:
+            raise BadAsk("read handoffs by your access token", oauth_error="unauthorized_client", code="client.oidc")
+        try:
+            reading = await self._handoffs.fetch(request.path_params["id"], recipient=client.id)
+        except (Spent, Gone) as error:
+            return _not_hers(error)
+        return json_reply(_shown(reading) | {"state": reading.handoff.state.value})
+
     @bearer_endpoint
-    async def read(self, request: Request, token: str) -> Response:
-        """The data. 404 for another handoff than the token's, 410 once withdrawn, expired or erased."""
+    async def _read_by_token(self, request: Request, token: str) -> Response:
         reading = await self._tokens.read_handoff(token, request.path_params["id"])
         return json_reply(_shown(reading) | {"state": reading.handoff.state.value})
 
@@ -51,11 +71,7 @@ class RedeemApi:
         try:
             return await self._acknowledged(request, client.id)
         except (Spent, Gone) as error:
-            # security: one that never was and somebody else's look alike
-            is_hers = isinstance(error, Gone) and error.code == Gone.default_code
-            code, status = ("gone", 410) if is_hers else ("not_found", 404)
-            note_refusal(error, status)
-            return json_reply(body_of(code, "withdrawn" if is_hers else "no such handoff of this client"), status)
+            return _not_hers(error)
 
     async def _acknowledged(self, request: Request, recipient: str) -> Response:
         result, reference = _acknowledgement(read_object(await request.body()))
@@ -96,6 +112,14 @@ def _shown(reading: Reading) -> dict[str, Any]:
         "claims": reading.claims,
         "withheld": list(reading.withheld),
     }
+
+
+def _not_hers(error: Spent | Gone) -> Response:
+    """security: one that never was and somebody else's look alike."""
+    is_hers = isinstance(error, Gone) and error.code == Gone.default_code
+    code, status = ("gone", 410) if is_hers else ("not_found", 404)
+    note_refusal(error, status)
+    return json_reply(body_of(code, "withdrawn" if is_hers else "no such handoff of this client"), status)
 
 
 def _proves_client(request: Request) -> bool:

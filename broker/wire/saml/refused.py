@@ -30,6 +30,7 @@ CODES = {
     "nested_message": "a SAML message stands inside another element",
     "schema": "does not follow the schema",
     "wrong_element": "another element than expected",
+    "message_head": "lacks what every message begins with",
     # signatures
     "unsigned": "not signed",
     "signature_count": "more than one signature",

@@ -1,0 +1,104 @@
+"""
+Logins that SAML service providers ask for: each request once, and what the answer is made of.
+
+There is no code and no grant here: the assertion is the answer, and nothing is fetched with it afterwards.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.core.consent import Consent
+from broker.core.journey import Ask
+from broker.core.naming import is_id, name_of
+from broker.core.release import Release
+from broker.errors import Spent
+from broker.flows.answers import Answers, Due
+from broker.flows.context import Context
+from broker.flows.login import Turn
+from broker.stores.ports import Op, PutNew
+
+SEEN_S = 1200.0
+"""Longer than a request is taken, however far the clocks differ."""
+
+_KEPT_S = 60.0
+"""The browser comes back at once; whoever does not starts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """
+    What an assertion is made of: the answer that is ``due``, and its ``release``. ``transient``: a name of the customer for this
+    session only. ``until``: when the session ends at the latest (aware UTC).
+    """
+
+    due: Due
+    release: Release
+    transient: str
+    until: datetime
+
+
+class SamlLogins:
+    """The flow; one per process."""
+
+    def __init__(self, context: Context, answers: Answers) -> None:
+        self._c = context
+        self._answers = answers
+
+    async def admit(self, ask: Ask, *, comes_back: bool) -> str | None:
+        """
+        Take the request behind *ask*, once.
+
+        Args:
+            comes_back: the browser brings its cookies only afterwards: the ask is kept for it (`kept`).
+        Returns: what it is kept by.
+        Raises: Spent: a request of that ID was taken before. StoreDown; then it was not taken.
+        """
+        request_id = ask.saml.request_id if ask.saml is not None else None
+        seen = name_of(f"saml-request {ask.partner} {request_id}")
+        ops: list[Op] = [PutNew(f"seen:{seen}", b"1", SEEN_S)]
+        reference = self._c.tokens.id() if comes_back else None
+        if reference is not None:
+            ops.append(self._c.shelves.asks.put_new(name_of(reference), ask, _KEPT_S))
+        is_first, *_ = await self._c.state.run(*ops)
+        if is_first:
+            return reference
+        if reference is not None:
+            await self._c.state.run(self._c.shelves.asks.drop(name_of(reference)))
+        raise Spent("request ID was used before", code="saml.replayed", partner=ask.partner)
+
+    async def kept(self, reference: str) -> Ask:
+        """What `admit` kept, once. Raises: Spent."""
+        if not is_id(reference):
+            raise Spent("not a reference of ours")
+        shelf, name = self._c.shelves.asks, name_of(reference)
+        (raw,) = await self._c.state.run(shelf.take(name, _KEPT_S))
+        held = shelf.read(name, raw)
+        if held is None:
+            raise Spent("the request was taken up before, or too late", code="saml.posted")
+        return held.value
+
+    def knows(self, ask: Ask, turn: Turn) -> bool:
+        """Whether the partner was ever told who the turn's customer is."""
+        return turn.session is not None and self._c.policy().sector(ask.partner) in turn.session.value.subjects
+
+    async def prepare(self, ask: Ask, turn: Turn, consent: Consent | None) -> Told:
+        """What answers *ask* for the turn's customer; nothing has happened yet. Raises: Spent, Denied."""
+        due = await self._answers.prepare(ask, turn, consent)
+        until = due.session.created_at + due.policy.broker.lifetimes.session
+        return Told(due, due.release(), self.transient(ask.partner, due.sid), until)
+
+    async def settle(self, told: Told) -> None:
+        """The partner is answered: the journey is over. Raises: Spent; then the answer is never given out."""
+        due = told.due
+        await self._answers.settle(due, ())
+        handoff, consent = due.handoff, due.consent
+        self._answers.note(
+            due,
+            acr=told.release.acr or "",
+            handoff=handoff.id if handoff else None,
+            consent=handoff.consent if handoff else (consent.id if consent else None),
+        )
+
+    def transient(self, partner: str, sid: str) -> str:
+        """The transient name of the customer in the partner's session *sid*: always the same, and worth nothing elsewhere."""
+        return f"_{self._c.lookup.digest('transient', partner, sid)[:40]}"
