@@ -210,9 +210,16 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    folder: Path, preset: str, *, ceiling: str = "high", fetcher: Fetcher | None = None, **changes: Any
+    folder: Path,
+    preset: str,
+    *,
+    ceiling: str = "high",
+    fetcher: Fetcher | None = None,
+    edit: Mapping[str, str] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[World]:
-    """The connector is built from the config file as the broker builds it, on a *fetcher* that can be closed."""
+    """The connector is built from the (edited) config file as the broker builds it, on a *fetcher* that can be closed."""
+    issuer = (edit or {}).get(f"issuer: {ISSUER}", ISSUER).removeprefix("issuer: ")
     for name, pem in (("sig.pem", SIG_PEM), ("enc.pem", ENC_PEM), ("eid", SECRET)):
         path = folder / "secrets" / name
         path.write_text(pem)
@@ -226,7 +233,7 @@ async def open_world(
         return dict(answer.json())
 
     def app_for(origin: str) -> Starlette:
-        client = NationalClient(CLIENT, "Stafett", frozenset({CALLBACK}), published, SECRET)
+        client = NationalClient(CLIENT, "Stafett", frozenset({f"{issuer}/up/eid/callback"}), published, SECRET)
         apps.append(create_app(profile=preset, issuer=origin, client=client, clock=Clock(), keys=SIGNING))
         return apps[0]
 
@@ -244,7 +251,8 @@ async def open_world(
             "    kind: national-oidc\n    titles: {sv: eID, fi: eID, pl: eID, en: eID}\n"
             f"    ceiling: {ceiling}\n    may_bootstrap_other_methods: true\n    connect: {json.dumps(connect)}\n"
         )
-        async with fetching() as own_fetcher, open_stage(folder, edit=offering("eid", block), cast=cast) as stage:
+        edits = {**offering("eid", block), **(edit or {})}
+        async with fetching() as own_fetcher, open_stage(folder, edit=edits, cast=cast) as stage:
             stages.append(stage)
             yield World(stage, simulator)
             simulator.switch()
