@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from broker.app import Broker, build
 from broker.cli.opening import check_state, open_records, open_state, read
@@ -49,7 +50,7 @@ async def _serve(loaded: Loaded) -> None:
             await check_state(state)
             async with open_records(loaded) as records:
                 broker = build(loaded, state=state, records=records)
-                _settle()
+                settle()
                 async with metrics_served(broker, loaded):
                     log("serving", issuer=loaded.policy.issuer, config_version=loaded.policy.version, state=kind)
                     await server(broker).serve(sockets=[listening])
@@ -58,7 +59,7 @@ async def _serve(loaded: Loaded) -> None:
             stop()
 
 
-def _settle() -> None:
+def settle() -> None:
     """
     What the process is made of stays until it ends: the garbage collector need not look through it again and again, which
     would cost a quarter of the CPU of a login. Nor need it look after every few requests.
@@ -102,20 +103,24 @@ class _Beside(uvicorn.Server):
 
 
 def server(broker: Broker) -> uvicorn.Server:
+    """uvicorn for *broker*."""
+    return uvicorn.Server(settings(broker.app, lifespan="on"))
+
+
+def settings(app: ASGIApp, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
     """uvicorn as the broker wants it: our own log line and proxy handling, no server header."""
-    config = uvicorn.Config(
-        broker.app,
+    return uvicorn.Config(
+        app,
         access_log=False,
         log_config=None,
         http=http_protocol(),
         proxy_headers=False,
         server_header=False,
-        lifespan="on",
+        lifespan=lifespan,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=_MAX_HEAD,
     )
-    return uvicorn.Server(config)
 
 
 def http_protocol() -> type[asyncio.Protocol] | Literal["h11"]:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
+import msgspec
 import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -81,8 +82,10 @@ def weigh(world: World) -> Ingredients:
 
 async def _requests_us(world: World) -> tuple[float, float, float]:
     """
-    Empty requests seen from both sides, without and with a round trip to the state store: what serving one costs, what the
-    round trip adds, and what asking one costs.
+    What serving an empty request costs, what a round trip to the state store adds to it, and what a call to a provider costs
+    the caller, the reading of its JSON included.
+
+    The request has the headers and the body of one to the token endpoint, which has the most of them.
     """
     command = [sys.executable, "-m", "tests.bench.empty", str(world.spare_port), world.redis_url]
     server = start(command, dict(os.environ), cpu=0)
@@ -93,23 +96,31 @@ async def _requests_us(world: World) -> tuple[float, float, float]:
 
             async def asked(path: str) -> tuple[float, float]:
                 async def once() -> None:
-                    form = {"grant_type": "authorization_code", "code": "c" * 40}
-                    async with http.post(url + path, data=form) as answer:
-                        await answer.read()
+                    async with http.post(url + path, data=_FORM, headers=_HEADERS) as answer:
+                        if body := await answer.read():
+                            msgspec.json.decode(body)
 
                 await _repeat(once, _WARM_UP)
                 before, asking = cpu_s(server.pid), time.process_time()
                 await _repeat(once, _ROUNDS)
                 return (cpu_s(server.pid) - before) / _ROUNDS * 1e6, (time.process_time() - asking) / _ROUNDS * 1e6
 
-            request_us, call_us = await asked("")
+            request_us, _ = await asked("")
             with_state_us, _ = await asked("state")
+            _, call_us = await asked("token")
             return request_us, with_state_us - request_us, call_us
     finally:
         _stop(server)
 
 
 _WARM_UP = 400
+_HEADERS = {"authorization": "Basic " + "b" * 60}
+_FORM = {
+    "grant_type": "authorization_code",
+    "code": "c" * 140,
+    "redirect_uri": "http://127.0.0.1:8701/login/callback",
+    "code_verifier": "v" * 64,
+}
 
 
 async def _repeat(once: Callable[[], Awaitable[None]], times: int) -> None:
