@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from broker.app import Broker, build
 from broker.cli.opening import check_state, open_records, open_state, read
@@ -107,7 +106,7 @@ def server(broker: Broker) -> uvicorn.Server:
     return uvicorn.Server(settings(broker.app, lifespan="on"))
 
 
-def settings(app: ASGIApp, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
+def settings(app: Callable[..., Any], *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
     """uvicorn as the broker wants it: our own log line and proxy handling, no server header."""
     return uvicorn.Config(
         app,
