@@ -324,7 +324,7 @@ def open_question(journey: Journey, session: Session | None, now: datetime) -> Q
     if question is None or now >= question.until:
         return None
     if session is None:
-        return question if question.rule is Rule.CONTACT_SEEN else None
+        return question if question.rule in {Rule.CONTACT_SEEN, Rule.ANOTHER_NUMBER} else None
     return question if session.customer == question.customer else None
 
 

@@ -58,6 +58,11 @@ def mask_address(address: str) -> str:
     return f"{name[:1]}•••@{host}"
 
 
+def mask_number(number: str) -> str:
+    """A member number, so that she knows which it is: its last two characters."""
+    return f"•••{number[-2:]}"
+
+
 def mask_phone(number: str) -> str:
     """A phone *number* so that its owner knows it: ``+46701234567`` -> ``+46 ••• 67``."""
     return f"{number[:3]}\u00a0•••\u00a0{number[-2:]}"

@@ -276,3 +276,15 @@ def with_sid(session: Session, partner: str, sid: str) -> Session:
 def with_recognition(session: Session, partner: str, recognition: Recognition) -> Session:
     """*session* remembering what *partner*'s register of customers said."""
     return replace(session, recognitions={**session.recognitions, partner: recognition})
+
+
+def without_number(session: Session, partner: str) -> Session:
+    """*session* without the member number linked at *partner* and what its register said; itself where it has neither."""
+    numbers, known = session.profile.member_numbers, session.recognitions
+    if partner not in numbers and partner not in known:
+        return session
+    left = {name: number for name, number in numbers.items() if name != partner}
+    profile = replace(session.profile, member_numbers=left)
+    return replace(
+        session, profile=profile, recognitions={name: each for name, each in known.items() if name != partner}
+    )

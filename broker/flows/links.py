@@ -158,7 +158,9 @@ class Links:
             return None
         return self._question(decision.rule, decision.customer, identity, now, offer=replace(decision, renew=able))
 
-    def other_number(self, identity: Identity, known: KnownCustomer, now: datetime) -> Question | None:
+    def other_number(
+        self, identity: Identity, known: KnownCustomer, session: Session | None, now: datetime
+    ) -> Question | None:
         """
         What she is told whose login goes by a member number, and who has linked another one of that partner; None when she has
         not. A household may share an address, and a number replaces none by itself.
@@ -172,7 +174,8 @@ class Links:
             return None
         if numbers.get(linked.partner, linked.number) == linked.number:
             return None
-        return self._question(Rule.ANOTHER_NUMBER, known.customer.id, identity, now)
+        asked = session.customer if session is not None else known.customer.id
+        return self._question(Rule.ANOTHER_NUMBER, asked, identity, now)
 
     def number_linked(self, identity: Identity, customer: str) -> None:
         """Note the member number that *identity* brought, if it did: it is one of *customer*'s now."""

@@ -525,7 +525,7 @@ class Logins:
         met = await self._links.meet(identity, journey, running, now)
         if isinstance(met, Question):
             return await self._asked(move, visitor, handoff, met, proven)
-        if met is not None and (other := self._links.other_number(identity, met, now)) is not None:
+        if met is not None and (other := self._links.other_number(identity, met, running, now)) is not None:
             return await self._asked(move, visitor, handoff, other, proven)
         known = await self._customer_of(identity, journey.language, now, met)
         session = _carry_over(await self._session_of(proven, known, journey, visitor), claim.session)

@@ -5,14 +5,14 @@ Sessions of customers: which there are, and their end.
 that a process that dies in between tells too much rather than too little. A session that runs out of time simply runs out.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from broker.core.changing import replace
 from broker.core.logout import Farewell, Party, Why, parties_of
 from broker.core.naming import name_of
 from broker.core.notice import Kind
-from broker.core.session import Session, is_alive, without_lent
+from broker.core.session import Session, is_alive, without_lent, without_number
 from broker.flows.context import Context
 from broker.stores.ports import Delist, Enlist, Listed, Notice, Op, Take
 from broker.stores.shelf import Held
@@ -128,9 +128,20 @@ class Sessions:
 
         Raises: StoreDown.
         """
+        await self._change_all(customer, lambda session: without_lent(session, ways))
+
+    async def unlink_number(self, customer: str, partner: str) -> None:
+        """
+        Her member number at *partner* is told no more in any of her sessions.
+
+        Raises: StoreDown.
+        """
+        await self._change_all(customer, lambda session: without_number(session, partner))
+
+    async def _change_all(self, customer: str, change: Callable[[Session], Session]) -> None:
         for name, found in await self._listed(f"sessions:{name_of(customer)}"):
             held: Held[Session] | None = found
-            while held is not None and (bare := without_lent(held.value, ways)) is not held.value:
+            while held is not None and (bare := change(held.value)) is not held.value:
                 left = bare.created_at + self._c.policy().broker.lifetimes.session - self._c.now()
                 op = self._c.shelves.sessions.swap(name, held, bare, max(1.0, left.total_seconds()))
                 (swapped,) = await self._c.state.run(op)

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from broker.core.changing import replace
 from broker.core.journey import may_add
 from broker.core.linking import Rule, WayIn, able, is_fresh, may_remove, may_restore
 from broker.core.logout import Why
 from broker.core.naming import name_of
-from broker.core.session import Session
+from broker.core.session import Profile, Session
 from broker.flows.context import Context
 from broker.flows.links import News, NoNews, OnFile, opened
 from broker.flows.passkeys import added_by
 from broker.flows.sessions import Sessions, opened_by
-from broker.stores.ports import LinkedIdentity
+from broker.stores.ports import Customer, LinkedIdentity
+from broker.stores.sealing import Broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,30 @@ class Ways:
         self._c.audit.note("identity.removed", customer=session.customer, upstream=meant.upstream)
         self._news.way_removed(on_file, upstream=meant.upstream, language=language, at=now)
         return Outcome.DONE, opened_by(session, meant.lookup, meant.upstream)
+
+    async def unlink_number(self, session: Session, partner: str) -> None:
+        """
+        Her member number at *partner*, if there is one, is linked no more: it is told to nobody from now on.
+
+        Raises: StoreDown; then it may be tried again.
+        """
+        customer = session.customer
+        # What a login a moment ago has to write is written first, or it would bring the number back.
+        await self._c.audit.flush()
+        known = await self._c.records.get_customer(customer)
+        profile = self._profile(known) if known is not None else None
+        if profile is not None and partner in profile.member_numbers:
+            left = {name: number for name, number in profile.member_numbers.items() if name != partner}
+            changed = replace(profile, member_numbers=left)
+            await self._c.records.save_profile(customer, self._c.seal_profile(customer, changed))
+            self._c.audit.note("member.unlinked", customer=customer, partner=partner)
+        await self._sessions.unlink_number(customer, partner)
+
+    def _profile(self, customer: Customer) -> Profile | None:
+        try:
+            return self._c.open_profile(customer.id, customer.profile) if customer.profile is not None else None
+        except Broken:
+            return None
 
     async def restore(self, session: Session, name: str, language: str) -> Outcome:
         """Bring back a way that she took out, if it is still nobody's."""

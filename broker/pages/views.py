@@ -556,13 +556,22 @@ class ShownWay:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownNumber:
+    """A member number she has linked: at ``partner``, whose name is ``title``; ``number`` is masked."""
+
+    partner: str
+    title: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
 class WaysIn:
     """
-    Her ways to log in, on her own page.
+    Her ways to log in, on her own page, and the member numbers she has linked.
 
     ``remove_url``: asks whether to take out the one added to it. ``restore``: its form posts ``way=<name>``. ``add_url``: None
     where none can be added; ``refusal_key`` says why, of ``method``, by which she is logged in. ``said``: what happened a
-    moment ago (``ways.said.<said>``).
+    moment ago (``ways.said.<said>``). ``unlink``: its form posts ``partner=<id>`` of one of ``numbers``; None without.
     """
 
     ways: tuple[ShownWay, ...]
@@ -573,6 +582,8 @@ class WaysIn:
     refusal_key: str | None = None
     method: str = ""
     said: str | None = None
+    numbers: tuple[ShownNumber, ...] = ()
+    unlink: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

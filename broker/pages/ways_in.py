@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from broker.core.identity import ContactKind
 from broker.core.journey import Errand
-from broker.core.memory import mask_address, mask_phone
+from broker.core.memory import mask_address, mask_number, mask_phone
 from broker.core.naming import is_id
 from broker.core.policy import Policy
 from broker.core.session import Session
@@ -22,14 +22,16 @@ from broker.flows.values import Visitor
 from broker.flows.ways import Outcome, OwnWay, Ways
 from broker.observe.logging import current_reference
 from broker.pages.render import Pages
-from broker.pages.views import Form, Page, RemoveWayPage, ShownWay, WaysIn
+from broker.pages.views import Form, Page, RemoveWayPage, ShownNumber, ShownWay, WaysIn
 from broker.web import cookies, csrf, params
 from broker.web.hub import SHARED_PATH, Hub
 from broker.web.visitor import visitor_of
 
 _PATH = f"{SHARED_PATH}/ways"
 _HERE = "#ways-title"
-SAID = frozenset({"removed", "restored", *(f"not_{each.value}" for each in Outcome if each is not Outcome.DONE)})
+SAID = frozenset(
+    {"removed", "restored", "unlinked", *(f"not_{each.value}" for each in Outcome if each is not Outcome.DONE)}
+)
 """What her page may say of a change a moment ago."""
 
 
@@ -54,6 +56,7 @@ class WaysInPages:
             Route(f"{_PATH}/remove", self.remove, methods=["GET"]),
             Route(f"{_PATH}/remove", self.removed, methods=["POST"]),
             Route(f"{_PATH}/restore", self.restored, methods=["POST"]),
+            Route(f"{_PATH}/number", self.unlinked, methods=["POST"]),
         ]
 
     async def listed(self, request: Request, visitor: Visitor, session: Session) -> WaysIn:
@@ -68,6 +71,8 @@ class WaysInPages:
             refusal_key=f"ways.refusal.{own.refusal.value}" if own.refusal is not None else None,
             method=self._title(session.upstream, visitor.language),
             said=said if said in SAID else None,
+            numbers=self._numbers(session, visitor.language),
+            unlink=Form(f"{_PATH}/number", self._logouts.form_token(visitor)),
         )
 
     async def add(self, request: Request) -> Response:
@@ -127,6 +132,24 @@ class WaysInPages:
         fields = await self._posted(request, visitor)
         outcome = await self._ways.restore(session, fields.get("way", ""), visitor.language)
         return _told("restored" if outcome is Outcome.DONE else f"not_{outcome.value}")
+
+    async def unlinked(self, request: Request) -> Response:
+        """Link a member number no more."""
+        visitor = self._visitor(request)
+        session = await self._logouts.session_of(visitor)
+        if session is None:
+            return _see(SHARED_PATH)
+        fields = await self._posted(request, visitor)
+        await self._ways.unlink_number(session, fields.get("partner", ""))
+        return _told("unlinked")
+
+    def _numbers(self, session: Session, language: str) -> tuple[ShownNumber, ...]:
+        policy = self._policy()
+        return tuple(
+            ShownNumber(partner, policy.partner_name(partner, language), mask_number(number))
+            for partner, number in session.profile.member_numbers.items()
+            if policy.partner(partner) is not None
+        )
 
     def _shown(self, way: OwnWay, language: str) -> ShownWay:
         upstream = self._policy().config.upstreams.get(way.upstream)

@@ -51,6 +51,7 @@ from broker.pages.views import (
     RemoveWayPage,
     SharedLoginPage,
     SharedPage,
+    ShownNumber,
     ShownWay,
     StillIn,
     Table,
@@ -139,6 +140,7 @@ def _choose(said: Callable[[str], str], form: Form, shop: Party, garage: Party) 
         "choose-unknown-notice": ChoosePage(form, shop, methods[:1], notice_key=said("bankid.NEW")),
         "choose-nobody": ChoosePage(form, None, ()),
         "choose-identify": ChoosePage(form, shop, methods[:2], identify=Identify("either")),
+        "choose-identify-member": ChoosePage(form, shop, methods[:2], identify=Identify("either", takes_number=True)),
         "choose-identify-only": ChoosePage(form, shop, (), identify=Identify("email")),
         "choose-identify-complaint": ChoosePage(
             form, shop, methods[:2], identify=Identify("phone", said("0701"), "identify.bad_phone")
@@ -323,6 +325,7 @@ def _joining(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, P
         "join-renew": replace(offer, kind=JoinKind.RENEW, methods=(method,)),
         "join-seen": JoinPage(form, JoinKind.SEEN, mail, contact=contact, partner=shop, methods=(method,)),
         "join-another": replace(offer, kind=JoinKind.ANOTHER, others=()),
+        "join-number": JoinPage(form, JoinKind.NUMBER, mail, contact=contact, partner=shop),
         "join-refused": replace(offer, kind=JoinKind.REFUSED, reason_key=said("join.refused.no_bootstrap")),
     }
 
@@ -345,6 +348,16 @@ def _ways_in(said: Callable[[str], str]) -> dict[str, Page]:
         ),
         "shared-ways-refused": shared(
             WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.no_bootstrap", method=said("BankID"))
+        ),
+        "shared-numbers": shared(
+            WaysIn(
+                (google,),
+                remove_url,
+                restore,
+                said="unlinked",
+                numbers=(ShownNumber("tyre-shop", said("Nordic Tyres"), said("•••42")),),
+                unlink=Form("/shared/ways/number", said("t")),
+            )
         ),
         "shared-ways-off": shared(WaysIn((lone,), remove_url, restore, refusal_key="ways.refusal.off")),
         "remove-way": RemoveWayPage(form, "/shared", phone, 30),
