@@ -25,7 +25,7 @@ class Answering(Protocol):
         """The answer for the turn's customer. Raises: Spent, Denied."""
         ...
 
-    def refuse(self, ask: Ask, error: str, reason: str) -> Exit:
+    async def refuse(self, ask: Ask, error: str, reason: str) -> Exit:
         """
         The answer that says why not.
 
@@ -62,12 +62,12 @@ class PartnerExits:
             raise Spent("no request to answer", code="journey.went_on")
         return await self._answering(ask).answer(ask, turn, step.consent)
 
-    def refuse(self, turn: Turn) -> Exit:
+    async def refuse(self, turn: Turn) -> Exit:
         """The answer that says why not."""
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Refuse):
             raise Spent("no request to refuse", code="journey.went_on")
-        return self._answering(ask).refuse(ask, step.error, step.reason)
+        return await self._answering(ask).refuse(ask, step.error, step.reason)
 
     async def deliver(self, turn: Turn) -> str:
         """
@@ -119,11 +119,11 @@ class PartnerExits:
             handoff = await self._handoffs.decline(handoff.id)
         return with_query(partner.guest_uri, {"ref": self._handoffs.guest_reference(handoff)})
 
-    def leave(self, turn: Turn) -> Exit:
+    async def leave(self, turn: Turn) -> Exit:
         """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""
         ask = turn.journey.ask
         if ask is not None:
-            return self._answering(ask).refuse(ask, "access_denied", "the customer cancelled")
+            return await self._answering(ask).refuse(ask, "access_denied", "the customer cancelled")
         if turn.handoff is not None:
             return with_query(turn.handoff.value.return_uri, {"handoff": "cancelled"})
         return self.start_again(turn.journey.partner) or "/"

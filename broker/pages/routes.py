@@ -386,7 +386,7 @@ class JourneyPages:
         turn = posted.turn
         if turn.journey.ended is None and not isinstance(turn.step, Late):
             await self._logins.end(turn.journey.id, posted.visitor, Ending.CANCELLED)
-            return self._hub.leave_for(request, posted.visitor, self._partners.leave(turn))
+            return self._hub.leave_for(request, posted.visitor, await self._partners.leave(turn))
         return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 
     async def _respond(self, request: Request, visitor: Visitor, turn: Turn) -> Response:

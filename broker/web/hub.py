@@ -143,7 +143,7 @@ class Partners(Protocol):
         """Answer the partner's request (step `Answer`)."""
         ...
 
-    def refuse(self, turn: Turn) -> Exit:
+    async def refuse(self, turn: Turn) -> Exit:
         """Answer the partner's request with an error (step `Refuse`)."""
         ...
 
@@ -163,7 +163,7 @@ class Partners(Protocol):
         """The customer goes on without sharing: the recipient's guest page."""
         ...
 
-    def leave(self, turn: Turn) -> Exit:
+    async def leave(self, turn: Turn) -> Exit:
         """The customer cancelled: back to where the journey came from."""
         ...
 
@@ -273,7 +273,7 @@ class Hub:
             case Answer():
                 return self.leave_for(request, visitor, await self._partners.answer(turn))
             case Refuse():
-                return self.leave_for(request, visitor, self._partners.refuse(turn))
+                return self.leave_for(request, visitor, await self._partners.refuse(turn))
             case Deliver():
                 if self._partners.comes_back(turn):
                     turn = await self._journeys.keep(turn, visitor)

@@ -26,7 +26,7 @@ class OidcAnswers:
         self._check_registered(ask)
         return self._response(ask, {"code": await self._tokens.issue(ask, turn, consent)})
 
-    def refuse(self, ask: Ask, error: str, reason: str) -> Exit:
+    async def refuse(self, ask: Ask, error: str, reason: str) -> Exit:
         """The response that says why not (RFC 6749 section 4.1.2.1)."""
         self._check_registered(ask)
         return self._response(ask, {"error": error, "error_description": reason})

@@ -62,36 +62,36 @@ class SamlAnswers:
 
     async def answer(self, ask: Ask, turn: Turn, consent: Consent | None) -> FormPost:
         """The response with its assertion. What stands in the way of one is found out before the journey is over."""
-        address, saml = self._registered(ask)
+        address, saml = await self._registered(ask)
         if not saml.may_create and not self._logins.knows(ask, turn):
-            return self.refuse(ask, "invalid_name_id_policy", "the customer is new to this partner")
+            return await self.refuse(ask, "invalid_name_id_policy", "the customer is new to this partner")
         to = checked_recipient(address.terms, address.service)
         told = await self._logins.prepare(ask, turn, consent)
         name_id, context = self._name_id(saml, address, told), self._context(saml, address, told)
         if name_id is None:
-            return self.refuse(ask, "invalid_name_id_policy", "the customer has no name in that format")
+            return await self.refuse(ask, "invalid_name_id_policy", "the customer has no name in that format")
         if context is None:
-            return self.refuse(ask, "no_authn_context", "the login is none of the classes asked for")
+            return await self.refuse(ask, "no_authn_context", "the login is none of the classes asked for")
         await self._logins.settle(told)
         content = self._content(address, told, name_id, context)
         return _posted(address, success(self._envelope(address), content, self._protection(address, to)))
 
-    def refuse(self, ask: Ask, error: str, reason: str) -> FormPost:
+    async def refuse(self, ask: Ask, error: str, reason: str) -> FormPost:
         """The response that says why not."""
-        address, _ = self._registered(ask)
+        address, _ = await self._registered(ask)
         return self.failed(address, status_of(error, reason))
 
     def failed(self, address: Address, status: Status) -> FormPost:
         """A response without an assertion."""
         return _posted(address, failure(self._envelope(address), status, self._protection(address, None)))
 
-    def address_of(self, ask: Ask) -> Address:
+    async def address_of(self, ask: Ask) -> Address:
         """Where *ask* is answered. Raises: Denied."""
-        return self._registered(ask)[0]
+        return (await self._registered(ask))[0]
 
-    def _registered(self, ask: Ask) -> tuple[Address, SamlAsk]:
+    async def _registered(self, ask: Ask) -> tuple[Address, SamlAsk]:
         """Raises Denied when the partner, its metadata or the address are gone since it asked."""
-        partner, service = self._policy().partner(ask.partner), self._services.of(ask.partner)
+        partner, service = self._policy().partner(ask.partner), await self._services.of(ask.partner)
         if partner is None or partner.saml is None or service is None or ask.saml is None:
             raise Denied("no metadata of the partner any more", code="saml.no_metadata", partner=ask.partner)
         if not is_registered(ask.redirect_uri, service):

@@ -70,7 +70,7 @@ def parsed(octets: bytes) -> Element:
     return root
 
 
-def known_sender(root: Element, policy: Policy, services: Services) -> Sender:
+async def known_sender(root: Element, policy: Policy, services: Services) -> Sender:
     """
     Who *root* says it is from, of those we know; nothing of it is verified yet.
 
@@ -80,7 +80,7 @@ def known_sender(root: Element, policy: Policy, services: Services) -> Sender:
     partner = policy.partner(partner_id) if partner_id else None
     if partner_id is None or partner is None or partner.saml is None:
         raise BadAsk("Issuer is no service provider we know", code="saml.issuer")
-    service = services.of(partner_id)
+    service = await services.of(partner_id)
     if service is None:
         raise Denied("no metadata of the partner that may be used", code="saml.no_metadata", partner=partner_id)
     return Sender(partner_id, partner, partner.saml, service)

@@ -2,13 +2,13 @@
 What each SAML partner is: by its metadata, or by what the operator wrote down in its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from broker.core.policy import PartnerSaml, Policy
 from broker.core.saml import POST, REDIRECT, Endpoint, PeerKey, SamlService
 
 #: The service provider behind what ``metadata`` says, of that entityID; None while there is no metadata that may be used.
-Peers = Callable[[str, str], SamlService | None]
+Peers = Callable[[str, str], Awaitable[SamlService | None]]
 
 
 class Services:
@@ -19,15 +19,19 @@ class Services:
         self._peers = peers
         self._written: dict[tuple[str, str], SamlService] = {}
 
-    def of(self, partner: str) -> SamlService | None:
-        """The service provider of *partner*; None where there is none, or no metadata of it that may be used now."""
+    async def of(self, partner: str) -> SamlService | None:
+        """
+        The service provider of *partner*; None where there is none, or no metadata of it that may be used now.
+
+        Raises: UpstreamDown: its metadata is not here and could not be fetched.
+        """
         policy = self._policy()
         known = policy.partner(partner)
         terms = known.saml if known is not None else None
         if terms is None:
             return None
         if terms.metadata is not None:
-            return self._peers(terms.metadata, terms.entity_id)
+            return await self._peers(terms.metadata, terms.entity_id)
         key = (policy.version, partner)
         if key not in self._written:
             self._written[key] = written(terms, policy.saml_certificates.get(partner, ()))
@@ -44,6 +48,6 @@ def written(terms: PartnerSaml, certificates: tuple[bytes, ...]) -> SamlService:
     )
 
 
-def none(_metadata: str, _entity_id: str) -> SamlService | None:
+async def none(_metadata: str, _entity_id: str) -> SamlService | None:
     """No metadata at all."""
     return None

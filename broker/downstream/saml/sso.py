@@ -65,7 +65,7 @@ class Sso:
         policy = self._policy()
         try:
             message = redirect.decode(request.scope["query_string"].decode("latin-1"))
-            proven = self._proven(message.field, message.octets, message.relay_state, message, policy)
+            proven = await self._proven(message.field, message.octets, message.relay_state, message, policy)
         except XmlRefused as error:
             raise _not_taken(error) from error
         visitor = visitor_of(request, policy.broker)
@@ -88,7 +88,7 @@ class Sso:
         try:
             checks.check_relay_state(relay_state)
             field = "SAMLResponse" if "SAMLResponse" in form else "SAMLRequest"
-            proven = self._proven(field, posted.decode(form.get(field, "")), relay_state, None, policy)
+            proven = await self._proven(field, posted.decode(form.get(field, "")), relay_state, None, policy)
         except XmlRefused as error:
             raise _not_taken(error) from error
         try:
@@ -105,7 +105,7 @@ class Sso:
         try:
             return await self._begin(request, visitor, ask, policy)
         except (BadAsk, NeedsCustomer, Denied) as error:
-            return self._refuse(error, request, visitor, self._answers.address_of(ask))
+            return self._refuse(error, request, visitor, await self._answers.address_of(ask))
 
     def routes(self) -> list[Route]:
         """Both bindings."""
@@ -115,14 +115,14 @@ class Sso:
             Route(f"{SSO_PATH}/{{reference}}", self.resume, methods=["GET"]),
         ]
 
-    def _proven(
+    async def _proven(
         self, field: str, octets: bytes, relay_state: str | None, by_query: Redirected | None, policy: Policy
     ) -> Proven:
         """Raises BadAsk and XmlRefused, which are shown here and never sent anywhere."""
         if field != "SAMLRequest":
             raise BadAsk("not a request", code="saml.query")
         root = checks.parsed(octets)
-        sender = checks.known_sender(root, policy, self._services)
+        sender = await checks.known_sender(root, policy, self._services)
         root, is_signed = checks.checked_signature(root, by_query, sender, needed=sender.must_sign)
         request = read_authn_request(root)
         if request.head.issuer != sender.terms.entity_id:
@@ -145,7 +145,7 @@ class Sso:
             if "none" not in ask.prompt:
                 raise
             # Nobody looks at a passive request's page: the partner must hear that it should try again.
-            return self._refuse(error, request, visitor, self._answers.address_of(ask))
+            return self._refuse(error, request, visitor, await self._answers.address_of(ask))
 
     def _refuse(self, error: StafettError, request: Request, visitor: Visitor, address: Address) -> Response:
         """The error as an answer at the proven address."""

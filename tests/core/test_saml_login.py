@@ -1,0 +1,158 @@
+"""What a SAML service provider asks of a login and is told of it, as decisions."""
+
+import pytest
+
+from broker.core.assurance import Assurance, Comparison
+from broker.core.policy import NameIdFormat, PartnerSaml
+from broker.core.saml import PERSISTENT, TRANSIENT, UNSPECIFIED, RequestedAttribute, SamlService
+from broker.core.saml_login import (
+    PAIRWISE_ID,
+    SUBJECT_ID,
+    URI_ATTRIBUTES,
+    SamlAsk,
+    attributes_of,
+    claims_asked,
+    context_of_acr,
+    fitting_levels,
+    identifier_name,
+    name_id_format,
+    subject_identifier,
+    told_context,
+)
+from broker.errors import Denied
+
+LOA = "http://eidas.europa.eu/LoA/"
+CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
+PPT = f"{CLASSES}PasswordProtectedTransport"
+LOA2, LOA3 = "http://id.elegnamnden.se/loa/1.0/loa2", "http://id.elegnamnden.se/loa/1.0/loa3"
+OWN = {PPT: Assurance.CONTACT, LOA2: Assurance.LOW, LOA3: Assurance.SUBSTANTIAL}
+
+
+def ask(*contexts: str, comparison: Comparison = Comparison.EXACT) -> SamlAsk:
+    return SamlAsk("_1", NameIdFormat.TRANSIENT, contexts, comparison)
+
+
+def terms(**changed: object) -> PartnerSaml:
+    return PartnerSaml.model_validate({"entity_id": "urn:sp", "acs": ["https://sp.test/acs"], **changed})
+
+
+def service(**changed: object) -> SamlService:
+    return SamlService("urn:sp", (), **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("level", "comparison", "classes", "told"),
+    [
+        (Assurance.CONTACT, "exact", [PPT], PPT),
+        (Assurance.HIGH, "exact", [PPT], PPT),
+        (Assurance.SELF_ASSERTED, "exact", [PPT], None),
+        (Assurance.SUBSTANTIAL, "exact", [LOA2, LOA3], LOA3),
+        (Assurance.LOW, "exact", [LOA2, LOA3], LOA2),
+        (Assurance.LOW, "exact", [LOA3], None),
+        (Assurance.SUBSTANTIAL, "minimum", [LOA2], LOA3),
+        (Assurance.LOW, "minimum", [LOA3], None),
+        (Assurance.SUBSTANTIAL, "better", [LOA2], LOA3),
+        (Assurance.SUBSTANTIAL, "better", [LOA3], None),
+        (Assurance.SUBSTANTIAL, "better", [LOA2, "urn:unknown"], None),
+        (Assurance.LOW, "maximum", [LOA3], LOA2),
+        (Assurance.SUBSTANTIAL, "maximum", [LOA2], None),
+        (Assurance.SOFT, "exact", [PPT], None),
+        (Assurance.SUBSTANTIAL, "exact", [f"{LOA}substantial"], f"{LOA}substantial"),
+        (Assurance.HIGH, "exact", [f"{LOA}substantial"], None),
+    ],
+)
+def test_classes_of_the_partners_own(level: Assurance, comparison: str, classes: list[str], told: str | None) -> None:
+    """At least that level, never less; those of eIDAS exactly (SAML Core section 3.3.2.2.1)."""
+    assert told_context(ask(*classes, comparison=Comparison(comparison)), level, OWN) == told
+
+
+@pytest.mark.parametrize("level", Assurance)
+@pytest.mark.parametrize("comparison", Comparison)
+def test_nothing_stronger_than_the_login_is_told(level: Assurance, comparison: Comparison) -> None:
+    """Whatever is asked for: the class that is told never says more than the login proved."""
+    worth = (
+        {f"{LOA}{each.value}": each for each in Assurance} | OWN | {f"{CLASSES}unspecified": Assurance.SELF_ASSERTED}
+    )
+    for wanted in worth:
+        told = told_context(ask(wanted, comparison=comparison), level, OWN)
+        assert told is None or worth[told] <= level
+
+
+def test_a_level_that_may_not_be_told() -> None:
+    """A handoff after a login that may not vouch: nothing is said of it, and no class is met."""
+    assert context_of_acr(ask(), "federated", OWN) == f"{CLASSES}unspecified"
+    assert context_of_acr(ask(PPT), "federated", OWN) is None
+    assert context_of_acr(ask(PPT), None, OWN) is None
+
+
+def test_levels_that_fit() -> None:
+    """Those a login may have to answer; none for what nobody here is told as."""
+    assert fitting_levels(ask(LOA2), OWN) == (Assurance.LOW, Assurance.SUBSTANTIAL, Assurance.HIGH)
+    assert fitting_levels(ask(f"{LOA}low"), {}) == (Assurance.LOW,)
+    assert fitting_levels(ask(LOA2), {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "found"),
+    [
+        (None, ("transient", "persistent"), NameIdFormat.TRANSIENT),
+        (UNSPECIFIED, ("persistent",), NameIdFormat.PERSISTENT),
+        (PERSISTENT, ("transient", "persistent"), NameIdFormat.PERSISTENT),
+        (PERSISTENT, ("transient",), None),
+        (TRANSIENT.upper(), ("transient",), None),
+        ("", ("transient",), None),
+    ],
+)
+def test_the_format_of_names(asked: str | None, allowed: tuple[str, ...], found: NameIdFormat | None) -> None:
+    """The first one unless another is asked for, and that only if it is allowed."""
+    assert name_id_format(asked, tuple(NameIdFormat(each) for each in allowed)) == found
+
+
+def test_identifiers_survive_being_compared_without_case() -> None:
+    """SAML Subject Identifier Attributes Profile: letters, digits and hyphens; two subjects that differ in case differ."""
+    one, two = subject_identifier("aB-_c", "login.example"), subject_identifier("Ab-_c", "login.example")
+    assert one != two
+    assert one == one.lower()
+    assert one.partition("@")[0].isalnum()
+    assert one.endswith("@login.example")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allowed", "found"),
+    [
+        (None, "pairwise-id", PAIRWISE_ID),
+        ("any", "pairwise-id", PAIRWISE_ID),
+        ("pairwise-id", "subject-id", SUBJECT_ID),
+        ("subject-id", "subject-id", SUBJECT_ID),
+        ("none", "pairwise-id", None),
+        (None, "none", None),
+    ],
+)
+def test_which_identifier(wanted: str | None, allowed: str, found: str | None) -> None:
+    """saml2int SDP-IDP15, as far as the operator allows it."""
+    assert identifier_name(service(subject_id_req=wanted), terms(identifier=allowed)) == found
+
+
+def test_an_identifier_that_is_required_and_not_allowed() -> None:
+    """Nobody is logged in by another one than the partner needs."""
+    with pytest.raises(Denied, match="subject-id"):
+        identifier_name(service(subject_id_req="subject-id"), terms())
+
+
+def test_metadata_narrows_what_is_asked_for() -> None:
+    """By any name of an attribute that we know; never more than the operator allows."""
+    wanted = (RequestedAttribute("urn:oid:0.9.2342.19200300.100.1.3"), RequestedAttribute("urn:oid:9.9"))
+    asked = claims_asked(service(requested_attributes=wanted), terms(), ("name", "email"))
+    assert asked.userinfo == ("email",)
+    assert claims_asked(service(requested_attributes=wanted), terms(), ("name",)).userinfo == ()
+    assert claims_asked(service(), terms(), ("name", "email")).userinfo == ("name", "email")
+
+
+def test_attributes_by_their_names() -> None:
+    """Standard names, short ones, or the partner's own; flags about claims are no attributes."""
+    claims = {"email": "maja@example.com", "email_verified": True}
+    assert [(name.name, values) for name, values in attributes_of(claims, terms())] == [
+        (URI_ATTRIBUTES["email"].name, ("maja@example.com",))
+    ]
+    assert attributes_of(claims, terms(attribute_names="basic"))[0][0].name == "mail"
+    assert attributes_of(claims, terms(attributes={"email": "urn:x:epost"}))[0][0].name == "urn:x:epost"
