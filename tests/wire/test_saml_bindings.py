@@ -5,11 +5,14 @@ import zlib
 from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from broker.wire.saml import posted, redirect
 from broker.wire.saml.algorithms import SIGNATURES, Signature
+from broker.wire.saml.octets import signature_of
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.xml import MAX_MESSAGE
 from tests.wire import saml_stage as stage
@@ -55,7 +58,7 @@ def test_the_spelling_of_the_sender_counts() -> None:
     """Lower-case digits and plus for a blank: what was signed is what came, not what we would have written."""
     value = quote(base64.b64encode(zlib.compress(MESSAGE, wbits=-15)).decode(), safe="").replace("%2B", "%2b")
     query = f"SAMLRequest={value}&RelayState=to+the+shop%c3%a5&SigAlg={quote(Signature.RSA_SHA256, safe='').lower()}"
-    signature = redirect._sign(stage.signer(), Signature.RSA_SHA256, query.encode())
+    signature = signature_of(query.encode(), key=stage.signer(), algorithm=Signature.RSA_SHA256)
     came = redirect.decode(f"other=1&{query}&Signature={quote(base64.b64encode(signature).decode(), safe='')}")
     redirect.verify(came, [stage.verifier()])
     assert came.relay_state == "to the shopå"
@@ -64,7 +67,9 @@ def test_the_spelling_of_the_sender_counts() -> None:
 def test_two_ways_of_writing_an_ec_signature() -> None:
     """Side by side, as XML Signature has it, or DER, as some senders do here."""
     query = signed("secp256r1").partition("&Signature=")[0]
-    der = stage.private("secp256r1").sign(query.encode(), redirect.ec.ECDSA(redirect.METHODS[Signature.ECDSA_SHA256].hash))  # type: ignore[union-attr,call-arg,arg-type]  # fmt: skip
+    private = stage.private("secp256r1")
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    der = private.sign(query.encode(), ec.ECDSA(hashes.SHA256()))
     came = redirect.decode(f"{query}&Signature={quote(base64.b64encode(der).decode(), safe='')}")
     redirect.verify(came, [stage.verifier("secp256r1")])
 

@@ -112,6 +112,27 @@ def test_prefixes_declared_outside() -> None:
     assert decrypt_element(there, [stage.opener()]).text == "alice"
 
 
+def test_prefixes_declared_far_outside() -> None:
+    """The response was verified, and its canonical form has lost what only the encrypted text uses."""
+    bare = b'<a:NameID i:type="x:string" own:b="c">alice</a:NameID>'
+    there = with_plain(bare)
+    outside = {"a": xml.SAML, "i": encryption.XSI, "x": encryption.XS, "own": "urn:own", None: xml.SAML}
+    with pytest.raises(XmlRefused) as raised:
+        decrypt_element(there, [stage.opener()])
+    assert raised.value.code == "saml.not_xml"
+    with pytest.raises(XmlRefused):
+        decrypt_element(there, [stage.opener()], declared=outside)  # anybody's namespace is nobody's here
+    known = with_plain(bare.replace(b' own:b="c"', b""))
+    assert decrypt_element(known, [stage.opener()], declared=outside).tag == xml.name(xml.SAML, "NameID")
+
+
+def test_what_was_verified_declares_first() -> None:
+    """A prefix that has a meaning keeps it."""
+    there = with_plain(b"<saml:NameID>alice</saml:NameID>")
+    opened = decrypt_element(there, [stage.opener()], declared={"saml": xml.SAMLP})
+    assert opened.tag == xml.name(xml.SAML, "NameID")
+
+
 # --- between libraries ------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ Algorithms are looked at before a key is touched; whatever fails afterwards is `
 import base64
 import binascii
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +42,10 @@ from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.xml import DS, XENC, XENC11, Element
 
 DSIG11 = "http://www.w3.org/2009/xmldsig11#"
+XS = "http://www.w3.org/2001/XMLSchema"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
 ELEMENT = f"{XENC}Element"
+_WELL_KNOWN = {XS, XSI, xml.SAML, xml.SAMLP, DS, XENC}
 _MAX_KEYS = 8
 _IV, _TAG = 12, 16
 
@@ -181,7 +184,11 @@ def _text(octets: bytes) -> str:
 
 
 def decrypt_element(
-    encrypted: Element, keys: Iterable[DecryptingKey], *, allowed: Collection[str] = ENCRYPTION
+    encrypted: Element,
+    keys: Iterable[DecryptingKey],
+    *,
+    allowed: Collection[str] = ENCRYPTION,
+    declared: Mapping[str | None, str] | None = None,
 ) -> Element:
     """
     The one element in *encrypted* (``saml:EncryptedAssertion``, ``EncryptedID``), as the root of its own document.
@@ -191,6 +198,8 @@ def decrypt_element(
     Args:
         keys: ours, each of which is tried.
         allowed: URIs of content encryption, key transport, key wrap and ECDH-ES that are accepted.
+        declared: prefixes where *encrypted* stood in the document as it came. Senders exist that leave declarations
+            outside of what they encrypt, and a canonical form has lost them; only names of XML and SAML are taken.
     Raises: XmlRefused: unencrypted, encryption_shape, encryption_algorithm, undecryptable, and those of `xml.parse`.
     """
     data = _only(encrypted, XENC, "EncryptedData", missing="unencrypted")
@@ -202,7 +211,7 @@ def decrypt_element(
     ours = tuple(keys)
     for plain in (_opened(sealed, content, each, key) for each in wrapped for key in ours):
         if plain is not None:
-            return _standing_alone(plain, encrypted)
+            return _standing_alone(plain, {**_well_known(declared or {}), **encrypted.nsmap})
     raise XmlRefused("undecryptable")
 
 
@@ -248,16 +257,20 @@ def _opened(sealed: bytes, content: Content, wrapped: _Transported | _Agreed, ou
         return None
 
 
-def _standing_alone(plain: bytes, around: Element) -> Element:
-    """
-    *plain* as a document. Some senders leave the declarations of its prefixes outside, where it stood.
+def _well_known(declared: Mapping[str | None, str]) -> dict[str | None, str]:
+    # security: these declarations are covered by no signature; a prefix gets one of these meanings or none.
+    known: dict[str | None, str] = {
+        prefix: namespace for prefix, namespace in declared.items() if prefix and namespace in _WELL_KNOWN
+    }
+    return {"xs": XS, "xsi": XSI, **known}
 
-    The declarations of *around* are given by an element that is put around it, which is then taken away.
-    """
+
+def _standing_alone(plain: bytes, declared: Mapping[str | None, str]) -> Element:
+    """*plain* as a document, with *declared* around it while it is parsed."""
     # security: without this the text could bring a declaration of its own, where only an element belongs.
     if not plain.lstrip().startswith(b"<") or plain.lstrip().startswith(b"<?"):
         raise XmlRefused("not_xml")
-    outside = etree.Element("stafett", nsmap=around.nsmap)
+    outside = etree.Element("stafett", nsmap=dict(declared))
     start = etree.tostring(outside).removesuffix(b"/>")
     whole = xml.parse(start + b">" + plain + b"</stafett>", max_bytes=2 * xml.MAX_MESSAGE)
     if len(whole) != 1 or (whole.text or "").strip() or (whole[0].tail or "").strip():

@@ -2,10 +2,26 @@
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from broker.wire.saml.algorithms import METHODS, Signature, SignatureMethod
-from broker.wire.saml.keys import VerifyingKey
+from broker.wire.saml.keys import SigningKey, VerifyingKey
+
+
+def signature_of(octets: bytes, *, key: SigningKey, algorithm: Signature) -> bytes:
+    """*key*'s signature of *octets* by *algorithm*, which fits it."""
+    method = METHODS[algorithm]
+    if isinstance(key.private, rsa.RSAPrivateKey):
+        return key.private.sign(octets, _padding(method), method.hash)
+    return side_by_side(key.private.sign(octets, ec.ECDSA(method.hash)), key.private.curve)
+
+
+def side_by_side(der: bytes, curve: ec.EllipticCurve) -> bytes:
+    """r and s as XML Signature writes them. Raises: ValueError: not DER, or too large for *curve*."""
+    r, s = decode_dss_signature(der)
+    if max(r, s).bit_length() > curve.key_size:
+        raise ValueError("a number too large for the curve")
+    return r.to_bytes(_half(curve), "big") + s.to_bytes(_half(curve), "big")
 
 
 def is_signature(value: bytes, octets: bytes, *, key: VerifyingKey, algorithm: Signature) -> bool:
@@ -31,8 +47,11 @@ def _padding(method: SignatureMethod) -> padding.PSS | padding.PKCS1v15:
 
 
 def _der(value: bytes, curve: ec.EllipticCurve) -> bytes:
-    """XML Signature writes r and s side by side, each as long as the curve's order."""
-    half = (curve.key_size + 7) // 8
+    half = _half(curve)
     if len(value) != 2 * half:
         raise InvalidSignature
     return encode_dss_signature(int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big"))
+
+
+def _half(curve: ec.EllipticCurve) -> int:
+    return (curve.key_size + 7) // 8

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote_plus
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from broker.wire.saml.algorithms import METHODS, SIGNATURES, Signature, SignatureMethod
-from broker.wire.saml.keys import SigningKey, VerifyingKey
+from broker.wire.saml.algorithms import SIGNATURES, Signature
+from broker.wire.saml.keys import PublicKey, SigningKey, VerifyingKey
+from broker.wire.saml.octets import is_signature, side_by_side, signature_of
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.xml import MAX_MESSAGE
 
@@ -77,7 +76,7 @@ def encode(
         raise XmlRefused("signature_algorithm", "does not fit the key")
     pairs.append(("SigAlg", chosen))
     signed = _query(pairs)
-    return f"{signed}&{_query([('Signature', base64.b64encode(_sign(key, chosen, signed.encode())).decode())])}"
+    return f"{signed}&{_query([('Signature', base64.b64encode(signature_of(signed.encode(), key=key, algorithm=chosen)).decode())])}"
 
 
 def decode(query: str, *, max_relay_state: int = MAX_RELAY_STATE) -> Redirected:
@@ -114,7 +113,7 @@ def verify(message: Redirected, keys: Iterable[VerifyingKey], *, allowed: Collec
     given = tuple(keys)
     if not given:
         raise XmlRefused("no_keys")
-    if not any(_verifies(key, signature) for key in given if key.fits(signature.algorithm)):
+    if not any(_verifies(key, signature) for key in given):
         raise XmlRefused("signature_invalid")
 
 
@@ -172,41 +171,16 @@ def _query(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
 
 
-def _sign(key: SigningKey, algorithm: Signature, octets: bytes) -> bytes:
-    method = METHODS[algorithm]
-    if isinstance(key.private, rsa.RSAPrivateKey):
-        return key.private.sign(octets, _padding(method), method.hash)
-    r, s = decode_dss_signature(key.private.sign(octets, ec.ECDSA(method.hash)))
-    size = _half(key.private.curve)
-    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
-
-
 def _verifies(key: VerifyingKey, signature: QuerySignature) -> bool:
-    method = METHODS[signature.algorithm]
-    try:
-        if isinstance(key.public, rsa.RSAPublicKey):
-            key.public.verify(signature.value, signature.octets, _padding(method), method.hash)
-        else:
-            der = _der(signature.value, _half(key.public.curve))
-            key.public.verify(der, signature.octets, ec.ECDSA(method.hash))
-    except InvalidSignature:
-        return False
-    return True
+    value = _unwrapped(signature.value, key.public)
+    return is_signature(value, signature.octets, key=key, algorithm=signature.algorithm)
 
 
-def _padding(method: SignatureMethod) -> padding.PSS | padding.PKCS1v15:
-    if method.family == "rsa-pss":
-        # RFC 9231, section 2.3.10: the salt is as long as the hash.
-        return padding.PSS(padding.MGF1(method.hash), padding.PSS.DIGEST_LENGTH)
-    return padding.PKCS1v15()
-
-
-def _half(curve: ec.EllipticCurve) -> int:
-    return (curve.key_size + 7) // 8
-
-
-def _der(value: bytes, half: int) -> bytes:
-    """XML Signature writes r and s side by side; some senders of this binding write them as DER."""
-    if len(value) != 2 * half:
+def _unwrapped(value: bytes, public: PublicKey) -> bytes:
+    """Some senders of this binding write r and s of an EC signature as DER."""
+    if not isinstance(public, ec.EllipticCurvePublicKey):
         return value
-    return encode_dss_signature(int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big"))
+    try:
+        return side_by_side(value, public.curve)
+    except ValueError:
+        return value
