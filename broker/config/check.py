@@ -653,6 +653,21 @@ def _saml_description(saml: PartnerSaml, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "slo_uri"), "is missing; tell_logout sends customers there")
 
 
+def _metadata_sources(facts: Facts) -> Iterator[Finding]:
+    """Where metadata of SAML peers comes from."""
+    for name, source in facts.config.saml.metadata.items():
+        path: KeyPath = ("saml", "metadata", name)
+        if source.file is None and not source.certificates:
+            advice = "is missing: what comes over the network is believed by its signature only; give the signer's certificate"
+            yield Finding((*path, "certificates"), advice)
+        if source.by_hash and source.mdq is None:
+            yield Finding((*path, "by_hash"), "is for mdq; remove it")
+        for key in ("url", "mdq"):
+            address = getattr(source, key) or ""
+            if address.startswith("http:") and not is_loopback(address) and facts.is_production:
+                yield Finding((*path, key), "must begin with https:// outside this machine")
+
+
 def _saml_recipient(saml: PartnerSaml, path: KeyPath) -> Iterator[Finding]:
     if saml.start is None:
         yield Finding((*path, "start"), "is missing; arriving customers begin their login there")
@@ -1003,6 +1018,7 @@ RULES: tuple[Rule, ...] = (
     _public_partners,
     _services,
     _saml,
+    _metadata_sources,
     _members,
     _member_numbers,
     _service_desk,

@@ -8,7 +8,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import Mode, Policy, Risk, SmtpMail, TrustConfig
-from broker.errors import ConfigError
+from broker.errors import ConfigError, StafettError
 from broker.upstream.registry import KINDS, Kind
+from broker.wire.saml.aggregate import Demands, Metadata, read_file
 
 MAX_PROBLEMS = 200
 MIN_CLIENT_SECRET = 32
@@ -93,6 +94,7 @@ class Loaded:
 
     ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``references``: what
     connectors are built with (`Kind.build`). ``data_dir``: absolute.
+    ``metadata_certificates``: source of SAML metadata -> who signs it, DER.
     ``warned``: what holds, but should be mended. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
     """
 
@@ -104,6 +106,7 @@ class Loaded:
     data_dir: Path
     warned: tuple[Problem, ...] = ()
     accepted_risks: tuple[AcceptedRisk, ...] = ()
+    metadata_certificates: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -154,6 +157,8 @@ class _Load:
         self._logos()
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
         encryption_keys, saml_certificates = self._encryption_keys(), self._saml_certificates()
+        metadata_certificates = self._metadata_certificates()
+        self._metadata(metadata_certificates)
         secrets = self._broker_secrets()
         self._messages()
         accepted = self._cross_checks(
@@ -188,6 +193,7 @@ class _Load:
             data_dir=(data_dir or self.references.path(config.broker.data_dir or "data")).absolute(),
             warned=tuple(self.warnings),
             accepted_risks=accepted,
+            metadata_certificates=metadata_certificates,
         )
 
     # Reading
@@ -304,6 +310,54 @@ class _Load:
             read = [self._certificate(file, path) for file, path in zip(files, paths, strict=True)]
             found |= {name: tuple(each for each in read if each is not None)} if read else {}
         return found
+
+    def _metadata_certificates(self) -> dict[str, tuple[bytes, ...]]:
+        found: dict[str, tuple[bytes, ...]] = {}
+        for name, source in self.config.saml.metadata.items():
+            path: KeyPath = ("saml", "metadata", name, "certificates")
+            read = [self._certificate(file, (*path, index)) for index, file in enumerate(source.certificates)]
+            found[name] = tuple(each for each in read if each is not None)
+        return found
+
+    def _metadata(self, certificates: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Pinned metadata is looked at now; what is at an address, when the broker runs."""
+        sources, pinned = self.config.saml.metadata, dict[str, Metadata | None]()
+        for name, source in sources.items():
+            if source.file is not None:
+                path: KeyPath = ("saml", "metadata", name, "file")
+                pinned[name] = self._metadata_file(source.file, path, certificates[name], source.max_validity)
+        for name, partner in self.config.partners.items():
+            if partner.saml is None or (place := partner.saml.metadata) is None:
+                continue
+            path = ("partners", name, "saml", "metadata")
+            document = pinned.get(place) if place in sources else self._metadata_file(place, path)
+            if document is not None:
+                self._described(document, partner.saml.entity_id, path)
+
+    def _metadata_file(
+        self, file: str, path: KeyPath, certificates: tuple[bytes, ...] = (), max_validity: timedelta = timedelta.max
+    ) -> Metadata | None:
+        """One that is over stops nobody from starting: other peers are none the worse for it."""
+        try:
+            demands = Demands.of(certificates, max_validity)
+            return read_file(self.references.path(file), demands=demands, now=datetime.now(UTC))
+        except OSError as error:
+            self._problem(path, f"the metadata file {file} cannot be read ({error.strerror})")
+        except StafettError as refused:
+            tell = self._mild if refused.code == "saml.metadata_expired" else self._problem
+            tell(path, f"the metadata in {file} cannot be used: {refused.detail}")
+        return None
+
+    def _described(self, document: Metadata, entity_id: str, path: KeyPath) -> None:
+        try:
+            entity = document.find(entity_id)
+        except StafettError as refused:
+            self._problem(path, f"what it says of {entity_id} cannot be used: {refused.detail}")
+            return
+        if entity is None:
+            self._problem(path, f"says nothing of {entity_id}{similar(entity_id, list(document.entity_ids)[:1000])}")
+        elif entity.service is None or not entity.service.acs:
+            self._problem(path, f"does not describe {entity_id} as a service provider of SAML 2.0")
 
     def _certificate(self, file: str, path: KeyPath) -> bytes | None:
         try:

@@ -1204,6 +1204,39 @@ class AssuranceSettings(Strict):
     max_age: MaxAge = MaxAge()
 
 
+class MetadataSource(Strict):
+    """
+    Where metadata of SAML peers comes from (docs/saml-metadata.md): one of ``file``, ``url`` (all of it at one address) and
+    ``mdq`` (a server that is asked for one entity at a time).
+
+    ``certificates``: PEM files; one of these keys must have signed it. A file needs none, as the operator put it there.
+    ``by_hash``: an MDQ server is asked by the SHA-1 of names. ``max_validity``: how far away its end may be. ``refresh``: how
+    often to look for newer metadata.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in ("file", "url", "mdq")]})
+
+    file: Annotated[str, StringConstraints(min_length=1)] | None = None
+    url: Uri | None = None
+    mdq: Uri | None = None
+    certificates: tuple[str, ...] = ()
+    by_hash: bool = False
+    max_validity: Annotated[Duration, Field(ge=timedelta(hours=1), le=timedelta(days=90))] = timedelta(days=28)
+    refresh: Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=1))] = timedelta(hours=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if [self.file, self.url, self.mdq].count(None) != 2:
+            raise ValueError("must have exactly one of file, url and mdq")
+        return self
+
+
+class SamlTrust(Strict):
+    """Whose SAML metadata is believed. ``metadata``: sources, by the name that partners and upstreams call them."""
+
+    metadata: Mapping[Identifier, MetadataSource] = Field(default_factory=dict)
+
+
 class TrustConfig(Strict):
     """The whole YAML file."""
 
@@ -1216,6 +1249,7 @@ class TrustConfig(Strict):
     payload_types: Mapping[TypeName, PayloadType] = Field(default_factory=dict)
     agreements: tuple[Agreement, ...] = ()
     service_desk: ServiceDesk | None = None
+    saml: SamlTrust = SamlTrust()
     accept_risks: tuple[Risk, ...] = ()
 
     def upstreams_for(self, agreement: Agreement) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from lxml import etree
@@ -29,7 +30,7 @@ from broker.core.saml import SamlEntity
 from broker.core.saml_copies import SKEW
 from broker.wire.saml import xml
 from broker.wire.saml.algorithms import HASHLIB, SIGNATURES
-from broker.wire.saml.keys import VerifyingKey
+from broker.wire.saml.keys import VerifyingKey, verifying_key
 from broker.wire.saml.metadata import cache_duration, read_entity, valid_until
 from broker.wire.saml.octets import is_signature
 from broker.wire.saml.refused import XmlRefused
@@ -62,6 +63,16 @@ class Demands:
     keys: tuple[VerifyingKey, ...] = ()
     max_validity: timedelta | None = None
     max_bytes: int = MAX_DOCUMENT
+
+    @classmethod
+    def of(cls, certificates: Iterable[bytes], max_validity: timedelta) -> "Demands":
+        """
+        Signed by one of *certificates* (DER), and so for no longer than *max_validity*; without any, whatever there is.
+
+        Raises: XmlRefused: key_unreadable, key_weak.
+        """
+        keys = tuple(verifying_key(each) for each in certificates)
+        return cls(keys, max_validity if keys else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,13 @@ def read(octets: bytes, *, demands: Demands, now: datetime) -> Metadata:
     found = _Reading(text, demands).run()
     check_validity(found.valid_until, demands.max_validity, now)
     return found
+
+
+def read_file(path: Path, *, demands: Demands, now: datetime) -> Metadata:
+    """As `read`, of the file at *path*. Raises: as `read`; OSError."""
+    with path.open("rb") as file:
+        octets = file.read(demands.max_bytes + 1)
+    return read(octets, demands=demands, now=now)
 
 
 def check_validity(until: datetime | None, max_validity: timedelta | None, now: datetime) -> None:
