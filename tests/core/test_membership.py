@@ -1,12 +1,14 @@
 """Who may be asked about at a merchant's register of customers, and what counts as its answer."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from broker.core.membership import askable, number_in
+from broker.core.membership import OnFile, askable, digits_only, may_be_both, number_in, number_typed, on_file_in
+from broker.core.policy import ByNumber
 from broker.core.release import LoginTerms, Reason, decide_release
-from broker.core.session import Session
+from broker.core.session import Profile, Recognition, Session, with_all_known, without_number
 
 from .world import profile, session
 
@@ -103,3 +105,128 @@ def test_what_is_no_answer(answer: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"known|member_number") as caught:
         number_in(answer)
     assert "M-1" not in str(caught.value)
+
+
+TERMS = ByNumber(formats=("M-####", "CLUB ??##", "## ## ##"), contact="email")
+
+
+@pytest.mark.parametrize(
+    ("typed", "number"),
+    [
+        ("M-1042", "M-1042"),
+        ("m1042", "M-1042"),
+        (" m - 10.42 ", "M-1042"),
+        ("M\u20131042", "M-1042"),
+        ("\uff2d\uff11\uff10\uff14\uff12", "M-1042"),
+        ("club ab12", "CLUB AB12"),
+        ("112233", "11 22 33"),
+        ("M-104", None),
+        ("M-10423", None),
+        ("N-1042", None),
+        ("M-104O", None),
+        ("CLUB 12AB", None),
+        ("+112233", None),
+        ("M-1042@example.com", None),
+        ("m1042@x", None),
+        ("\u041c-1042", None),
+        ("M-\u0661\u0660\u0664\u0662", None),
+        ("M-1042\x00", None),
+        ("(11) 22 33", None),
+        ("", None),
+        ("-", None),
+        ("1" * 1000, None),
+    ],
+)
+def test_what_is_a_number(typed: str, number: str | None) -> None:
+    """As the format writes it, however she types it; nothing else, and no letter or digit of another script."""
+    assert number_typed(typed, TERMS) == number
+
+
+@pytest.mark.parametrize(
+    ("format", "digits"), [("## ## ##", "######"), ("0###-###", "0######"), ("M-####", None), ("?###", None)]
+)
+def test_formats_of_digits(format: str, digits: str | None) -> None:
+    """Those a phone number could fit."""
+    assert digits_only(format) == digits
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("####", "0###", True),
+        ("0###", "#1##", True),
+        ("0###", "1###", False),
+        ("###", "####", False),
+        ("01", "01", True),
+    ],
+)
+def test_formats_that_share_a_number(one: str, other: str, both: bool) -> None:
+    """Position by position."""
+    assert may_be_both(one, other) is both
+    assert may_be_both(other, one) is both
+
+
+KNOWN = {"known": True, "member_number": "M-1042", "email": "maja@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (KNOWN, OnFile("M-1042", "maja@example.com")),
+        ({**KNOWN, "phone_number": "+46701740605"}, OnFile("M-1042", "maja@example.com")),
+        ({"known": False}, None),
+        ({"known": False, "email": "maja@example.com"}, None),
+        ({"known": True, "member_number": "M-1042"}, None),
+        ({"known": True, "member_number": "M-1042", "email": None}, None),
+        ({"known": True, "member_number": "M-1042", "phone_number": "+46701740605"}, None),
+    ],
+)
+def test_what_is_on_file(answer: dict[str, Any], found: OnFile | None) -> None:
+    """The contact must be in the answer itself, of the kind that is configured."""
+    assert on_file_in(answer, "email") == found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"email": "maja@example.com"},
+        {"known": True, "email": "maja@example.com"},
+        {**KNOWN, "known": "yes"},
+        {**KNOWN, "member_number": 1042},
+        {**KNOWN, "email": ["maja@example.com"]},
+        {**KNOWN, "email": ""},
+        {**KNOWN, "email": "maja@example.com\nBcc: eve@example.com"},
+        {**KNOWN, "email": " maja@example.com"},
+        {**KNOWN, "email": f"{'m' * 320}@example.com"},
+    ],
+)
+def test_what_is_no_answer_by_number(answer: dict[str, Any]) -> None:
+    """Nothing is guessed, and the sentence quotes nothing."""
+    with pytest.raises(ValueError, match=r"known|member_number|email") as caught:
+        on_file_in(answer, "email")
+    assert not any(secret in str(caught.value) for secret in ("1042", "maja", "eve"))
+
+
+def test_on_file_says_nothing_of_itself() -> None:
+    """A repr gets into logs."""
+    assert repr(OnFile("M-1042", "maja@example.com")) == "OnFile()"
+
+
+def test_no_number_replaces_another() -> None:
+    """What was linked before stays; what a login brings for another partner joins it."""
+    known = Profile(member_numbers={"shop": "M-1", "club": "7"})
+    told = Profile(name="Maja", member_numbers={"shop": "M-2", "garage": "9"})
+    assert with_all_known(told, known).member_numbers == {"shop": "M-1", "club": "7", "garage": "9"}
+    assert with_all_known(told, Profile()) == told
+
+
+def test_a_number_taken_out() -> None:
+    """With what the register said; other partners' numbers stay, and where there is none nothing changes."""
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    visitor = session(
+        profile=profile(member_numbers={"shop": "M-1", "club": "7"}), recognitions={"shop": Recognition("M-1", until)}
+    )
+    left = without_number(visitor, "shop")
+    assert (left.profile.member_numbers, left.recognitions) == ({"club": "7"}, {})
+    assert without_number(left, "shop") is left

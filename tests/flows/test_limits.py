@@ -261,3 +261,93 @@ async def test_keys_tell_nothing(world: World) -> None:
     keys = " ".join([*world.state._entries, *world.state._lists])
     for secret in ("maja", "example.com", "46701", "192.0.2", "tyre-shop"):
         assert secret not in keys
+
+
+# By a member number
+
+
+async def by_number(world: World, limits: Limits, count: int) -> list[str | None]:
+    """The answers to *count* messages for one number, each of a login of its own."""
+    asked = replace(MAIL, address="tyre-shop M-1042")
+    logins = [f"{world.clock()} {index}" for index in range(count)]
+    return [await limits.reached_by_number(replace(asked, login=login)) for login in logins]
+
+
+async def on_file(limits: Limits, message: Message, count: int) -> list[str | None]:
+    """The same for the contact on file."""
+    return [await limits.reached_on_file(message) for _ in range(count)]
+
+
+async def test_a_number_is_counted_as_an_address(world: World) -> None:
+    """Three in ten minutes, ten a day."""
+    limits = world.of("email")
+    assert await by_number(world, limits, 4) == [None, None, None, "number"]
+    for _ in range(7):
+        world.clock.forward(minutes=11)
+        assert await by_number(world, limits, 1) == [None]
+    world.clock.forward(minutes=11)
+    assert await by_number(world, limits, 1) == ["number_day"]
+
+
+async def test_a_number_counts_for_login_and_network(world: World) -> None:
+    """Whoever tries many numbers reaches the limit of his network, as with addresses, and shares it with them."""
+    limits = world.of("email", CodeLimits(per_network_10_minutes=10))
+    for index in range(5):
+        assert await limits.reached_by_number(replace(MAIL, login=f"a{index}", address=f"M-{index}")) is None
+        assert await limits.reached(replace(MAIL, login=f"b{index}", address=f"{index}@example.com")) is None
+    assert await limits.reached_by_number(replace(MAIL, login="c", address="M-9")) == "network"
+    limits = world.of("email")
+    answers = [
+        await limits.reached_by_number(replace(MAIL, address=f"L-{i}", network=f"198.51.100.{i}")) for i in range(6)
+    ]
+    assert answers[-1] == "login"
+
+
+async def test_the_contact_on_file_is_counted_apart(world: World) -> None:
+    """What went there by numbers is not told to whoever types the address; what went there by its name counts for both."""
+    limits = world.of("email")
+    assert await on_file(limits, MAIL, 4) == [None, None, None, "on_file"]
+    assert await world.many(limits, MAIL, 4) == [None, None, None, "address"]
+    world.clock.forward(minutes=11)
+    assert await world.many(limits, MAIL, 3) == [None, None, None]
+    assert await on_file(limits, MAIL, 1) == ["address"]
+
+
+async def test_the_contact_on_file_for_a_day(world: World) -> None:
+    """Ten, and then none until tomorrow."""
+    limits = world.of("email")
+    for _ in range(10):
+        world.clock.forward(minutes=11)
+        assert await on_file(limits, MAIL, 1) == [None]
+    world.clock.forward(minutes=11)
+    assert await on_file(limits, MAIL, 1) == ["on_file_day"]
+
+
+async def test_text_messages_by_a_number_cost_as_much(world: World) -> None:
+    """Block, country and partner are counted together with all other messages there."""
+    limits = world.of("sms", SmsLimits(per_block_10_minutes=5))
+    for index in range(5):
+        assert await limits.reached_on_file(replace(SMS, address=f"+4670174060{index}")) is None
+    assert await limits.reached_on_file(replace(SMS, address="+46701740609")) == "block"
+    assert await limits.reached(replace(SMS, address="+46701740608")) == "block"
+
+
+async def test_a_number_that_is_nobodys_costs_nothing(world: World) -> None:
+    """Else numbers nobody has would use up what a partner may send in a day."""
+    limits = world.of("sms", SmsLimits(per_partner_day=10))
+    nobody = Message("login-1", "tyre-shop M-9999", "", "tyre-shop")
+    for _ in range(12):
+        world.clock.forward(hours=3)
+        await limits.reached_on_file(nobody)
+    assert await limits.reached(SMS) is None
+
+
+async def test_tries_by_number_and_on_file(world: World) -> None:
+    """Ten an hour for the number, and ten for the contact however many numbers it has."""
+    limits = world.of("email")
+    for count in range(1, 12):
+        counts = await world.state.run(*limits.tries_by_number(f"code-{count}", "tyre-shop M-1042", "192.0.2.1"))
+        assert limits.may_try(*counts) is (count <= 10)
+        (of_contact,) = await world.state.run(limits.tries_on_file("maja@example.com"))
+        assert limits.may_try_on_file(of_contact) is (count <= 10)
+    assert limits.may_try(*await world.state.run(*limits.tries("code", "maja@example.com", "192.0.2.1")))

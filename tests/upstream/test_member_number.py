@@ -5,19 +5,21 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from joserfc import jws, jwt
 from joserfc.jwk import KeySet
 
+from broker.core.membership import OnFile
 from broker.notify.ports import Reason, Rejected
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Op
+from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from tests.downstream.register import Register, open_register
-from tests.stage import ISSUER, Answer, Browser, Clock
-from tests.upstream.codes import E164, MAJA, NUMBER, Post, offering_only, open_post, said
+from tests.stage import ISSUER, Answer, Browser, Clock, Stage, open_stage
+from tests.upstream.codes import E164, MAJA, NUMBER, PlayedSender, Post, offering_only, open_post, said
 
 MEMBER = "M-1042"
 NOBODY = "M-9999"
@@ -567,3 +569,63 @@ class TestOneNumberOnly:
         events = await linked.stage.records.audit_of(customer, 50)
         assert [each.partner for each in events if each.action == "member.linked"] == ["tyre-shop"]
         assert not any(secret in repr(events) for secret in (MEMBER, "1042", MAJA))
+
+
+class KnownMembers:
+    """Everybody's contact is the one given."""
+
+    async def on_file(self, partner: str, number: str) -> OnFile | None:
+        return OnFile(number, MAJA)
+
+
+class TestBesideAnotherWay:
+    @pytest_asyncio.fixture
+    async def both(self, stage_folder: Path, register: Register) -> AsyncIterator[tuple[Stage, PlayedSender]]:
+        """Google is played; codes by mail are as they are."""
+        async with open_stage(stage_folder, edit=edit(register)) as stage:
+            sender, played = PlayedSender(), cast(dict[str, Any], stage.connectors)
+            played["email"] = _email(stage, sender)
+            stage.shop.scope = "openid email membership"
+            yield stage, sender
+            await played["email"].close()
+
+    async def _asked(self, stage: Stage, sender: PlayedSender, browser: Browser) -> Answer:
+        """Logged in by Google, she is asked to log in anew and gives her number."""
+        await stage.shop_login(browser, "google", "karl")
+        stage.clock.forward(minutes=2)
+        await browser.follow(await browser.get(stage.shop.request(prompt="login")))
+        await browser.follow(await browser.press("identify", ("identifier", MEMBER)))
+        connector: Any = stage.connectors["email"]
+        await connector.lookups.idle()
+        await connector.courier.idle()
+        return await browser.follow(await browser.press("send-code", ("code", sender.code)))
+
+    async def test_it_is_linked_with_the_way_in_after_a_yes(self, both: tuple[Stage, PlayedSender]) -> None:
+        """She is asked as for any new way in; with it comes the number, also when she comes by Google again."""
+        stage, sender = both
+        browser = stage.browser()
+        page = await self._asked(stage, sender, browser)
+        assert "join" in page.ids
+        tokens = await stage.shop.exchange(await browser.follow(await browser.press("join")))
+        assert (await stage.shop.userinfo(tokens["access_token"])).json["member_number"] == MEMBER
+        await stage.broker.context.audit.flush()
+        later = await stage.shop_login(stage.browser(), "google", "karl")
+        assert later["claims"]["sub"] == tokens["claims"]["sub"]
+        assert (await stage.shop.userinfo(later["access_token"])).json["member_number"] == MEMBER
+
+    async def test_a_no_leaves_it_to_the_other_account(self, both: tuple[Stage, PlayedSender]) -> None:
+        """The number goes with the contact it is on file with, and Google's account has none."""
+        stage, sender = both
+        browser = stage.browser()
+        await self._asked(stage, sender, browser)
+        tokens = await stage.shop.exchange(await browser.follow(await browser.press("apart")))
+        assert (await stage.shop.userinfo(tokens["access_token"])).json["member_number"] == MEMBER
+        await stage.broker.context.audit.flush()
+        later = await stage.shop_login(stage.browser(), "google", "karl")
+        assert later["claims"]["sub"] != tokens["claims"]["sub"]
+        assert "member_number" not in (await stage.shop.userinfo(later["access_token"])).json
+
+
+def _email(stage: Stage, sender: PlayedSender) -> EmailCodeConnector:
+    context = stage.broker.context
+    return EmailCodeConnector("email", EmailCodeConnect(), mail=sender, context=context, members=KnownMembers())
