@@ -8,14 +8,12 @@ alphabet, and has no last line for browsers, which would fill the code into a pa
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
-from broker.notify.gsm import SEGMENT_7BIT, size_of, to_gsm7
+from broker.notify.gsm import to_gsm7
 from broker.notify.ports import Mail
+from broker.upstream.drawing import Digits, draw_mail, draw_sms
 from broker.upstream.one_time_code import Letter, grouped
-
-_SHORTEST_NAME: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +62,19 @@ _WORDS: Final[Mapping[str, _Words]] = {
 def call_mail_of(letter: Letter, to: str) -> Mail:
     """*letter* as a mail to the address *to*, as plain text and as HTML that says the same."""
     words = _WORDS.get(letter.language, _WORDS["en"])
-    subject = " ".join(_said(words.subject, letter).split())
-    return Mail(to=to, subject=subject, text=_plain(words, letter), html=_html(words, letter))
+    parts = (
+        _said(words.why, letter),
+        Digits(grouped(letter.code)),
+        _said(words.where, letter),
+        _said(words.not_you, letter),
+    )
+    return draw_mail(to, subject=_said(words.subject, letter), language=letter.language, parts=parts)
 
 
 def call_sms_of(letter: Letter) -> str:
     """*letter* as a text message of one segment; a long name is cut."""
     words = _WORDS.get(letter.language, _WORDS["en"])
-    name = to_gsm7(" ".join(letter.partner.split()))
-    while True:
-        text = to_gsm7(words.sms.format(party=name, code=letter.code))
-        if size_of(text).units <= SEGMENT_7BIT or len(name) <= _SHORTEST_NAME:
-            return text
-        name = name[:-2].rstrip(" .") + "."
-
-
-def _plain(words: _Words, letter: Letter) -> str:
-    parts = (_said(words.why, letter), f"    {grouped(letter.code)}", _said(words.where, letter))
-    return "\n\n".join((*parts, _said(words.not_you, letter))) + "\n"
-
-
-def _html(words: _Words, letter: Letter) -> str:
-    """As for logins: nothing is fetched from anywhere."""
-    title = escape(_said(words.subject, letter))
-    body = "\n".join(
-        (
-            f"<p>{escape(_said(words.why, letter))}</p>",
-            f'<p style="font-size:28px;letter-spacing:2px"><strong>{escape(grouped(letter.code))}</strong></p>',
-            f"<p>{escape(_said(words.where, letter))}</p>",
-            f"<p>{escape(_said(words.not_you, letter))}</p>",
-        )
-    )
-    head = f'<meta charset="utf-8"><meta name="format-detection" content="telephone=no"><title>{title}</title>'
-    return (
-        f'<!doctype html>\n<html lang="{escape(letter.language)}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
-    )
+    return draw_sms(letter.partner, lambda name: to_gsm7(words.sms.format(party=name, code=letter.code)))
 
 
 def _said(sentence: str, letter: Letter) -> str:

@@ -7,15 +7,13 @@ the GSM 7-bit alphabet, its last line being for browsers that fill the code in (
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 from urllib.parse import urlsplit
 
-from broker.notify.gsm import SEGMENT_7BIT, size_of, to_gsm7, with_code_line
+from broker.notify.gsm import to_gsm7, with_code_line
 from broker.notify.ports import Mail
+from broker.upstream.drawing import Digits, Link, Part, draw_mail, draw_sms
 from broker.upstream.one_time_code import Letter, grouped
-
-_SHORTEST_NAME: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,60 +88,24 @@ _WORDS: Final[Mapping[str, _Words]] = {
 def mail_of(letter: Letter, to: str) -> Mail:
     """*letter* as a mail to the address *to*, as plain text and as HTML that says the same."""
     words = _WORDS.get(letter.language, _WORDS["en"])
-    return Mail(
-        to=to, subject=_line(_said(words.subject, letter)), text=_plain(words, letter), html=_html(words, letter)
-    )
+    parts: list[Part] = [_said(words.why, letter), Digits(grouped(letter.code)), _said(words.where, letter)]
+    if letter.link:
+        parts.append(Link(words.link, letter.link, _said(words.link_label, letter)))
+    parts += [_said(words.never, letter), words.not_you]
+    if letter.disown_link:
+        parts.append(Link(words.stop, letter.disown_link, words.stop_label))
+    return draw_mail(to, subject=_said(words.subject, letter), language=letter.language, parts=parts)
 
 
 def sms_of(letter: Letter) -> str:
     """*letter* as a text message of one segment; a long name of a partner is cut."""
     words = _WORDS.get(letter.language, _WORDS["en"])
     host = urlsplit(letter.origin).hostname or ""
-    name = to_gsm7(_line(letter.partner))
-    while True:
-        said = to_gsm7(words.sms.format(code=letter.code, partner=name))
-        text = with_code_line(said, host=host, code=letter.code)
-        if size_of(text).units <= SEGMENT_7BIT or len(name) <= _SHORTEST_NAME:
-            return text
-        name = name[:-2].rstrip(" .") + "."
 
+    def said(name: str) -> str:
+        return with_code_line(to_gsm7(words.sms.format(code=letter.code, partner=name)), host=host, code=letter.code)
 
-def _plain(words: _Words, letter: Letter) -> str:
-    parts = [_said(words.why, letter), f"    {grouped(letter.code)}", _said(words.where, letter)]
-    if letter.link:
-        parts.append(f"{words.link}\n{letter.link}")
-    parts += [_said(words.never, letter), words.not_you]
-    if letter.disown_link:
-        parts[-1] += f" {words.stop}\n{letter.disown_link}"
-    return "\n\n".join(parts) + "\n"
-
-
-def _html(words: _Words, letter: Letter) -> str:
-    """No pictures, no style sheets and nothing fetched from anywhere: mail programs show it as it is."""
-
-    def paragraph(text: str) -> str:
-        return f"<p>{escape(text)}</p>"
-
-    parts = [
-        paragraph(_said(words.why, letter)),
-        f'<p style="font-size:28px;letter-spacing:2px"><strong>{escape(grouped(letter.code))}</strong></p>',
-        paragraph(_said(words.where, letter)),
-    ]
-    if letter.link:
-        parts += [paragraph(words.link), _anchor(letter.link, _said(words.link_label, letter))]
-    parts += [paragraph(_said(words.never, letter)), paragraph(words.not_you)]
-    if letter.disown_link:
-        parts += [paragraph(words.stop), _anchor(letter.disown_link, words.stop_label)]
-    title = escape(_said(words.subject, letter))
-    head = f'<meta charset="utf-8"><meta name="format-detection" content="telephone=no"><title>{title}</title>'
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="{escape(letter.language)}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
-    )
-
-
-def _anchor(url: str, label: str) -> str:
-    return f'<p><a href="{escape(url)}">{escape(label)}</a></p>'
+    return draw_sms(letter.partner, said)
 
 
 def _said(sentence: str, letter: Letter) -> str:
@@ -154,8 +116,3 @@ def _said(sentence: str, letter: Letter) -> str:
         minutes=letter.minutes,
         code=letter.code,
     )
-
-
-def _line(text: str) -> str:
-    """security: a name out of the config never ends a header."""
-    return " ".join(text.split())
