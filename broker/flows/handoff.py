@@ -249,12 +249,12 @@ class Handoffs:
             raise Spent("not the id of a handoff", code="handoff.foreign")
         for _ in range(_TRIES):
             held = await self._get(handoff)
-            if held is None or held.value.state not in core.UNDERWAY:
-                return self.reading(held.value if held is not None else None, recipient=recipient)
+            if held is None or held.value.recipient != recipient:
+                raise Spent("no such handoff of this recipient", code="handoff.foreign")
+            if held.value.state not in core.UNDERWAY:
+                return self.reading(held.value, recipient=recipient)
             with contextlib.suppress(Spent):
                 return self.reading(await self.redeem(held, recipient), recipient=recipient)
-            if held.value.recipient != recipient:
-                raise Spent("handoff is for another recipient", code="handoff.foreign")
         raise StoreDown("handoff kept changing under us")
 
     async def redeem_guest(self, reference: str, recipient: str) -> Reading:

@@ -43,6 +43,12 @@ STATUS = "urn:oasis:names:tc:SAML:2.0:status:"
 CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
 LOA = "http://eidas.europa.eu/LoA/"
 
+KEYS = """
+broker:
+  saml:
+    keys: [{key: file:secrets/saml.pem, certificate: broker.pem}]
+"""
+WORKSHOP_SECRET = "w" * 40
 PARTNERS = """
 partners:
   hotel:
@@ -87,6 +93,27 @@ partners:
     login:
       upstreams: [bankid]
       consent: implied
+  workshop:
+    names: {en: Workshop}
+    home_uri: https://workshop.example/
+    guest_uri: https://workshop.example/guest
+    saml:
+      entity_id: https://workshop.example/saml
+      acs: [https://workshop.example/acs]
+      certificates: [workshop.pem]
+      start: {uri: "https://workshop.example/login?idp=stafett"}
+      api: {client_id: workshop-api, secret: file:secrets/workshop}
+"""
+AGREEMENTS = """
+agreements:
+  - from: tyre-shop
+    to: workshop
+    purpose: repair
+    purpose_texts: {en: Repairing your tyres}
+    types: [tyre-fitting/v1]
+    claims: {required: [customer.name, items], optional: [customer.email]}
+    minimum_assurance: contact
+    upstreams: [bankid, google]
 """
 
 
@@ -246,7 +273,7 @@ class Sp:
 
     def verified(self, octets: bytes) -> Any:
         """The signed root alone, read from what signxml verified."""
-        config = SignatureConfiguration(location="./", expect_references=1, verification_time=_THEN)
+        config = SignatureConfiguration(location="./", expect_references=1, verification_time=THEN)
         found = XMLVerifier().verify(
             octets, x509_cert=self.idp_certificate.decode(), id_attribute="ID", expect_config=config
         )
@@ -293,7 +320,7 @@ class Sp:
         assert now < _time(received.one("saml:AuthnStatement").get("SessionNotOnOrAfter"))
 
 
-_THEN = datetime(2020, 6, 1, tzinfo=UTC)
+THEN = datetime(2020, 6, 1, tzinfo=UTC)
 """When the certificates were good; nobody cares."""
 
 
@@ -309,7 +336,13 @@ class Party:
         idp = pair("broker")[1]
         self.hotel = Sp(stage, "hotel", "https://hotel.example/saml", "https://hotel.example/acs", idp_certificate=idp)
         self.clinic = Sp(stage, "clinic", "urn:clinic:saml", "https://clinic.example/acs", idp_certificate=idp)
+        workshop = "https://workshop.example"
+        self.workshop = Sp(stage, "workshop", f"{workshop}/saml", f"{workshop}/acs", idp_certificate=idp)
         self.archive = Sp(stage, "archive", "https://archive.example/saml", "https://archive.example/acs", False, idp)
+
+    async def fetch(self, handoff: str, auth: tuple[str, str] = ("workshop-api", WORKSHOP_SECRET)) -> Answer:
+        """The workshop's server asks for the data."""
+        return Answer(await self.stage.client.get(f"/handoffs/{handoff}", auth=auth))
 
     async def log_in(self, browser: Browser, address: str, method: str = "bankid", who: str = "maja") -> Answer:
         """*who* follows a request and logs in; where the broker leads."""
@@ -324,17 +357,21 @@ class Party:
 
 @asynccontextmanager
 async def open_party(
-    prepared: Path, *, state: StateStore | None = None, edit: Mapping[str, str] | None = None
+    prepared: Path, *, state: StateStore | None = None, edit: Mapping[str, str] | None = None, keys: str = KEYS
 ) -> AsyncIterator[Party]:
-    """A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
+    """
+    A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made. *keys*: of the broker.
+    """
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
     shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
-    for name in ("hotel", "clinic", "broker"):
+    for name in ("hotel", "clinic", "workshop", "broker", "broker-next"):
         (folder / f"{name}.pem").write_bytes(pair(name)[1])
-    (folder / "secrets" / "saml.pem").write_bytes(pem(pair("broker")[0]))
-    (folder / "secrets" / "saml.pem").chmod(0o600)
-    keys = "\nbroker:\n  saml:\n    keys: [{key: file:secrets/saml.pem, certificate: broker.pem}]\n"
-    edits = {"\nbroker:\n": keys, "\npartners:\n": PARTNERS, **(edit or {})}
+    for file, name in (("saml.pem", "broker"), ("saml-next.pem", "broker-next")):
+        (folder / "secrets" / file).write_bytes(pem(pair(name)[0]))
+        (folder / "secrets" / file).chmod(0o600)
+    (folder / "secrets" / "workshop").write_text(WORKSHOP_SECRET)
+    (folder / "secrets" / "workshop").chmod(0o600)
+    edits = {"\nbroker:\n": keys, "\npartners:\n": PARTNERS, "\nagreements:\n": AGREEMENTS, **(edit or {})}
     try:
         async with open_stage(folder, state=state, edit=edits) as stage:
             yield Party(stage)
