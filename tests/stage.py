@@ -46,8 +46,16 @@ ISSUER = "http://localhost:8700"
 SECRET = "0123456789abcdef0123456789abcdef"
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
-BASE = example_text().replace("[bankid, ftn, ", "[bankid, ")
-"""The example with one eID at its partners, so that there is one way to step up. Tests of a second bring it themselves."""
+BASE = re.sub(
+    r"^  staff:\n.*?(?=^  # )|^    # Links in the shop's newsletter.*?(?=^$)|^# -+\n# Customer service: .*?(?=^# -)",
+    "",
+    example_text().replace("[bankid, ftn, ", "[bankid, "),
+    flags=re.MULTILINE | re.DOTALL,
+)
+"""
+The example with one eID at its partners, so that there is one way to step up, and with neither staff nor newsletters: their tests
+bring them themselves.
+"""
 
 WAYS_IN = next(line.strip() for line in BASE.splitlines() if line.startswith("      upstreams: ["))
 """What the example says of how customers log in, at the shop as at the garage."""

@@ -32,6 +32,7 @@ class Ports:
     meta: int = _port(8707, "meta", "The simulated Facebook.")
     apple: int = _port(8708, "apple", "The simulated Apple.")
     eid: int = _port(8709, "eid", "The simulated Finnish eID.")
+    staff: int = _port(8713, "staff", "The shop's own login for its staff.")
     mail: int = _port(8710, "mail", "The page of the simulated mailbox.")
     smtp: int = _port(8711, "smtp", "The simulated mail server.")
     sms: int = _port(8712, "sms", "The simulated gateway for text messages, and the phone that gets them.")

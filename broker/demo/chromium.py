@@ -60,7 +60,7 @@ class Chromium:
 
     def __init__(self, pictures: Path | None) -> None:
         self._pictures = pictures
-        self._taken = 0
+        self._taken: set[str] = set()
         self._driver: Playwright | None = None
         self._browser: Browser | None = None
 
@@ -94,11 +94,11 @@ class Chromium:
         return ChromiumPlayer(self, context, await context.new_page(), owns_context=True)
 
     def picture_path(self, name: str) -> Path | None:
-        """Where the next picture goes: numbered in the order taken."""
-        if self._pictures is None:
+        """Where the next picture goes: numbered in the order taken. None for one that there is already: each takes its time."""
+        if self._pictures is None or name in self._taken:
             return None
-        self._taken += 1
-        return self._pictures / f"{self._taken:02}-{name}.png"
+        self._taken.add(name)
+        return self._pictures / f"{len(self._taken):02}-{name}.png"
 
 
 class ChromiumPlayer:
@@ -185,8 +185,8 @@ class ChromiumPlayer:
     async def new_tab(self) -> "ChromiumPlayer":
         return ChromiumPlayer(self._chromium, self._context, await self._context.new_page(), owns_context=False)
 
-    async def other_device(self) -> "ChromiumPlayer":
-        return await self._chromium.player(phone=True)
+    async def other_device(self, *, phone: bool = True) -> "ChromiumPlayer":
+        return await self._chromium.player(phone=phone)
 
     async def keep_passkeys(self) -> bool:
         # Else the field's list uses the passkey before anybody presses a button.

@@ -121,7 +121,7 @@ class HttpPlayer:
     async def new_tab(self) -> "HttpPlayer":
         return HttpPlayer(self._session, self._cookieless, self._secure, owns_session=False)
 
-    async def other_device(self) -> "HttpPlayer":
+    async def other_device(self, *, phone: bool = True) -> "HttpPlayer":
         return HttpPlayer.started(self._secure)
 
     async def keep_passkeys(self) -> bool:

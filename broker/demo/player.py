@@ -92,8 +92,8 @@ class Player(Protocol):
         """Another tab of this browser."""
         ...
 
-    async def other_device(self) -> "Player":
-        """A browser that shares nothing with this one: the customer's phone."""
+    async def other_device(self, *, phone: bool = True) -> "Player":
+        """A browser that shares nothing with this one: the customer's phone, or somebody's computer."""
         ...
 
     async def keep_passkeys(self) -> bool:

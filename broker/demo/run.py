@@ -23,9 +23,10 @@ from starlette.types import ASGIApp
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
 from broker.demo.hotel import create_app as create_hotel
-from broker.demo.providers import apple, google, mailbox, meta, national, sms_gateways
+from broker.demo.providers import apple, google, mailbox, meta, national, sms_gateways, staff
 from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
 from broker.demo.shop import create_app as create_shop
+from broker.demo.shop.letters import by_smtp
 
 QR_MAX_AGE_S = 25
 """Older codes are refused by the simulated app: long enough to carry a screenshot over by hand."""
@@ -105,9 +106,14 @@ class Cast:
 class Scene:
     """What a party is built with. ``folder``: where the config is, with secrets and certificates beside it."""
 
-    at: Addresses
+    ports: Ports
     known: Secrets
     folder: Path
+
+    @property
+    def at(self) -> Addresses:
+        """Where everybody is."""
+        return Addresses(self.ports)
 
     def callback(self, upstream: str) -> frozenset[str]:
         """Where the provider of that id in the config may send browsers back to."""
@@ -162,6 +168,12 @@ def _apple(scene: Scene) -> tuple[Party, ...]:
     return (Party("apple", "the simulated Apple", app),)
 
 
+def _staff(scene: Scene) -> tuple[Party, ...]:
+    client = staff.StaffClient("stafett", scene.known.text("staff"), scene.callback("staff"))
+    app = staff.create_app(company="Nordhjul", issuer=scene.at.staff, client=client, clock=now)
+    return (Party("staff", "the login of the shop's staff", app),)
+
+
 def _mail(scene: Scene) -> tuple[Party, ...]:
     box = mailbox.Mailbox(now)
     return (
@@ -182,6 +194,7 @@ PROVIDERS = (
     Provider("Google", [account.name for account in google.ACCOUNTS], _google),
     Provider("Facebook", [person.name for person in meta.PEOPLE], _meta),
     Provider("Apple", [f"{account.first_name} {account.last_name}" for account in apple.ACCOUNTS], _apple),
+    Provider("Staff of the shop", [f"{each.name} ({each.work})" for each in staff.COLLEAGUES], _staff),
     Provider("E-mail", ["any address"], _mail),
     Provider("Text message", ["any Swedish, Finnish or Polish mobile number"], _sms),
 )
@@ -196,7 +209,11 @@ def now() -> datetime:
 def _sites(scene: Scene) -> tuple[Party, ...]:
     at, known = scene.at, scene.known
     shop = create_shop(
-        issuer=at.broker, base_url=at.shop, client_id="nordhjul-web", client_secret=known.text("tyre-shop")
+        issuer=at.broker,
+        base_url=at.shop,
+        client_id="nordhjul-web",
+        client_secret=known.text("tyre-shop"),
+        send=by_smtp("127.0.0.1", scene.ports.smtp),
     )
     garage = create_garage(
         issuer=at.broker,
@@ -221,7 +238,7 @@ def make_cast(ports: Ports, folder: Path) -> Cast:
 
     What was made by an earlier run is kept.
     """
-    scene = Scene(Addresses(ports), Secrets(folder / "secrets"), folder)
+    scene = Scene(ports, Secrets(folder / "secrets"), folder)
     parties = [*_sites(scene), *(party for provider in PROVIDERS for party in provider.parties(scene))]
     return Cast(tuple(parties), {provider.title: provider.people for provider in PROVIDERS})
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from broker.demo.driver import HttpPlayer
 from broker.demo.player import Player, Stuck
+from broker.demo.providers.bankid import PEOPLE
 from broker.demo.run import Addresses
-from broker.demo.ways import NAMELESS, WAYS, approve_on_phone, by_mailed_code
+from broker.demo.ways import NAMELESS, WAYS, Inbox, approve_on_phone, by_mailed_code, mailed_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,11 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who plays. ``plate``: a car the shop can look up. ``email``, ``phone``: what is typed at the shop."""
+    """
+    Who plays. ``plate``: a car the shop can look up. ``email``, ``phone``: what is typed at the shop. ``reader``: where the
+    newsletter goes; another one for each who plays, as an address is sent only so many codes. ``other_google``: the account at
+    Google that this reader adds.
+    """
 
     bankid: Login
     google: Login
@@ -38,6 +43,8 @@ class Customer:
     tyre: str
     email: str
     phone: str
+    reader: str
+    other_google: str
 
 
 ANDERS = Customer(
@@ -49,6 +56,8 @@ ANDERS = Customer(
     tyre="235/45 R18",
     email="anders.lindqvist@example.com",
     phone="070-174 06 35",
+    reader="saga.nyman@example.com",
+    other_google="noor",
 )
 ELSA = Customer(
     bankid=Login("elsa", "Elsa Bergström"),
@@ -59,6 +68,8 @@ ELSA = Customer(
     tyre="205/55 R16",
     email="elsa.bergstrom@example.com",
     phone="070-174 06 36",
+    reader="ville.salo@example.com",
+    other_google="piotr",
 )
 
 OPTIONAL = ("field-vehicle-make", "field-vehicle-model", "field-customer-phone")
@@ -176,7 +187,9 @@ class Story:
         await self.comes_with_google()
         await self.shares_nothing()
         await self.comes_by_every_way()
+        await self.reads_a_newsletter()
         await self.keeps_a_passkey()
+        await self.calls_customer_service()
 
     # -- chapters ----------------------------------------------------------------------------------------
 
@@ -446,6 +459,60 @@ class Story:
                 await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
                 await player.picture(f"broker-choose-{language}", phone=True)
 
+    async def reads_a_newsletter(self) -> None:
+        """A link that recognises softly, and a code to the address it was mailed to."""
+        player, reader = self._player, self._customer.reader
+        async with Inbox(player, f"{self._at.mail}/", "open-") as inbox:
+            async with self._step("the shop sends its newsletter, and it lands in the mailbox"):
+                await player.open(f"{self._at.shop}/")
+                await player.fill("letter-email", reader)
+                await player.click("subscribe")
+                await inbox.reader.click(await inbox.newest())
+                link = await inbox.reader.attribute("link-1", "href")
+                await inbox.reader.click("html")
+                await inbox.reader.picture("mail-newsletter")
+            async with self._step("its link leads to a page that greets a reader, and shows nothing of hers"):
+                await player.open(link)
+                await player.wait_for(element="reader", address=f"{self._at.shop}/winter")
+                _must(await player.has("login"), "the link logged somebody in")
+                _must(reader not in await player.source(), "the page shows her address")
+                await player.picture("shop-newsletter")
+                await player.picture("shop-newsletter", phone=True)
+            async with self._step("a code to the address of the newsletter logs her in; the address is not shown"):
+                await player.click("collect")
+                await player.wait_for(element="newsletter", address=f"{self._at.broker}/j/")
+                _must(reader not in await player.source(), "the broker shows her address")
+                await player.picture("broker-choose-newsletter")
+                await player.picture("broker-choose-newsletter", phone=True)
+                await player.click("newsletter")
+                await player.wait_for(element="send-code")
+                await player.fill("code", await mailed_code(inbox))
+                await player.click("send-code")
+                await player.wait_for(element="gift", address=f"{self._at.shop}/winter")
+                await player.picture("shop-newsletter-done")
+        await self._adds_a_way_in()
+
+    async def _adds_a_way_in(self) -> None:
+        player = self._player
+        async with self._step("on her own page she adds Google, is asked whether that is she, and says yes"):
+            await player.open(f"{self._at.broker}/shared")
+            await player.click("add-way")
+            await player.wait_for(element="method-google", address=f"{self._at.broker}/j/")
+            await player.click("method-google")
+            await player.wait_for(element=f"account-{self._customer.other_google}", address=self._at.google)
+            await player.click(f"account-{self._customer.other_google}")
+            await player.wait_for(element="join", address=f"{self._at.broker}/j/")
+            await player.picture("broker-join")
+            await player.picture("broker-join", phone=True)
+            await player.click("join")
+            await player.wait_for(element="way-2", address=f"{self._at.broker}/shared")
+            await player.picture("broker-ways-in")
+            await player.picture("broker-ways-in", phone=True)
+        async with self._step("she logs out, at the shop and there"):
+            await player.open(f"{self._at.shop}/")
+            await player.click("logout")
+            await player.wait_for(address=f"{self._at.shop}/logged-out")
+
     async def keeps_a_passkey(self) -> None:
         """On another device, if it can: a passkey is added after a login by a mailed code, and is enough from then on."""
         device = await self._player.other_device()
@@ -464,7 +531,7 @@ class Story:
             await device.picture("broker-passkey-add")
             await device.click("make-passkey")
             await device.wait_for(address=f"{self._at.broker}/shared?passkey=added")
-            await device.picture("broker-passkey-added")
+            await device.picture("broker-passkey-added", phone=True)
             await device.click("log-out")
         async with self._report.step("the passkey logs her in at the shop, and she logs out again", device):
             await device.open(f"{self._at.shop}/")
@@ -476,6 +543,78 @@ class Story:
             _equal(await device.text("user-name"), NAMELESS)
             await device.click("logout")
             await device.wait_for(address=f"{self._at.shop}/logged-out")
+
+    async def calls_customer_service(self) -> None:
+        """An agent asks two callers who they are, one by the app on her phone and one by a code to the contact on file."""
+        agent = await self._player.other_device(phone=False)
+        try:
+            async with self._report.step("staff log in by the company's own way in", agent):
+                await self._log_in_staff(agent, "karin")
+                await agent.wait_for(element="ask", address=f"{self._at.broker}/staff")
+                await agent.picture("broker-staff")
+            async with self._report.step("a caller confirms in the BankID app, and the agent sees that she did", agent):
+                await self._ask_caller(agent, "bankid", PEOPLE[self._customer.bankid.key].personal_number)
+                await agent.wait_for(element="cancel")
+                await agent.picture("broker-staff-waiting")
+                await self._confirm_call()
+                await self._check_outcome(agent)
+            async with self._report.step("another one reads out the code that went to the contact on file", agent):
+                await agent.click("back")
+                async with Inbox(agent, f"{self._at.mail}/", "open-") as inbox:
+                    await self._ask_caller(agent, "email", self._customer.reader)
+                    await agent.wait_for(element="send-code")
+                    await agent.picture("broker-staff-code")
+                    await agent.fill("code", await mailed_code(inbox))
+                await agent.click("send-code")
+                await self._check_outcome(agent)
+                await agent.click("back")
+                await agent.picture("broker-staff-cases")
+        finally:
+            await agent.close()
+        await self._refuses_other_staff()
+
+    async def _refuses_other_staff(self) -> None:
+        colleague = await self._player.other_device(phone=False)
+        try:
+            async with self._report.step("a colleague without the role sees nothing of it", colleague):
+                await self._log_in_staff(colleague, "johan")
+                await colleague.wait_for(element="reference", address=f"{self._at.broker}/")
+                _must(not await colleague.has("ask"), "somebody without the role may ask callers")
+        finally:
+            await colleague.close()
+
+    async def _log_in_staff(self, staff: Player, who: str) -> None:
+        await staff.open(f"{self._at.broker}/staff")
+        await staff.wait_for(element=f"account-{who}", address=self._at.staff)
+        await staff.picture("staff-login")
+        await staff.click(f"account-{who}")
+
+    async def _ask_caller(self, agent: Player, method: str, identifier: str) -> None:
+        await agent.tick(f"method-{method}")
+        await agent.fill("identifier", identifier)
+        await agent.fill("reference-of", self._order)
+        await agent.click("ask")
+        await agent.wait_for(address=f"{self._at.broker}/staff/cases/")
+
+    async def _confirm_call(self) -> None:
+        """The phone of whoever calls shows by itself that somebody asks."""
+        phone = await self._player.other_device()
+        try:
+            await phone.open(f"{self._at.bankid_app}/")
+            await phone.click(f"call-{self._customer.bankid.key}")
+            await phone.picture("app-call")
+            await phone.click("call-yes")
+            await phone.click("approve")
+            await phone.wait_for(element="verdict")
+        finally:
+            await phone.close()
+
+    async def _check_outcome(self, agent: Player) -> None:
+        await agent.wait_for(element="back")
+        _equal(await agent.attribute("standing", "data-standing"), "confirmed")
+        _must(await agent.has("known"), "the agent is not told that it is a customer")
+        _must(self._customer.bankid.name not in await agent.source(), "the agent is told a name")
+        await agent.picture("broker-staff-confirmed")
 
     # -- what happens more than once ---------------------------------------------------------------------
 

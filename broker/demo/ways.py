@@ -100,7 +100,7 @@ async def _mailed_code(player: Player, at: Addresses) -> None:
 
 async def by_mailed_code(player: Player, at: Addresses, address: str) -> None:
     """She types *address*, reads the mail on another device, and types the code from it."""
-    async with _Inbox(player, f"{at.mail}/", "open-") as inbox:
+    async with Inbox(player, f"{at.mail}/", "open-") as inbox:
         await _identify(player, address)
         await inbox.reader.click(await inbox.newest())
         await inbox.reader.picture("mail")
@@ -109,8 +109,14 @@ async def by_mailed_code(player: Player, at: Addresses, address: str) -> None:
     await player.click("send-code")
 
 
+async def mailed_code(inbox: "Inbox") -> str:
+    """The code in the mail that has come to *inbox*, or comes soon."""
+    await inbox.reader.click(await inbox.newest())
+    return code_in(await inbox.reader.text("text")) or ""
+
+
 async def _mailed_link(player: Player, at: Addresses) -> None:
-    async with _Inbox(player, f"{at.mail}/", "open-") as inbox:
+    async with Inbox(player, f"{at.mail}/", "open-") as inbox:
         await _identify(player, "mikko.laine@example.com")
         await inbox.reader.click(await inbox.newest())
         links = [await inbox.reader.attribute(each, "href") for each in await inbox.reader.elements("link-")]
@@ -130,7 +136,7 @@ async def _mailed_link(player: Player, at: Addresses) -> None:
 
 
 async def _texted_code(player: Player, at: Addresses) -> None:
-    async with _Inbox(player, f"{at.sms}/", "message-") as inbox:
+    async with Inbox(player, f"{at.sms}/", "message-") as inbox:
         await _identify(player, "070-174 06 05")
         message = await inbox.newest()
         await inbox.reader.picture("phone-sms")
@@ -143,17 +149,17 @@ async def _identify(player: Player, who: str) -> None:
     await player.fill("identifier", who)
     await player.click("identify")
     await player.wait_for(element="send-code")
-    await player.picture("broker-code")
+    await player.picture("broker-code", phone=True)
 
 
-class _Inbox:
+class Inbox:
     """A page of messages, newest first, that is looked at on a device of its own. What is there beforehand is old."""
 
     def __init__(self, player: Player, address: str, prefix: str) -> None:
         self._player, self._address, self._prefix = player, address, prefix
         self._old: frozenset[str] = frozenset()
 
-    async def __aenter__(self) -> "_Inbox":
+    async def __aenter__(self) -> "Inbox":
         self.reader = await self._player.other_device()
         await self.reader.open(self._address)
         self._old = frozenset(await self.reader.elements(self._prefix))
@@ -163,11 +169,13 @@ class _Inbox:
         await self.reader.close()
 
     async def newest(self) -> str:
-        """The id of the message that has come; waits for one. Raises: Stuck."""
+        """The id of the message that has come since the last one that was asked for; waits for one. Raises: Stuck."""
         until = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until:
             await self.reader.open(self._address)
-            if new := [each for each in await self.reader.elements(self._prefix) if each not in self._old]:
+            there = await self.reader.elements(self._prefix)
+            if new := [each for each in there if each not in self._old]:
+                self._old = frozenset(there)
                 return new[0]
             await asyncio.sleep(0.1)
         raise Stuck(f"no message has come to {self._address}")

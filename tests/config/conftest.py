@@ -122,6 +122,7 @@ PRODUCTION: tuple[Edit, ...] = (
     ("      dialog_origin: http://127.0.0.1:8707\n      graph_origin: http://127.0.0.1:8707\n", ""),
     ("      issuer: http://127.0.0.1:8708\n", ""),
     ("issuer: http://127.0.0.1:8709", "issuer: https://tunnistus.example"),
+    ("issuer: http://127.0.0.1:8713", "issuer: https://login.nordhjul.example"),
     ("        api_url: http://127.0.0.1:8712/a1/sms\n", ""),
 )
 

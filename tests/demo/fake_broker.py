@@ -101,6 +101,8 @@ class FakeBroker:
     lie: str = ""
     clients: dict[str, Client] = field(default_factory=dict)
     handoffs: dict[str, Handoff] = field(default_factory=dict)
+    mailings: list[Mapping[str, Any]] = field(default_factory=list)
+    recognitions: set[str] = field(default_factory=set)
     created_keys: dict[str, str] = field(default_factory=dict)
     expires_at: str = "2099-01-01T00:00:00Z"
 
@@ -132,6 +134,9 @@ class FakeBroker:
                 Route("/userinfo", self._userinfo),
                 Route("/logout", self._logout),
                 Route("/h/{id}", self._open),
+                Route("/newsletter/links", self._newsletter_links, methods=["POST"]),
+                Route("/newsletter/recognitions", self._recognise, methods=["POST"]),
+                Route("/n/{id}", self._follow_newsletter),
                 Route("/handoffs", self._create, methods=["POST"]),
                 Route("/handoffs/guest", self._guest, methods=["POST"]),
                 Route("/handoffs/{id}/status", self._status),
@@ -254,6 +259,25 @@ class FakeBroker:
         assert request.query_params["post_logout_redirect_uri"] == client.origin + client.goodbye
         state = request.query_params.get("state", "")
         return _to(request.query_params["post_logout_redirect_uri"], {"state": state})
+
+    # -- newsletters ---------------------------------------------------------------------------------------
+
+    async def _newsletter_links(self, request: Request) -> Response:
+        self.mailings.append(await request.json())
+        return JSONResponse({"links": [f"{self.issuer}/n/{len(self.mailings)}"]}, 201)
+
+    async def _follow_newsletter(self, request: Request) -> Response:
+        number = int(request.path_params["id"])
+        reference = f"reference-{number}"
+        self.recognitions.add(reference)
+        return RedirectResponse(f"{self.mailings[number - 1]['landing_uri']}?recognition={reference}", 303)
+
+    async def _recognise(self, request: Request) -> Response:
+        reference = (await request.json())["recognition"]
+        if reference not in self.recognitions:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        self.recognitions.remove(reference)
+        return JSONResponse({"acr": "soft", "recipient": "r1", "campaign": "winter-letter", "language": "sv"})
 
     # -- handoffs ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from importlib import resources
 from string import Formatter
 from typing import Any
@@ -39,12 +40,20 @@ CHECKOUT = {
 
 @dataclass
 class World:
-    """Everybody; `at` is the time on both sites' clocks."""
+    """Everybody; `at` is the time on both sites' clocks, `letters` what the shop mailed, `last` what a test looks at."""
 
     broker: FakeBroker
     network: Network
     browser: httpx2.AsyncClient
     at: datetime = field(default_factory=lambda: datetime(2026, 11, 23, 9, 0, tzinfo=UTC))
+    letters: list[EmailMessage] = field(default_factory=list)
+    mail_is_down: bool = False
+    last: Page = field(init=False, repr=False)
+
+    async def mail(self, letter: EmailMessage) -> None:
+        if self.mail_is_down:
+            raise ConnectionRefusedError("played to be down")
+        self.letters.append(letter)
 
     async def get(self, address: str) -> Page:
         return Page(await self.browser.get(address))
@@ -92,6 +101,7 @@ def _apps(
             base_url=shop_origin,
             client_id="nordhjul-web",
             client_secret="s" * 43,
+            send=world.mail,
             http_transport=world.network,
             now=lambda: world.at,
         ),

@@ -577,6 +577,8 @@ async def test_pages_are_accessible_in_a_real_browser(
         found += await barriers(context)
         await page.goto(f"{origin}/orders")
         found += await barriers(context)
+        await page.goto(f"{origin}/winter?recognition=made-up")
+        found += await barriers(context)
         await press(page, "#logout")
         found += await barriers(context)
         assert found == []

@@ -45,7 +45,7 @@ PACKAGES = {
     **dict.fromkeys(("aiohttp", "urllib.request", "http.client"), "wire/http.py wire/bankid_api.py demo/"),
     **dict.fromkeys(("httpx", "httpx2", "requests", "urllib3"), "demo/"),
     # One server that config names, as an operator's relay usually stands in a private network.
-    **dict.fromkeys(("aiosmtplib", "smtplib"), "notify/smtp.py"),
+    **dict.fromkeys(("aiosmtplib", "smtplib"), "notify/smtp.py demo/shop/letters.py"),
     "aiosmtpd": "demo/",
     "phonenumbers": "notify/phone.py",
     "webauthn": "wire/passkeys.py",

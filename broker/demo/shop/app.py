@@ -23,7 +23,8 @@ from ..website.visits import Visits
 from .booking import Bookings, update
 from .catalogue import BY_SKU, TYRES, Car, Tyre, look_up
 from .drawing import draw_tyre
-from .orders import Account, Basket, Checkout, Contact, Order, new_reference, read_checkout
+from .letters import Letters, Send
+from .orders import Account, Basket, Checkout, Contact, Order, is_email, new_reference, read_checkout
 from .storage import Storage
 
 Clock = Callable[[], datetime]
@@ -44,7 +45,11 @@ _PROGRESS = {
 
 @dataclass
 class Visit:
-    """One browser's visit: basket, car, orders placed in it, and who is logged in."""
+    """
+    One browser's visit: basket, car, orders placed in it, and who is logged in.
+
+    ``is_reader``: it followed the link of a newsletter, which says something about a mailbox and nothing for sure.
+    """
 
     basket: Basket = field(default_factory=Basket)
     car: Car | None = None
@@ -53,6 +58,7 @@ class Visit:
     customer: SignedIn | None = None
     name: str = ""
     after_login: str = "/"
+    is_reader: bool = False
 
 
 class Shop:
@@ -65,6 +71,7 @@ class Shop:
         login: Login,
         bookings: Bookings,
         storage: Storage,
+        letters: Letters | None,
         base_url: str,
         partner_name: str,
         hotel_name: str,
@@ -73,13 +80,14 @@ class Shop:
         self._login = login
         self._bookings = bookings
         self._storage = storage
+        self._letters = letters
         self._base_url = base_url
         self._now = now
         self._visits: Visits[Visit] = Visits(Visit)
         self._accounts: dict[str, Account] = {}
         self._orders: dict[str, Order] = {}
         self._pictures = {tyre.sku: draw_tyre(tyre) for tyre in TYRES}
-        site = {"site": name, "partner_name": partner_name, "hotel_name": hotel_name}
+        site = {"site": name, "partner_name": partner_name, "hotel_name": hotel_name, "has_letters": bool(letters)}
         self._pages = Pages(
             __package__,
             issuer=login.issuer,
@@ -236,6 +244,38 @@ class Shop:
             return "expired"
         return _PROGRESS.get(order.offer.state, "ready")
 
+    # -- the newsletter ----------------------------------------------------------------------------------
+
+    async def subscribe(self, request: Request) -> Response:
+        """Send this winter's letter to an address. Whose it is, is proven when the link in it is followed."""
+        if self._letters is None:
+            raise HTTPException(404)
+        address = (await _form(request)).get("email", "").strip()
+        if not is_email(address):
+            return self._letter_page(request, "letter_unreadable", 422)
+        language = language_of(request)
+        names = ("subject", "title", "text", "button", "why")
+        words = {name: self._pages.text(language, f"letter_mail_{name}") for name in names}
+        is_sent = await self._letters.send_to(address, language, words)
+        return self._letter_page(request, "letter_sent" if is_sent else "letter_failed", 200 if is_sent else 503)
+
+    async def winter(self, request: Request) -> Response:
+        """
+        Where the letter's link leads. What the broker added to the address is used up and gone before the page is shown, so
+        that it stands in no history and no referrer.
+        """
+        recognition = request.query_params.get("recognition")
+        if self._letters is None or recognition is None:
+            return self._pages.render(request, "winter.html")
+        visit = self._visits.of(request)
+        visit.is_reader = await self._letters.recognise(recognition) or visit.is_reader
+        return _see("/winter")
+
+    def _letter_page(self, request: Request, kind: str, status: int) -> Response:
+        return self._pages.render(
+            request, "message.html", status=status, title=f"{kind}_title", text=f"{kind}_text", retry=None
+        )
+
     # -- logging in and out ------------------------------------------------------------------------------
 
     async def log_in(self, request: Request) -> Response:
@@ -335,6 +375,8 @@ class Shop:
             Route("/orders/{reference}/storage", self.store),
             Route("/booking-return", self.come_back),
             Route("/storage-return", self.come_back_from_hotel),
+            Route("/newsletter", self.subscribe, methods=["POST"]),
+            Route("/winter", self.winter),
             Route("/login", self.log_in),
             Route("/login/callback", self.logged_in),
             Route("/logout", self.log_out, methods=["POST"]),
@@ -357,6 +399,7 @@ def create_app(
     partner_name: str = "Verkstan i Hammarby",
     hotel: str = "tyre-hotel",
     hotel_name: str = "Hjulvila",
+    send: Send | None = None,
     http_transport: httpx2.AsyncBaseTransport | None = None,
     now: Clock = lambda: datetime.now(UTC),
 ) -> Starlette:
@@ -364,13 +407,15 @@ def create_app(
     Build the tyre shop.
 
     Registered at the broker as redirect URI `{base_url}/login/callback`, post-logout URI
-    `{base_url}/logged-out` and return URIs for handoffs `{base_url}/booking-return` and `{base_url}/storage-return`.
+    `{base_url}/logged-out` and return URIs for handoffs `{base_url}/booking-return` and `{base_url}/storage-return`; as
+    landing page of newsletters `{base_url}/winter`.
 
     Args:
         issuer: the broker's issuer URL, all that is needed to find its endpoints.
         base_url: this shop's origin, without a slash at the end.
         partner, partner_name: the garage that fits the tyres: its name in the broker's list, and to people.
         hotel, hotel_name: the tyre hotel, the same.
+        send: delivers newsletters; None for a shop that sends none.
         http_transport: replaces the network, for tests.
         now: the time, aware UTC.
     """
@@ -388,6 +433,7 @@ def create_app(
         login=login,
         bookings=bookings,
         storage=Storage(login, partner=hotel, return_uri=f"{base_url}/storage-return"),
+        letters=Letters(login, landing_uri=f"{base_url}/winter", send=send, now=now) if send is not None else None,
         base_url=base_url,
         partner_name=partner_name,
         hotel_name=hotel_name,

@@ -128,6 +128,11 @@ class Checkout:
     mistakes: Mapping[str, str]
 
 
+def is_email(typed: str) -> bool:
+    """Whether *typed* looks like an address; whether it is one shows when a mail arrives."""
+    return re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", typed) is not None and len(typed) <= 254
+
+
 def read_checkout(form: Mapping[str, str], *, cars: list[Car]) -> Checkout:
     """
     Read the checkout form.
@@ -140,7 +145,7 @@ def read_checkout(form: Mapping[str, str], *, cars: list[Car]) -> Checkout:
     car = _chosen(form, cars) or _typed_car(form)
     mistakes = {
         "name": "mistake_name" if not contact.name else "",
-        "email": "mistake_email" if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", contact.email) else "",
+        "email": "mistake_email" if not is_email(contact.email) else "",
         "phone": "mistake_phone" if form.get("phone", "").strip() and not contact.phone else "",
         "registration_number": "mistake_plate" if not car.registration_number else "",
     }

@@ -32,6 +32,10 @@ class Pages:
         self._common = common
         self._headers = page_headers(issuer)
 
+    def text(self, language: str, key: str, **values: object) -> str:
+        """One text of the site's."""
+        return self._phrases.text(language, key, **values)
+
     def render(self, request: Request, template: str, /, *, status: int = 200, **context: Any) -> HTMLResponse:
         """The page *template* in the visitor's language."""
         language = language_of(request)
