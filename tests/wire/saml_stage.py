@@ -1,13 +1,17 @@
 """Keys, certificates and messages for the tests of `broker/wire/saml`: everything is invented here."""
 
+import base64
 from datetime import UTC, datetime
 from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from lxml import etree
 
-from broker.wire.saml import keys
+from broker.wire.saml import keys, xml
+from broker.wire.saml.encryption import Recipient, encrypt_element
 
 IDP = "https://idp.example.com/saml"
 SP = "https://sp.example.org/saml"
@@ -103,3 +107,33 @@ def response(content: str | None = None, identifier: str = "_r1") -> bytes:
         '<samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status>'
         f"{inner}</samlp:Response>"
     ).encode()
+
+
+# --- encrypted to the key of `private()` --------------------------------------------------------------------
+
+
+def content_value(encrypted: etree._Element) -> etree._Element:
+    """The CipherValue of the content."""
+    return encrypted.find(f"{{{xml.XENC}}}EncryptedData/{{{xml.XENC}}}CipherData/{{{xml.XENC}}}CipherValue")
+
+
+def key_value(encrypted: etree._Element) -> etree._Element:
+    """The CipherValue of the first key."""
+    return encrypted.find(f".//{{{xml.XENC}}}EncryptedKey/{{{xml.XENC}}}CipherData/{{{xml.XENC}}}CipherValue")
+
+
+def content_key(encrypted: etree._Element) -> bytes:
+    """What only the recipient can know."""
+    ours = private()
+    assert isinstance(ours, rsa.RSAPrivateKey)
+    sha1 = hashes.SHA1()
+    return ours.decrypt(base64.b64decode(key_value(encrypted).text), padding.OAEP(padding.MGF1(sha1), sha1, None))
+
+
+def encrypted_text(plain: bytes) -> etree._Element:
+    """An EncryptedAssertion of anything, which need not be XML at all."""
+    made = encrypt_element(etree.fromstring(b"<a/>"), Recipient(verifier(), cert()))
+    iv = bytes(12)
+    sealed = iv + AESGCM(content_key(made)).encrypt(iv, plain, None)
+    content_value(made).text = base64.b64encode(sealed).decode()
+    return made

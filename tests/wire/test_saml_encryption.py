@@ -108,27 +108,27 @@ def test_the_key_may_stand_beside_the_data(beside: bool) -> None:
 def test_prefixes_declared_outside() -> None:
     """Some senders encrypt an element without the declarations it stood under."""
     bare = b"<saml:NameID>alice</saml:NameID>"
-    there = with_plain(bare)
+    there = stage.encrypted_text(bare)
     assert decrypt_element(there, [stage.opener()]).text == "alice"
 
 
 def test_prefixes_declared_far_outside() -> None:
     """The response was verified, and its canonical form has lost what only the encrypted text uses."""
     bare = b'<a:NameID i:type="x:string" own:b="c">alice</a:NameID>'
-    there = with_plain(bare)
+    there = stage.encrypted_text(bare)
     outside = {"a": xml.SAML, "i": encryption.XSI, "x": encryption.XS, "own": "urn:own", None: xml.SAML}
     with pytest.raises(XmlRefused) as raised:
         decrypt_element(there, [stage.opener()])
     assert raised.value.code == "saml.not_xml"
     with pytest.raises(XmlRefused):
         decrypt_element(there, [stage.opener()], declared=outside)  # anybody's namespace is nobody's here
-    known = with_plain(bare.replace(b' own:b="c"', b""))
+    known = stage.encrypted_text(bare.replace(b' own:b="c"', b""))
     assert decrypt_element(known, [stage.opener()], declared=outside).tag == xml.name(xml.SAML, "NameID")
 
 
 def test_what_was_verified_declares_first() -> None:
     """A prefix that has a meaning keeps it."""
-    there = with_plain(b"<saml:NameID>alice</saml:NameID>")
+    there = stage.encrypted_text(b"<saml:NameID>alice</saml:NameID>")
     opened = decrypt_element(there, [stage.opener()], declared={"saml": xml.SAMLP})
     assert opened.tag == xml.name(xml.SAML, "NameID")
 
@@ -208,45 +208,29 @@ def test_a_profile_can_be_stricter() -> None:
     )
 
 
-def content_of(there: etree._Element) -> etree._Element:
-    return there.find("xenc:EncryptedData/xenc:CipherData/xenc:CipherValue", NS)
-
-
-def key_of(there: etree._Element) -> etree._Element:
-    return there.find(".//xenc:EncryptedKey/xenc:CipherData/xenc:CipherValue", NS)
-
-
-def content_key(there: etree._Element) -> bytes:
-    """What only the recipient can do."""
-    oaep = stage.private().decrypt(
-        base64.b64decode(key_of(there).text), encryption._oaep(encryption.SHA1, encryption.SHA1)
-    )
-    assert isinstance(oaep, bytes)
-    return oaep
-
-
 @pytest.mark.parametrize("tag", [0, 4, 8, 12, 15])
 def test_a_shortened_tag_is_no_tag(tag: int) -> None:
     """Short tags can be guessed; a decryptor that takes the length it finds is content with four octets."""
     there = encrypted()
-    sealed = base64.b64decode(content_of(there).text)
+    sealed = base64.b64decode(stage.content_value(there).text)
     short = sealed[: len(sealed) - 16 + tag]
     if tag >= 4:
         cipher = Cipher(
-            algorithms.AES(content_key(there)), modes.GCM(sealed[:12], short[len(short) - tag :], min_tag_length=4)
+            algorithms.AES(stage.content_key(there)),
+            modes.GCM(sealed[:12], short[len(short) - tag :], min_tag_length=4),
         )
         naive = cipher.decryptor()
         assert b"alice" in naive.update(short[12:-tag]) + naive.finalize()
-    content_of(there).text = base64.b64encode(short).decode()
+    stage.content_value(there).text = base64.b64encode(short).decode()
     assert refused(there) == "saml.undecryptable"
 
 
 def test_another_messages_key_is_of_no_use() -> None:
     """Keys exchanged between two messages to us: a decryptor that checks no tag reads something all the same."""
     one, other = encrypted(text="alice"), encrypted(text="bob")
-    key_of(one).text = key_of(other).text
-    sealed = base64.b64decode(content_of(one).text)
-    naive = Cipher(algorithms.AES(content_key(one)), modes.CTR(sealed[:12] + b"\0\0\0\2")).decryptor()
+    stage.key_value(one).text = stage.key_value(other).text
+    sealed = base64.b64decode(stage.content_value(one).text)
+    naive = Cipher(algorithms.AES(stage.content_key(one)), modes.CTR(sealed[:12] + b"\0\0\0\2")).decryptor()
     assert naive.update(sealed[12:-16])
     assert refused(one) == "saml.undecryptable"
 
@@ -256,7 +240,7 @@ def test_another_messages_key_is_of_no_use() -> None:
 def test_a_changed_octet_does_not_open(data: some.DataObject, kind: str) -> None:
     """In the content or in the key: and both look the same."""
     there = encrypted(kind)
-    value = content_of(there) if data.draw(some.booleans()) else key_of(there)
+    value = stage.content_value(there) if data.draw(some.booleans()) else stage.key_value(there)
     octets = bytearray(base64.b64decode(value.text))
     octets[data.draw(some.integers(0, len(octets) - 1))] ^= data.draw(some.integers(1, 255))
     value.text = base64.b64encode(octets).decode()
@@ -269,15 +253,6 @@ def test_to_somebody_else() -> None:
     assert refused(encrypted("secp256r1")) == "saml.undecryptable"
     assert refused(encrypted(), "secp256r1") == "saml.undecryptable"
     assert refused(encrypted("secp256r1"), "secp384r1") == "saml.undecryptable"
-
-
-def with_plain(plain: bytes) -> etree._Element:
-    """Something encrypted to us that need not be XML at all."""
-    there = encrypted()
-    key = content_key(there)
-    sealed = bytes(12) + encryption.AESGCM(key).encrypt(bytes(12), plain, None)
-    content_of(there).text = base64.b64encode(sealed).decode()
-    return there
 
 
 INSIDE = {
@@ -301,7 +276,7 @@ INSIDE = {
 @pytest.mark.parametrize("plain", INSIDE, ids=range(len(INSIDE)))
 def test_what_is_inside_is_a_document_from_outside(plain: bytes) -> None:
     """Anybody can encrypt to us, so the same parser looks at what comes out."""
-    assert refused(with_plain(plain)) == INSIDE[plain]
+    assert refused(stage.encrypted_text(plain)) == INSIDE[plain]
 
 
 def edit(there: etree._Element, path: str, **attributes: str) -> etree._Element:
@@ -393,7 +368,7 @@ def test_other_shapes(shape: str) -> None:
 def test_no_base64() -> None:
     """Not even nearly."""
     there = encrypted()
-    content_of(there).text = "****"
+    stage.content_value(there).text = "****"
     assert refused(there) == "saml.encryption_shape"
 
 
@@ -456,6 +431,6 @@ def test_padding_is_what_the_standard_says() -> None:
     assert there.find(".//xenc11:MGF", NS).get("Algorithm").endswith("#mgf1sha256")
     sha256 = encryption.HASHES[encryption.Digest.SHA256]
     plain = stage.private().decrypt(
-        base64.b64decode(key_of(there).text), padding.OAEP(padding.MGF1(sha256), sha256, None)
+        base64.b64decode(stage.key_value(there).text), padding.OAEP(padding.MGF1(sha256), sha256, None)
     )
     assert len(plain) == 32

@@ -45,7 +45,8 @@ DSIG11 = "http://www.w3.org/2009/xmldsig11#"
 XS = "http://www.w3.org/2001/XMLSchema"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 ELEMENT = f"{XENC}Element"
-_WELL_KNOWN = {XS, XSI, xml.SAML, xml.SAMLP, DS, XENC}
+_EIDAS = {f"http://eidas.europa.eu/attributes/{each}person" for each in ("natural", "legal")}
+_WELL_KNOWN = {XS, XSI, xml.SAML, xml.SAMLP, DS, XENC, *_EIDAS}
 _MAX_KEYS = 8
 _IV, _TAG = 12, 16
 

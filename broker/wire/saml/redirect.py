@@ -76,7 +76,9 @@ def encode(
         raise XmlRefused("signature_algorithm", "does not fit the key")
     pairs.append(("SigAlg", chosen))
     signed = _query(pairs)
-    return f"{signed}&{_query([('Signature', base64.b64encode(signature_of(signed.encode(), key=key, algorithm=chosen)).decode())])}"
+    value = signature_of(signed.encode(), key=key, algorithm=chosen)
+    value = signature_of(signed.encode(), key=key, algorithm=chosen)
+    return f"{signed}&{_query([('Signature', base64.b64encode(value).decode())])}"
 
 
 def decode(query: str, *, max_relay_state: int = MAX_RELAY_STATE) -> Redirected:

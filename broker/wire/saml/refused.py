@@ -31,6 +31,16 @@ CODES = {
     "schema": "does not follow the schema",
     "wrong_element": "another element than expected",
     "message_head": "lacks what every message begins with",
+    # responses
+    "issuer": "from somebody else than was asked",
+    "destination": "for another address",
+    "in_response_to": "an answer to something else, or to nothing",
+    "time": "too old, or from the future",
+    "assertion_count": "not exactly one assertion",
+    "assertion_time": "the assertion is not valid yet, or not any more",
+    "assertion_shape": "the assertion says something that is not understood",
+    "confirmation": "no confirmation of the subject is for this address and request",
+    "audience": "the assertion is for somebody else",
     # signatures
     "unsigned": "not signed",
     "signature_count": "more than one signature",
