@@ -9,7 +9,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, case, delete, insert, inspect, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    insert,
+    inspect,
+    literal_column,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.functions import coalesce
@@ -45,7 +60,9 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
         self._behind = self._database.question(_BEHIND)
         self._told = self._database.question(_TOLD)
-        self._save_transfers = _upsert_of_transfers(postgresql if self._database.dialect == "postgresql" else sqlite)
+        upsert = _upsert_of_transfers(postgresql if self._database.dialect == "postgresql" else sqlite)
+        self._save_transfers = self._database.rows(upsert, Transfer)
+        self._add_audit = self._database.rows(insert(tables.audit), AuditEvent)
 
     async def find_or_create_customer(self, identity: LinkedIdentity, new: Customer) -> KnownCustomer:
         """See `Records.find_or_create_customer`."""
@@ -167,7 +184,7 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         """See `Records.save_transfers`."""
         if transfers:
             async with self._database.transaction() as connection:
-                await connection.execute(self._save_transfers, [_columns(transfer) for transfer in transfers])
+                await self._save_transfers.write(connection, transfers)
 
     async def revoke_transfers(self, ids: Sequence[str]) -> None:
         """See `Records.revoke_transfers`."""
@@ -197,7 +214,7 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         """See `Records.add_audit`."""
         if events:
             async with self._database.transaction() as connection:
-                await connection.execute(insert(tables.audit), [_columns(event) for event in events])
+                await self._add_audit.write(connection, events)
 
     async def audit_of(self, customer: str, limit: int) -> Sequence[AuditEvent]:
         """See `Records.audit_of`."""
@@ -324,8 +341,7 @@ def _upsert_of_transfers(dialect: Any) -> Any:
     table = tables.transfers
     insertion = dialect.insert(table)
     new = insertion.excluded
-    older = case({state: index for index, state in enumerate(_STATES)}, value=table.c.state, else_=-1)
-    newer = case({state: index for index, state in enumerate(_STATES)}, value=new.state, else_=-1)
+    older, newer = _place(table.c.state), _place(new.state)
     # Two processes may each have heard another acknowledgement: the later one counts, whoever writes last.
     overtaken = new.acknowledged_at < table.c.acknowledged_at
     told = {
@@ -342,7 +358,7 @@ def _upsert_of_transfers(dialect: Any) -> Any:
             **told,
             "picked_up_at": coalesce(new.picked_up_at, table.c.picked_up_at),
             "state": case((newer >= older, new.state), else_=table.c.state),
-            "payload": case((new.state == REVOKED, None), else_=table.c.payload),
+            "payload": case((new.state == _written(REVOKED), null()), else_=table.c.payload),
         },
     )
 
@@ -351,6 +367,18 @@ def _upsert_of_transfers(dialect: Any) -> Any:
 _TOLD = select(tables.subjects.c.customer).where(
     tables.subjects.c.sector == bindparam("sector"), tables.subjects.c.subject == bindparam("subject")
 )
+
+
+def _place(state: ColumnElement[str]) -> ColumnElement[int]:
+    """Where *state* stands among `_STATES`; nothing in it is bound, as `Rows` wants it."""
+    places: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
+        (state == _written(name), literal_column(str(index))) for index, name in enumerate(_STATES)
+    ]
+    return case(*places, else_=literal_column("-1"))
+
+
+def _written(word: str) -> ColumnElement[str]:
+    return literal_column(f"'{word}'")
 
 
 def _columns(value: Any) -> dict[str, Any]:

@@ -9,13 +9,18 @@ import sqlite3
 import time
 import traceback
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.errors import StafettError, StoreDown
+from broker.stores import tables
+from broker.stores.engine import read_address
 from broker.stores.migrate import migrate
 from broker.stores.ports import AuditEvent, Customer, LinkedIdentity
 from broker.stores.sql import SqlRecords
@@ -293,3 +298,28 @@ async def test_what_an_operator_can_mend_is_said_in_words(postgres_server: Postg
     with pytest.raises(StoreDown, match="there is no database of this name"):
         await records.ping()
     await records.close()
+
+
+async def test_many_rows_are_written_as_the_library_writes_one(records: SqlRecords, migrated_url: str) -> None:
+    """The short way for batches (`Rows`) leaves the same columns behind: times in UTC, texts that are not there as NULL."""
+    told = {"reference": "R", "customer": None, "partner": "garage", "facts": "{}"}
+    abroad = NOW.astimezone(timezone(timedelta(hours=2)))
+    await records.add_audit([AuditEvent(at=abroad, action="short", **told)])
+    engine = create_async_engine(read_address(migrated_url))
+    async with engine.begin() as connection:
+        await connection.execute(insert(tables.audit).values(at=abroad, action="long", **told))
+        query = text("SELECT CAST(at AS TEXT), reference, customer, partner, facts FROM audit ORDER BY id")
+        short, long = (await connection.execute(query)).all()
+    await engine.dispose()
+    assert short == long
+
+
+async def test_a_value_that_is_none_of_its_column_is_refused_alone(records: SqlRecords) -> None:
+    """A naive time among many rows: an error that blames the values and repeats none, and the next batch is written."""
+    event = AuditEvent(at=NOW, action="a", reference="R", customer="c-secret", partner=None, facts="{}")
+    with pytest.raises(StafettError) as raised:
+        await records.add_audit([event, replace(event, at=NOW.replace(tzinfo=None))])
+    assert raised.value.code == "records_refused"
+    assert "secret" not in str(raised.value)
+    await records.add_audit([event])
+    assert len(await records.audit_of("c-secret", 9)) == 1
