@@ -160,6 +160,45 @@ def logouts_retry(
     retry(config, partner=partner, notice=notice)
 
 
+risc = typer.Typer(no_args_is_help=True, help="Where Google sends its security events.", rich_markup_mode=None)
+app.add_typer(risc, name="risc")
+
+KeyOption = Annotated[Path, typer.Option("--key", help="JSON key of a service account with roles/riscconfigs.admin.")]
+UpstreamOption = Annotated[str | None, typer.Option(help="Which one, where several tell of events.")]
+ApiOption = Annotated[str, typer.Option(help="Where the API is.")]
+RISC_API = "https://risc.googleapis.com/v1beta"
+
+
+@risc.command("show")
+def risc_show(
+    key: KeyOption, upstream: UpstreamOption = None, api: ApiOption = RISC_API, config: ConfigOption = None
+) -> None:
+    """Show what is registered; exit code 1 when it is not what this broker needs."""
+    from broker.cli.risc import show
+
+    show(config, key=key, upstream=upstream, api=api)
+
+
+@risc.command("register")
+def risc_register(
+    key: KeyOption, upstream: UpstreamOption = None, api: ApiOption = RISC_API, config: ConfigOption = None
+) -> None:
+    """Have security events sent to this broker."""
+    from broker.cli.risc import register
+
+    register(config, key=key, upstream=upstream, api=api)
+
+
+@risc.command("verify")
+def risc_verify(
+    key: KeyOption, upstream: UpstreamOption = None, api: ApiOption = RISC_API, config: ConfigOption = None
+) -> None:
+    """Have an event sent that changes nothing, to see it arrive."""
+    from broker.cli.risc import verify
+
+    verify(config, key=key, upstream=upstream, api=api)
+
+
 def demo(
     check: Annotated[bool, typer.Option("--check", help="Play the whole story without a person, then stop.")] = False,
     screenshots: Annotated[Path | None, typer.Option(help="With --check: where to save pictures.")] = None,

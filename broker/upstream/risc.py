@@ -37,6 +37,15 @@ _CHANGES: Final[Mapping[str, Change]] = {
     f"{_RISC}identifier-recycled": Change.OVER,
     f"{_RISC}verification": Change.NOTED,
 }
+#: What a transmitter is asked to send: those of Google's list that change anything here, and the answer to a test.
+WANTED: Final = (
+    f"{_RISC}sessions-revoked",
+    f"{_OAUTH}tokens-revoked",
+    f"{_RISC}account-disabled",
+    f"{_RISC}account-enabled",
+    f"{_RISC}account-credential-change-required",
+    f"{_RISC}verification",
+)
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 

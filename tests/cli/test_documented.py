@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from broker.cli import app
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("serve", "check-config", "migrate", "sweep", "demo", "keys", "logouts")
+COMMANDS = ("serve", "check-config", "migrate", "sweep", "demo", "keys", "logouts", "risc")
 TYPED = re.compile(rf"(?<![\w.-])stafett ((?:{'|'.join(COMMANDS)})\b[^`\n]*)")
 
 
@@ -37,7 +37,7 @@ def documented() -> list[str]:
     """Each once; a group alone, as in «stafett keys looks after», is a name and nothing to type."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     found = {line for page in pages for line in typed(page.read_text("utf-8"))}
-    return sorted(found - {"keys", "logouts", "check-config"})
+    return sorted(found - {"keys", "logouts", "risc", "check-config"})
 
 
 def test_there_are_some() -> None:

@@ -11,7 +11,7 @@ from broker import __version__
 
 from .conftest import Terminal
 
-COMMANDS = ["serve", "check-config", "migrate", "sweep", "demo"]
+COMMANDS = ["serve", "check-config", "migrate", "sweep", "risc", "demo"]
 
 
 def test_help_names_every_command(terminal: Terminal) -> None:
