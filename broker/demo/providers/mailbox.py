@@ -40,7 +40,7 @@ _PAGES.globals["style"] = STYLE
 _LIST: Final = _PAGES.from_string(
     """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Mailbox of the demo</title>
 <meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="4">{{ style }}</head><body>
-<h1>Mailbox of the demo</h1><p><small>Whatever the login service mails ends here, whoever it is for.</small></p>
+<h1>Mailbox of the demo</h1><p><small>Whatever is mailed in the demo ends here, whoever it is for.</small></p>
 {% for mail in mails %}<article id="message-{{ mail.id }}" data-to="{{ mail.to }}">
 <a id="open-{{ mail.id }}" href="/messages/{{ mail.id }}">{{ mail.subject }}</a><br>
 <small>to {{ mail.to }} from {{ mail.sender }}, {{ mail.at.strftime("%H:%M:%S") }} UTC</small></article>

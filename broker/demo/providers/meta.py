@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -36,30 +37,48 @@ _PERMISSIONS: Final = ("public_profile", "email")
 _CODE_LIFETIME: Final = timedelta(minutes=10)
 _TOKEN_LIFETIME: Final = timedelta(days=60)
 _PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
 _PAGES: Final = Environment(autoescape=True, undefined=StrictUndefined)
+_PAGES.globals["head"] = Markup(
+    """<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><style>
+:root{color-scheme:light dark;--page:#f0f2f5;--card:#fff;--ink:#1c1e21;--soft:#5b6068;--line:#ccd0d5;--act:#0866ff;--on:#fff}
+@media(prefers-color-scheme:dark){:root{
+--page:#18191a;--card:#242526;--ink:#e4e6eb;--soft:#b0b3b8;--line:#3e4042;
+--act:#7ab3ff;--on:#06224f}}
+*{box-sizing:border-box}body{margin:0;min-height:100vh;background:var(--page);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
+.notice{margin:0;padding:.6rem 1rem;background:#fff3d6;color:#6b4700;text-align:center;font-size:.92rem}
+main{width:min(30rem,100% - 1.5rem);margin:clamp(1.5rem,8vh,4.5rem) auto 2rem;background:var(--card);border-radius:.75rem;
+padding:clamp(1.25rem,5vw,2rem);box-shadow:0 2px 4px rgb(0 0 0/.1),0 8px 20px rgb(0 0 0/.08)}
+h1{font-size:1.5rem;line-height:1.25;margin:0 0 1.25rem;text-wrap:balance}form{display:grid;gap:.6rem}p{margin:0}
+label{display:flex;gap:.8rem;align-items:center;min-height:3rem;padding:.5rem .9rem;border:1px solid var(--line);border-radius:.5rem;
+cursor:pointer}label:has([type=radio]:checked){border-color:var(--act);box-shadow:inset 0 0 0 1px var(--act)}
+label.plain{border-color:transparent;color:var(--soft)}input{width:1.2rem;height:1.2rem;margin:0;accent-color:var(--act);flex:none}
+button{font:inherit;font-weight:600;min-height:2.9rem;width:100%;padding:.5rem 1rem;border:0;border-radius:.5rem;cursor:pointer;
+background:var(--page);color:var(--ink)}button.main{background:var(--act);color:var(--on)}
+:focus-visible{outline:3px solid var(--act);outline-offset:2px}</style>"""
+)
 _DIALOG: Final = _PAGES.from_string(
-    """<!doctype html><html lang="en"><title>Log in with the simulated Facebook</title>
-<meta name="viewport" content="width=device-width">
-<p><strong>Simulation.</strong> This page imitates Facebook for tests. Nobody here is real.</p>
+    """<!doctype html><html lang="en"><head><title>Log in with the simulated Facebook</title>{{ head }}</head><body>
+<p class="notice"><strong>Simulation.</strong> This page imitates Facebook. Nobody here is real.</p><main>
 <h1>{{ app }} wants to know your name{% if asks_email %} and e-mail address{% endif %}</h1>
 <form method="post" action="/dialog/answer"><input type="hidden" name="request" value="{{ request_id }}">
-<p>{% for person in people %}<label><input type="radio" id="person-{{ person.key }}" name="person" value="{{ person.key }}"
-{%- if loop.first %} checked{% endif %}> {{ person.name }}</label> {% endfor %}</p>
-{% if asks_email %}<p><label>
+{% for person in people %}<label><input type="radio" id="person-{{ person.key }}" name="person" value="{{ person.key }}"
+{%- if loop.first %} checked{% endif %}> {{ person.name }}</label>
+{% endfor %}{% if asks_email %}<label class="plain">
 <input type="checkbox" id="decline" name="decline" value="email"> Keep my e-mail address to myself</label>
-</p>{% endif %}
-<button id="continue-as" name="do" value="continue">Continue</button>
+{% endif %}<button id="continue-as" class="main" name="do" value="continue">Continue</button>
 <button id="cancel" name="do" value="cancel">Cancel</button>
-</form>
+</form></main></body></html>
 """
 )
 _SETTINGS: Final = _PAGES.from_string(
-    """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Apps and websites</title>
-<p><strong>Simulation.</strong> This page imitates Facebook for tests. Nobody here is real.</p><h1>Apps and websites</h1>
+    """<!doctype html><html lang="en"><head><title>Apps and websites</title>{{ head }}</head><body>
+<p class="notice"><strong>Simulation.</strong> This page imitates Facebook. Nobody here is real.</p>
+<main><h1>Apps and websites</h1>
 {% for id, app in apps.items() %}{% for person in people %}<form method="post" action="/settings/remove">
 <input type="hidden" name="app" value="{{ id }}"><input type="hidden" name="person" value="{{ person.key }}">
 <p><button id="remove-{{ id }}-{{ person.key }}">Remove {{ app.name }} from {{ person.name }}</button></p></form>

@@ -17,10 +17,15 @@ PAGE_HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 STYLE: Final = Markup(
-    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:1.5rem auto;padding:0 1rem;color:#1c2333}"
-    "h1{font-size:1.3rem}article{border:1px solid #cbd2de;border-radius:.5rem;padding:.75rem 1rem;margin:0 0 .75rem}"
-    "pre{white-space:pre-wrap;overflow-wrap:anywhere;font:inherit;margin:.5rem 0}dt{float:left;clear:left;width:6rem;"
-    "color:#586174}dd{margin:0 0 0 6rem}small{color:#586174}</style>"
+    "<style>:root{color-scheme:light dark;--page:#eef1f6;--card:#fff;--ink:#1c2333;--soft:#586174;--line:#dde2eb;--link:#1d4f91}"
+    "@media(prefers-color-scheme:dark){:root{--page:#10141d;--card:#1a2030;--ink:#e8ecf5;--soft:#a6b0c4;--line:#2c3448;--link:#9dc2ff}}"
+    "html{background:var(--page)}body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;"
+    "color:var(--ink)}h1{font-size:1.5rem;line-height:1.25;letter-spacing:-.01em;margin:0 0 .5rem}a{color:var(--link)}"
+    "p{margin:0 0 1rem}article{background:var(--card);border:1px solid var(--line);border-radius:.9rem;padding:1rem 1.2rem;"
+    "margin:0 0 .75rem;box-shadow:0 1px 2px rgb(16 24 48/.06)}article>a{font-weight:600;text-decoration:none}"
+    "article>a:hover{text-decoration:underline}pre{white-space:pre-wrap;overflow-wrap:anywhere;font:inherit;margin:.25rem 0}"
+    "dl{margin:0 0 1rem}dt{float:left;clear:left;width:4rem;color:var(--soft)}dd{margin:0 0 0 4rem;overflow-wrap:anywhere}"
+    "small{color:var(--soft)}</style>"
 )
 
 _ANCHOR: Final = Markup('<a id="{}" href="{}" rel="noreferrer">{}</a>')
