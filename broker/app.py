@@ -93,7 +93,6 @@ from broker.upstream.calls import callers
 from broker.upstream.hearing import UpstreamHearing
 from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
-from broker.upstream.registry import KINDS
 from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamRoutes
 from broker.upstream.supplies import MembersOnFile, Supplies
 from broker.upstream.way_news import WayNews
@@ -243,7 +242,7 @@ def build_connectors(
     connectors: dict[str, Connector] = {}
     failed: dict[str, str] = {}
     for name, connect in loaded.connectors.items():
-        kind = KINDS[loaded.policy.config.upstreams[name].kind]
+        kind = loaded.kinds[loaded.policy.config.upstreams[name].kind]
         try:
             watched = fetcher.watched_by(telemetry.upstream(name))
             supplies = Supplies(loaded.references, watched, context, messages, members)

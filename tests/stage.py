@@ -39,6 +39,7 @@ from broker.stores.migrate import migrate
 from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
 from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Redirect, Reply, UpstreamAsk
+from broker.upstream.registry import KINDS, Kind
 from broker.wire.own_keys import own_secret
 from broker.wire.signing_keys import SigningKey, signing_key
 
@@ -442,6 +443,7 @@ async def open_stage(
     cast: Callable[[Clock], Mapping[str, Any]] = lambda clock: {},
     keys: KeyMaterial | None = None,
     messages: Messages | None = None,
+    kinds: Mapping[str, Kind] = KINDS,
 ) -> AsyncIterator[Stage]:
     """
     A broker on the shipped example, in *folder* (made by `prepare`); ``edit`` replaces texts of the YAML.
@@ -450,14 +452,14 @@ async def open_stage(
     ``is_played``: the providers; else the connectors of the config go where the (edited) YAML says. ``cast``: connectors in
     place of the played ones, by id.
     ``records``: in place of SQLite, migrated. ``keys``: in place of those that all stages share. ``messages``: in place of the
-    config's senders.
+    config's senders. ``kinds``: the kinds of upstream that exist.
     """
     text = BASE
     for old, new in (edit or {}).items():
         assert old in text, f"the example no longer has {old!r}"
         text = text.replace(old, new, 1)
     (folder / "stafett.yaml").write_text(text, "utf-8")
-    loaded = load(folder / "stafett.yaml", environment={})
+    loaded = load(folder / "stafett.yaml", environment={}, kinds=kinds)
     clock = Clock()
     if records is None:
         records = await _records(folder / "stafett.db")

@@ -93,7 +93,7 @@ class Loaded:
     A config that holds together.
 
     ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``references``: what
-    connectors are built with (`Kind.build`). ``data_dir``: absolute.
+    connectors are built with (`Kind.build`). ``data_dir``: absolute. ``kinds``: those that existed when it was read.
     ``metadata_certificates``: source of SAML metadata -> who signs it, DER.
     ``warned``: what holds, but should be mended. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
     """
@@ -107,6 +107,7 @@ class Loaded:
     warned: tuple[Problem, ...] = ()
     accepted_risks: tuple[AcceptedRisk, ...] = ()
     metadata_certificates: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    kinds: Mapping[str, Kind] = field(default_factory=lambda: KINDS)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -194,6 +195,7 @@ class _Load:
             warned=tuple(self.warnings),
             accepted_risks=accepted,
             metadata_certificates=metadata_certificates,
+            kinds=kinds,
         )
 
     # Reading
