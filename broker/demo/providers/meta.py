@@ -55,7 +55,8 @@ main{width:min(30rem,100% - 1.5rem);margin:clamp(1.5rem,8vh,4.5rem) auto 2rem;ba
 padding:clamp(1.25rem,5vw,2rem);box-shadow:0 2px 4px rgb(0 0 0/.1),0 8px 20px rgb(0 0 0/.08)}
 h1{font-size:1.5rem;line-height:1.25;margin:0 0 1.25rem;text-wrap:balance}form{display:grid;gap:.6rem}p{margin:0}
 label{display:flex;gap:.8rem;align-items:center;min-height:3rem;padding:.5rem .9rem;
-border:1px solid var(--line);border-radius:.5rem;cursor:pointer}label:has([type=radio]:checked){border-color:var(--act);box-shadow:inset 0 0 0 1px var(--act)}
+border:1px solid var(--line);border-radius:.5rem;cursor:pointer}
+label:has([type=radio]:checked){border-color:var(--act);box-shadow:inset 0 0 0 1px var(--act)}
 label.plain{border-color:transparent;color:var(--soft)}
 input{width:1.2rem;height:1.2rem;margin:0;accent-color:var(--act);flex:none}
 button{font:inherit;font-weight:600;min-height:2.9rem;width:100%;padding:.5rem 1rem;border:0;border-radius:.5rem;cursor:pointer;
