@@ -756,6 +756,8 @@ def _member_numbers(facts: Facts) -> Iterator[Finding]:
         if partner.members is None or (terms := partner.members.by_number) is None:
             continue
         path: KeyPath = ("partners", name, "members", "by_number")
+        if partner.oidc is None:
+            yield Finding(path, "is for partners with oidc: the register is asked in the name of its client")
         offered = partner.login.upstreams if partner.login is not None else ()
         kinds = {known.kind for each in offered if (known := facts.config.upstreams.get(each)) is not None}
         if (writes := _WRITES[terms.contact]) not in kinds:

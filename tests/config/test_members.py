@@ -101,6 +101,13 @@ def test_what_is_no_way_to_log_in(bench: Bench, by_number: str, words: str) -> N
     assert any(words in problem for problem in bench.problems())
 
 
+def test_a_partner_without_a_client(bench: Bench) -> None:
+    """The register could not tell in whose name it is asked."""
+    number = "    members: {uri: https://register.example/x, by_number: {formats: [M-####], contact: email}}\n"
+    bench.edit(("  tyre-hotel:\n", f"  tyre-hotel:\n{number}"))
+    assert any("by_number: is for partners with oidc" in problem for problem in bench.problems())
+
+
 @pytest.mark.parametrize(("contact", "kind"), [("email", "email"), ("phone_number", "sms")])
 def test_a_contact_nobody_can_write_to(bench: Bench, contact: str, kind: str) -> None:
     """Codes of that kind must be among the partner's own ways in."""

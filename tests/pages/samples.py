@@ -182,6 +182,9 @@ def _codes(said: Callable[[str], str], form: Form, shop: Party) -> dict[str, Pag
     return {
         "code-email": code("email", "code.sent", "code", "again", is_well=True, again_in_s=28),
         "code-phone": code("phone", "code.sent_again", "code", "again", is_well=True),
+        "code-member": replace(
+            code("email", "code.member.sent", "code", "again", is_well=True), to="", addressee="member"
+        ),
         "code-wrong": code("email", "code.wrong", "code", "again"),
         "code-void": code("phone", "code.void", "again"),
         "code-undeliverable": code("email", "code.undeliverable", again_in_s=None),
