@@ -15,7 +15,7 @@ from broker.demo.driver import HttpPlayer
 from broker.demo.player import Player, Stuck
 from broker.demo.providers.bankid import PEOPLE
 from broker.demo.run import Addresses
-from broker.demo.ways import NAMELESS, WAYS, Inbox, approve_on_phone, by_mailed_code, mailed_code
+from broker.demo.ways import NAMELESS, WAYS, Inbox, approve_on_phone, both_at_shop, by_mailed_code, mailed_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,13 +377,13 @@ class Story:
             await tab.open(await player.attribute("launch", "href"))
             await tab.click(f"person-{self._login.key}")
             await tab.picture("app-same-device")
-        async with self._step("the new tab goes on and ends at the shop, logged in"):
+        async with self._step("the new tab goes on and ends at the shop, and the old one is led on too"):
             await tab.click("approve")
-            await tab.wait_for(element="user-name", address=self._at.shop)
-            _equal(await tab.text("user-name"), self._login.name)
-        async with self._step("the old tab is led on too"):
-            await player.wait_for(address=self._at.shop)
+            await both_at_shop(tab, player, self._at)
             await tab.close()
+        async with self._step("the customer is logged in at the shop"):
+            await player.open(f"{self._at.shop}/")
+            _equal(await player.text("user-name"), self._login.name)
 
     async def comes_with_google(self) -> None:
         """Another customer in the same browser, with Google upstream."""

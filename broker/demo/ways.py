@@ -127,12 +127,21 @@ async def _mailed_link(player: Player, at: Addresses) -> None:
         await tab.open(link)
         await tab.picture("broker-mailed-link")
         await tab.click("follow")
-        # Either tab may be the one that is led on with the answer; the other is led to the shop too, and may be there first.
-        await tab.wait_for(address=at.shop)
-        await player.wait_for(address=at.shop)
+        await both_at_shop(tab, player, at)
     finally:
         await tab.close()
     await player.open(f"{at.shop}/")
+
+
+async def both_at_shop(tab: Player, other: Player, at: Addresses) -> None:
+    """
+    A login goes on in two tabs of one browser; wait until it is over in both.
+
+    Either may be the one that is led on with the answer. The other is led to the shop too, and may be there first, before
+    the customer is logged in: look anew.
+    """
+    await tab.wait_for(address=at.shop)
+    await other.wait_for(address=at.shop)
 
 
 async def _texted_code(player: Player, at: Addresses) -> None:

@@ -290,12 +290,14 @@ class Shop:
             customer = await self._login.finish(request)
         except (BrokerUnavailable, LoginRefused) as error:
             return self._login_problem(request, error)
+        told = await self._login.userinfo(customer)
+        # Last, with no waiting before the answer: another tab that asks meanwhile comes with the old id, and begins anew.
         visit = self._visits.renew(request)
         if visit.customer and visit.customer.subject != customer.subject:
             visit.car, visit.orders = None, []
         visit.customer = customer
         account = self._accounts.setdefault(customer.subject, Account())
-        visit.contact = _contact(await self._login.userinfo(customer), account.contact)
+        visit.contact = _contact(told, account.contact)
         visit.name = visit.contact.name
         if visit.car is None and account.cars:
             visit.car = account.cars[0]
