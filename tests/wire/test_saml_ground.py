@@ -1,6 +1,7 @@
 """What SAML stands on: the parts of pysaml2 that are used are there; nothing starts a program, writes or connects."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import xmlsec
 from lxml import etree
 
 from broker.wire.saml import xml
+from broker.wire.saml.refused import CODES
 from tests.rooms import walls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +93,14 @@ def test_nothing_of_pysaml2_that_acts() -> None:
         if each.is_within("saml2") and not any(each.is_within(allowed) for allowed in DESCRIBING)
     ]
     assert found == []
+
+
+def test_every_refusal_has_its_words() -> None:
+    """A code that is raised is in the list: otherwise refusing would itself be an error."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "broker").rglob("*.py")]
+    raised = {code for text in texts for code in re.findall(r'XmlRefused\(\s*"(\w+)"', text)}
+    assert len(raised) > 40
+    assert raised - set(CODES) == set()
 
 
 CHILD = """

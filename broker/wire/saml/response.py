@@ -85,7 +85,7 @@ class Status:
     """``samlp:Status``: its codes from the top down, as URIs; the message is for logs of the sender's own words."""
 
     codes: tuple[str, ...]
-    message: str | None = None
+    message: str | None = field(default=None, repr=False)
 
     @property
     def is_success(self) -> bool:
@@ -112,7 +112,7 @@ class ReadResponse:
     issuer: str
     in_response_to: str
     destination: str
-    name_id: str | None
+    name_id: str | None = field(repr=False)
     name_id_format: str | None
     session_index: str | None
     session_until: datetime | None
@@ -141,7 +141,7 @@ def read_response(octets: bytes, *, expected: Expected, now: datetime) -> ReadRe
     if not status.is_success:
         return Refusal(status, response_is_signed)
     assertion = _assertion(root, original, expected, covered=response_is_signed)
-    return _read_assertion(assertion, head, expected, now)
+    return _read_assertion(assertion, expected, now)
 
 
 def read_status(root: Element) -> Status:
@@ -203,7 +203,9 @@ def _opened(sealed: Element, original: Element, expected: Expected) -> Element:
 # --- the assertion ------------------------------------------------------------------------------------------
 
 
-def _read_assertion(assertion: Element, head: Head, expected: Expected, now: datetime) -> ReadResponse:
+def _read_assertion(assertion: Element, expected: Expected, now: datetime) -> ReadResponse:
+    if assertion.get("Version") != "2.0":
+        raise XmlRefused("assertion_shape", "not of version 2.0")
     issuer = assertion.find(xml.name(SAML, "Issuer"))
     if issuer is None or text_of(issuer, 256) != expected.issuer:
         raise XmlRefused("issuer", "of the assertion")
@@ -277,6 +279,10 @@ def _check_conditions(conditions: Element, expected: Expected, now: datetime) ->
     if any(each.tag not in _CONDITIONS for each in conditions):
         # Section 2.5.1: whoever does not understand a condition must not take the assertion for valid.
         raise XmlRefused("assertion_shape", "a condition that is not known")
+    for proxying in conditions.findall(xml.name(SAML, "ProxyRestriction")):
+        # Section 2.5.1.6: what we say to partners is based on it; for none of them, or for some, is for none here.
+        if proxying.get("Count") == "0" or len(proxying):
+            raise XmlRefused("assertion_shape", "it may not be passed on")
     restrictions = conditions.findall(xml.name(SAML, "AudienceRestriction"))
     if not restrictions or any(expected.audience not in _texts_in(each, "Audience") for each in restrictions):
         raise XmlRefused("audience")
