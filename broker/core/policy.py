@@ -1367,7 +1367,7 @@ class Policy(Strict):
         """What stands behind the @ of the identifiers we give."""
         return self.broker.saml.scope or urlsplit(self.issuer).hostname or ""
 
-    @property
+    @cached_property
     def age_limits(self) -> Mapping[Assurance, timedelta]:
         """How long a proof of each level counts."""
         return self._age_limits

@@ -224,8 +224,10 @@ def freshness(max_age_s: int | None, prompt: tuple[str, ...], now: datetime) -> 
 
 def _raised(policy: Policy, login: PartnerLogin, asked: Assurance | None) -> Assurance:
     """The configured minimum, raised to a voluntarily *asked* level that some allowed connector can reach."""
+    if asked is None:
+        return login.minimum_assurance
     reachable = [policy.config.upstreams[name].ceiling for name in login.upstreams if name in policy.config.upstreams]
-    if asked is None or not any(level >= asked for level in reachable):
+    if not any(level >= asked for level in reachable):
         return login.minimum_assurance
     return max(login.minimum_assurance, asked, key=lambda level: level.rank)
 
