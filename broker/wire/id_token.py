@@ -361,7 +361,7 @@ _IGNORED: Final = {
 
 def _json_object(text: bytes) -> Mapping[str, Any]:
     try:
-        content = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        content = _JSON.decode(text.decode())
     except (ValueError, RecursionError) as error:
         raise BadIdToken("not JSON, or a member twice", code="id_token.shape") from error
     if not isinstance(content, dict):
@@ -379,6 +379,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _decoded(segment: str) -> bytes:

@@ -62,9 +62,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > _MAX_BODY:
         raise BadAsk("the JSON body is larger than 32 KiB", code="json.size")
     try:
-        value = json.loads(
-            body.decode(), object_pairs_hook=_once, parse_int=_whole, parse_float=_finite, parse_constant=_refuse
-        )
+        value = _JSON.decode(body.decode())
         _writable(value)
     except (ValueError, RecursionError) as error:
         raise BadAsk("the body is not a JSON object with every key once", code="json.syntax") from error
@@ -129,3 +127,6 @@ def _finite(digits: str) -> float:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once, parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
