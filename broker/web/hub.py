@@ -35,6 +35,10 @@ LOGOUT_CONFIRM_PATH = "/logout/confirm"
 LOGGED_OUT_PATH = "/logged-out"
 
 
+_ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "session_too_old"})
+"""Why a session is not enough (`broker.core.session.shortfall`) where the page that offers the ways in says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class FormPost:
     """An answer the browser is to post to ``url`` (OAuth 2.0 Form Post Response Mode)."""
@@ -289,8 +293,11 @@ class Hub:
     def _only_way(self, turn: Turn, step: Login) -> str | None:
         """
         The one provider a journey that just began can go to, where a page with one button would only cost a press. Not where
-        another one is ill: it may be hers, and she must see why she is not sent there.
+        another one is ill: it may be hers, and she must see why she is not sent there. Nor where she is logged in and asked for
+        more: she reads why first.
         """
+        if turn.session is not None and step.reason in _ASKED_FOR_MORE:
+            return None
         if turn.held is not None or turn.browser is None or len(step.choices.may) != 1 or step.choices.ill:
             return None
         only = step.choices.may[0].upstream

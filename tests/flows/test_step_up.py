@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
 
 from broker.core.assurance import Assurance
 from broker.core.identity import ContactKind
-from tests.stage import Browser, Clock, PlayedConnector, Stage, open_stage
+from tests.stage import WAYS_IN, Browser, Clock, PlayedConnector, Stage, open_stage
 
 
 class PlayedCode(PlayedConnector):
@@ -76,6 +75,37 @@ async def test_without_a_session_it_is_a_login_like_any_other(house: Stage) -> N
     assert "more-ways" not in page.ids
 
 
+@pytest.mark.parametrize(
+    ("ways", "only", "asked", "words"),
+    [
+        ("google, bankid", "bankid", {"acr_values": "substantial"}, "needs to be a little surer that it is you."),
+        ("google", "google", {"prompt": "login"}, "would like to know that it is still you."),
+        ("google", "google", {"max_age": "1"}, "would like to know that it is still you."),
+    ],
+    ids=["stronger", "anew", "too-old"],
+)
+async def test_one_way_only_and_still_she_is_told_why(
+    stage_folder: Path, ways: str, only: str, asked: dict[str, str], words: str
+) -> None:
+    """Whoever is logged in reads why, on a page with one button; whoever is not goes straight there."""
+    async with open_stage(stage_folder, edit={f"      {WAYS_IN}": f"      upstreams: [{ways}]"}) as stage:
+        straight = await stage.browser().get(stage.shop.request(**asked))
+        assert straight.location.startswith(f"https://{only}.test/")
+        browser = stage.browser()
+        begun = await browser.follow(await browser.get(stage.shop.request()))
+        if "method-google" in begun.ids:
+            done = await browser.log_in("google", "maja")
+        else:
+            state = begun.query["state"]
+            done = await browser.follow(await browser.get(f"/up/google/callback?state={state}&who=maja"))
+        await stage.shop.exchange(done)
+        stage.clock.forward(seconds=2)
+        page = await browser.follow(await browser.get(stage.shop.request(ui_locales="en", **asked)))
+        assert words in page.text
+        assert {each for each in page.ids if each.startswith("method-")} == {f"method-{only}"}
+        assert "code" in (await browser.log_in(only, "maja")).query
+
+
 async def test_the_step_is_where_the_code_is_down_a_whole_login(house: Stage) -> None:
     """She is not held up by a mail server: another way that does, and what does not work is shown."""
     browser = await at_shop(house, "google")
@@ -95,11 +125,9 @@ async def test_a_proof_that_is_too_old_is_made_anew_and_told_anew(house: Stage) 
         answer = await browser.get(house.shop.request())
     told = (await house.shop.exchange(answer))["claims"]
     assert told["acr"] == "http://eidas.europa.eu/LoA/low"
-    gone = await browser.follow(await browser.get(house.shop.request(acr_values="substantial")))
-    assert gone.location.startswith("https://bankid.test/"), "the one way there is needs no page"
+    await browser.follow(await browser.get(house.shop.request(acr_values="substantial")))
+    answer = await browser.log_in("bankid", "maja")
     assert house.connectors["bankid"].asks[-1].fresh
-    back = {"state": gone.query["state"], "who": "maja"}
-    answer = await browser.follow(await browser.get(f"/up/bankid/callback?{urlencode(back)}"))
     assert (await house.shop.exchange(answer))["claims"]["acr"] == "http://eidas.europa.eu/LoA/substantial"
 
 
