@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from lxml import etree
 
 from broker.wire.saml import response, signature, xml
@@ -363,3 +366,39 @@ def test_wrapped(variant: str) -> None:
     assert kind in ("response", "assertion")
     refusals = {"schema", "nested_message", "signature_position", "duplicate_id", "assertion_count"}
     assert code(attacks.octets(make()), acs=stage.SP) in refusals
+
+
+GENUINE = [sent(sign=sign, to=to) for sign in ("r", "a", "ra") for to in (None, "rsa")]
+FORGED = [sent(GOOD.replace("alice", "mallory"), sign=sign, which=1) for sign in ("r", "a", "ra", "")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(chance=some.randoms(use_true_random=False))
+def test_rearranged(chance: Random) -> None:
+    """Parts of genuine and forged responses in any order and number: Alice, a no, or refused by name; never Mallory."""
+    root, other = (etree.fromstring(chance.choice(GENUINE + FORGED)) for _ in range(2))
+    for _ in range(chance.randint(1, 4)):
+        rearrange(root, other, chance)
+    try:
+        found = read_response(etree.tostring(root), expected=EXPECTED, now=NOW)
+    except XmlRefused as refused:
+        found = refused
+    assert not isinstance(found, ReadResponse) or found.name_id == "alice"
+
+
+def rearrange(root: etree._Element, other: etree._Element, chance: Random) -> None:
+    """One change: something of *other*, or of *root* itself, put in, in place of something, or as an attribute."""
+    place = chance.choice(list(root.iter("*")))
+    piece = chance.choice(list(chance.choice((root, other)).iter("*")))
+    match chance.randrange(4):
+        case 0:
+            place.insert(chance.randint(0, len(place)), attacks.clone(piece))
+        case 1 if place.getparent() is not None:
+            place.getparent().replace(place, attacks.clone(piece))
+        case 2 if place.getparent() is not None:
+            place.getparent().remove(place)
+        case _ if piece.attrib:
+            name = chance.choice(sorted(piece.attrib))
+            place.set(name, piece.get(name))
+        case _:
+            place.text = piece.text
