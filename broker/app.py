@@ -6,7 +6,8 @@ gives it the real ones.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ from broker.downstream.partners import PartnerExits
 from broker.downstream.saml.answers import SamlAnswers
 from broker.downstream.saml.keys import SIGNATURES, SamlKeys, TimedKey
 from broker.downstream.saml.metadata import SamlMetadata
-from broker.downstream.saml.services import Services, none
+from broker.downstream.saml.services import Services
 from broker.downstream.saml.sso import Sso
 from broker.downstream.service_desk import ServiceDeskApi
 from broker.errors import ConfigError, StafettError
@@ -66,6 +67,8 @@ from broker.flows.newsletter import Newsletters
 from broker.flows.outbox import Outbox
 from broker.flows.receipts import Receipts
 from broker.flows.saml_logins import SamlLogins
+from broker.flows.saml_peers import SamlPeers
+from broker.flows.saml_sources import FeedSource, FileSource, QuerySource, Source
 from broker.flows.service_desk import ServiceDesks
 from broker.flows.tokens import TokenFlow
 from broker.flows.values import Visitor
@@ -86,6 +89,7 @@ from broker.pages.views import ContinuePage, PostPage
 from broker.pages.ways_in import WaysInPages
 from broker.stores.key_folder import GivenKeys, KeyFolder
 from broker.stores.ports import KeyStore, Records, StateStore
+from broker.stores.saml_files import CopyFolder, PinnedFile
 from broker.stores.sealing import Digester, Sealer
 from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
@@ -100,9 +104,11 @@ from broker.web.cors import Cors
 from broker.web.dispatch import Dispatch
 from broker.web.hub import Exit, FormPost, Hub
 from broker.web.middleware import QUIET, RequestMiddleware
-from broker.wire.http import Fetcher
+from broker.wire.http import FetchedDocument, Fetcher
 from broker.wire.jose import Keyring
 from broker.wire.own_keys import own_secret
+from broker.wire.saml.aggregate import MAX_DOCUMENT, MAX_ENTITY, Demands, Metadata
+from broker.wire.saml.aggregate import read as read_metadata
 from broker.wire.saml.keys import signing_key
 from broker.wire.saml.own_keys import own_pair
 from broker.wire.signing_keys import ALGS, given_book, new_key
@@ -176,6 +182,79 @@ class Broker:
     keys: KeyWatch
     metrics: ASGIApp | None = None
     messages: Messages = field(default_factory=Messages)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataFetchers:
+    """The ways out for SAML metadata: ``feeds`` may take their time, for ``queries`` customers wait."""
+
+    feeds: Fetcher
+    queries: Fetcher
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> "MetadataFetchers":
+        """By the config's rules for outgoing calls."""
+        allowed = loaded.policy.broker.outbound.allow_private_networks
+        return cls(
+            Fetcher(allow_private_networks=allowed, timeout_s=60, max_bytes=MAX_DOCUMENT),
+            Fetcher(allow_private_networks=allowed, timeout_s=4, max_bytes=MAX_ENTITY),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.feeds.close()
+        await self.queries.close()
+
+
+def build_peers(loaded: Loaded, fetchers: MetadataFetchers, clock: Clock = utc_now) -> SamlPeers:
+    """Where SAML peers' metadata comes from, as the config says."""
+    sources = {name: build_source(loaded, name, fetchers, clock) for name in loaded.policy.config.saml.metadata}
+
+    def pinned(file: str) -> Source:
+        return FileSource(file, PinnedFile(loaded.references.path(file)), _believing(Demands()), clock)
+
+    peers = SamlPeers(sources, pinned=pinned, clock=clock, spread=lambda: secrets.randbelow(1000) / 1000)
+    for partner in loaded.policy.config.partners.values():
+        if partner.saml is not None and partner.saml.metadata is not None:
+            peers.pin(partner.saml.metadata)
+    return peers
+
+
+def build_source(loaded: Loaded, name: str, fetchers: MetadataFetchers, clock: Clock = utc_now) -> Source:
+    """The metadata source of that name."""
+    config = loaded.policy.config.saml.metadata[name]
+    read = _believing(Demands.of(loaded.metadata_certificates[name], config.max_validity))
+    folder = loaded.data_dir / "saml-metadata"
+    if config.url is not None:
+        return FeedSource(
+            name,
+            config.url,
+            fetch=_documents(fetchers.feeds),
+            read=read,
+            copies=CopyFolder(folder),
+            refresh=config.refresh,
+            clock=clock,
+        )
+    if config.mdq is not None:
+        return QuerySource(
+            name,
+            config.mdq,
+            by_hash=config.by_hash,
+            fetch=_documents(fetchers.queries),
+            read=read,
+            copies=CopyFolder(folder / name),
+            refresh=config.refresh,
+            clock=clock,
+        )
+    return FileSource(name, PinnedFile(loaded.references.path(config.file or "")), read, clock)
+
+
+def _believing(demands: Demands) -> Callable[[bytes, datetime], Metadata]:
+    return lambda octets, now: read_metadata(octets, demands=demands, now=now)
+
+
+def _documents(fetcher: Fetcher) -> Callable[[str, Mapping[str, str]], Awaitable[FetchedDocument]]:
+    return lambda url, headers: fetcher.get_document(url, headers=headers, operation="metadata")
 
 
 def build_context(
@@ -293,6 +372,8 @@ def build(
     senders = build_messages(loaded, fetcher, telemetry, clock) if messages is None else Senders(messages)
     allowed = loaded.policy.broker.outbound.allow_private_networks
     to_partners = Fetcher(allow_private_networks=allowed)
+    metadata_fetchers = MetadataFetchers.of(loaded)
+    peers = build_peers(loaded, metadata_fetchers, clock)
     members = Members(context, MemberRegisters(context.policy, keyring, context.tokens, to_partners))
     if connectors is None:
         connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages, members)
@@ -321,7 +402,7 @@ def build(
     pages = _pages(loaded.policy)
     logos = Logos(_logos(loaded))
     saml_logins = SamlLogins(context, answers)
-    services, saml_keys = Services(policy, none), _saml_keys(loaded, clock())
+    services, saml_keys = Services(policy, peers.service), _saml_keys(loaded, clock())
     saml = SamlAnswers(policy, services, saml_logins, saml_keys, clock)
     exits = PartnerExits(policy, OidcAnswers(policy, tokens), saml, consents, handoffs, artifacts)
 
@@ -342,6 +423,7 @@ def build(
         config_version=lambda: policy().version,
         checks={"state": state.ping, "records": records.ping},
         unavailable=lambda: sorted({*failed, *breaker.resting()}),
+        metadata=peers.alarms,
         accepted_risks=[risk.risk.value for risk in loaded.accepted_risks],
     )
     # In the order of how often they are asked for: they are tried one after the other.
@@ -383,9 +465,11 @@ def build(
         context.audit.start()
         notices.start()
         watch.start()
+        peers.start()
         try:
             yield
         finally:
+            await peers.stop()
             await watch.stop()
             await notices.stop()
             await context.audit.stop()
@@ -395,6 +479,7 @@ def build(
             await desk.close()
             await senders.messages.close()
             await fetcher.close()
+            await metadata_fetchers.close()
             await state.close()
             await records.close()
             await telemetry.close()
@@ -408,12 +493,17 @@ def build(
     short = Dispatch(starlette, routes, expected=faults.expected, http=faults.http, unexpected=faults.unexpected)
     shared = Cors(short, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
     app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
-    metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed))
+    metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed), peers)
     return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics, senders.messages)
 
 
 def _metrics(
-    telemetry: Telemetry, loaded: Loaded, audit: AuditTrail, outbox: Outbox, unavailable: Sequence[str]
+    telemetry: Telemetry,
+    loaded: Loaded,
+    audit: AuditTrail,
+    outbox: Outbox,
+    unavailable: Sequence[str],
+    peers: SamlPeers,
 ) -> ASGIApp | None:
     """What is served on the operator's own port, if anything is counted."""
     if telemetry.metrics is None:
@@ -429,6 +519,7 @@ def _metrics(
         audit_dropped=lambda: audit.dropped,
         notices_waiting=lambda: outbox.waiting,
         notices_oldest_s=outbox.oldest_s,
+        metadata=lambda: [(each.source, each.needs_care, each.valid_until) for each in peers.standings()],
     )
     telemetry.metrics.stands(standing)
     return metrics_app(telemetry.metrics.render)

@@ -21,6 +21,7 @@ class Health:
     Args:
         checks: name -> a call that raises StoreDown when that part is ill.
         unavailable: connectors that could not be started, by id.
+        metadata: sources of SAML metadata that somebody should look after.
         accepted_risks: refusals of production the operator lifted.
     """
 
@@ -31,12 +32,14 @@ class Health:
         config_version: Callable[[], str],
         checks: dict[str, Callable[[], Awaitable[None]]],
         unavailable: Callable[[], Sequence[str]],
+        metadata: Callable[[], Sequence[str]],
         accepted_risks: Sequence[str],
     ) -> None:
         self._version = version
         self._config_version = config_version
         self._checks = checks
         self._unavailable = unavailable
+        self._metadata = metadata
         self._accepted_risks = tuple(accepted_risks)
 
     async def healthz(self, request: Request) -> Response:
@@ -54,6 +57,7 @@ class Health:
             "config_version": self._config_version(),
             "checks": checks,
             "unavailable_upstreams": list(self._unavailable()),
+            "alarming_metadata": list(self._metadata()),
             "accepted_risks": list(self._accepted_risks),
         }
         return JSONResponse(content, status_code=200 if all(results) else 503)

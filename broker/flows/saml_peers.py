@@ -15,6 +15,7 @@ from broker.errors import StafettError
 from broker.flows.saml_sources import Source
 from broker.observe.logging import log
 
+PINNED: Final = "pinned"
 _LOOK_EVERY_S: Final = 5.0
 
 T = TypeVar("T", SamlService, SamlProvider)
@@ -25,13 +26,21 @@ class SamlPeers:
     All sources of one broker, by their names in the config.
 
     Args:
+        pinned: makes a source of the file that a partner or upstream names in place of a source.
         spread: gives a number from 0 to 1, so that processes started together do not ask together.
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], *, clock: Callable[[], datetime], spread: Callable[[], float]
+        self,
+        sources: Mapping[str, Source],
+        *,
+        pinned: Callable[[str], Source],
+        clock: Callable[[], datetime],
+        spread: Callable[[], float],
     ) -> None:
         self._sources = dict(sources)
+        self._named = frozenset(sources)
+        self._pinned = pinned
         self._clock = clock
         self._spread = spread
         self._due = dict.fromkeys(self._sources, clock())
@@ -40,13 +49,12 @@ class SamlPeers:
 
     async def entity(self, source: str, entity_id: str) -> SamlEntity | None:
         """
-        Whoever is called *entity_id* in *source*; None for nobody.
+        Whoever is called *entity_id* in *source*, a source of the config or a file; None for nobody.
 
         Raises:
             UpstreamDown: the source has nothing that may be used, and could not be reached.
-            KeyError: there is no such source; check-config sees to it.
         """
-        return await self._sources[source].find(entity_id)
+        return await self._source(source).find(entity_id)
 
     async def service(self, source: str, entity_id: str) -> SamlService | None:
         """The service provider of that name; None when it is nobody, or none. Raises: as `entity`."""
@@ -63,13 +71,13 @@ class SamlPeers:
         return tuple(source.standing() for source in self._sources.values())
 
     def alarms(self) -> Sequence[str]:
-        """The names of the sources an operator should look after."""
-        return [each.source for each in self.standings() if each.needs_care]
+        """The sources an operator should look after, by name; files, whose names are nobody's business, as ``pinned``."""
+        ill = [each.source for each in self.standings() if each.needs_care]
+        return list(dict.fromkeys(name if name in self._named else PINNED for name in ill))
 
     def start(self) -> None:
-        """Begin to look after the sources; with none there is nothing to do."""
-        if self._sources:
-            self._task = asyncio.create_task(self._run(), name="saml metadata")
+        """Begin to look after the sources."""
+        self._task = asyncio.create_task(self._run(), name="saml metadata")
 
     async def stop(self) -> None:
         """End."""
@@ -82,10 +90,20 @@ class SamlPeers:
 
     async def look(self) -> None:
         """Renew what is due, one after the other, and raise alarms; what fails is told and tried again."""
-        for name, source in self._sources.items():
+        for name, source in tuple(self._sources.items()):
             if self._clock() >= self._due[name]:
                 await self._renew(name, source)
         self._watch()
+
+    def pin(self, file: str) -> None:
+        """Look after *file* from the beginning, and not only when it is first asked for."""
+        self._source(file)
+
+    def _source(self, name: str) -> Source:
+        """security: names come from the config only, so that there are no more of them than it has."""
+        if name not in self._sources:
+            self._sources[name], self._due[name] = self._pinned(name), self._clock()
+        return self._sources[name]
 
     async def _renew(self, name: str, source: Source) -> None:
         try:

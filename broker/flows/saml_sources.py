@@ -360,7 +360,7 @@ class QuerySource:
         if self._by_hash:
             # A name for something public, not a protection: `find` compares the whole name.
             entity_id = "{sha1}" + hashlib.sha1(entity_id.encode(), usedforsecurity=False).hexdigest()
-        return f"{self._base}/entities/{quote(entity_id, safe='')}"
+        return f"{self._base}/entities/{quote(entity_id, safe=':')}"
 
     async def find(self, entity_id: str) -> SamlEntity | None:
         """See `Source.find`."""

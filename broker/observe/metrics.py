@@ -7,6 +7,7 @@ the number of series is bounded by the config, and nothing a stranger sends beco
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -89,7 +90,8 @@ class Standing:
     What is true when somebody looks, asked for then.
 
     ``unavailable``: providers that could not be started. ``audit_waiting``, ``audit_dropped``: rows. ``notices_waiting``:
-    partners to be told of a logout; ``notices_oldest_s``: age of the oldest of them in seconds.
+    partners to be told of a logout; ``notices_oldest_s``: age of the oldest of them in seconds. ``metadata``: sources of
+    SAML metadata, whether somebody should look after them, and until when what they gave is valid.
     """
 
     version: str
@@ -100,6 +102,7 @@ class Standing:
     audit_dropped: Callable[[], int]
     notices_waiting: Callable[[], int] = lambda: 0
     notices_oldest_s: Callable[[], float] = lambda: 0.0
+    metadata: Callable[[], Iterable[tuple[str, bool, datetime | None]]] = lambda: ()
 
 
 _CODES = {f"one_time_code.{outcome}": outcome for outcome in ("sent", "used", "wrong", "void", "refused", "disowned")}
@@ -288,4 +291,15 @@ class _Standing(Collector):
         waiting, oldest = now.notices_waiting(), now.notices_oldest_s()
         yield GaugeMetricFamily("stafett_logout_notices_waiting", "Partners to be told of a logout.", value=waiting)
         yield GaugeMetricFamily("stafett_logout_notices_oldest_seconds", "Age of the oldest of them.", value=oldest)
+        yield from self._metadata()
         yield CounterMetricFamily("stafett_audit_dropped", "Audit rows lost.", value=now.audit_dropped())
+
+    def _metadata(self) -> Iterator[Metric]:
+        alarms = GaugeMetricFamily("stafett_saml_metadata_alarm", "1: somebody should look.", labels=("source",))
+        ends = GaugeMetricFamily("stafett_saml_metadata_valid_until_seconds", "Unix time.", labels=("source",))
+        for source, is_alarming, until in self._standing.metadata():
+            alarms.add_metric((source,), is_alarming)
+            if until is not None:
+                ends.add_metric((source,), until.timestamp())
+        yield alarms
+        yield ends

@@ -18,7 +18,7 @@ async def test_ready_names_its_parts_and_no_secrets(staged: Stage) -> None:
     assert body["status"] == "ok"
     assert body["checks"] == {"state": "ok", "records": "ok"}
     assert body["config_version"] == staged.loaded.policy.version
-    assert (body["unavailable_upstreams"], body["accepted_risks"]) == ([], [])
+    assert (body["unavailable_upstreams"], body["alarming_metadata"], body["accepted_risks"]) == ([], [], [])
     assert "/" not in answer.text.replace("application/json", "")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -327,7 +327,7 @@ def mdq(server: Server, now: Now, folder: Path, *, by_hash: bool = False) -> Que
     )
 
 
-AT_SP1 = "https://mdq.example/entities/https%3A%2F%2Fsp1.example.org%2Fsaml"
+AT_SP1 = "https://mdq.example/entities/https:%2F%2Fsp1.example.org%2Fsaml"
 
 
 def one(entity: str, until: datetime = UNTIL) -> Answer:
@@ -457,17 +457,26 @@ class TestQuery:
     async def test_bounded_on_disk(self, server: Server, now: Now, query: QuerySource, tmp_path: Path) -> None:
         """The oldest copies make room."""
         for number in range(1, 6):
-            at = f"https://mdq.example/entities/https%3A%2F%2Fsp{number}.example.org%2Fsaml"
+            at = f"https://mdq.example/entities/https:%2F%2Fsp{number}.example.org%2Fsaml"
             server.pages[at] = one(service(number))
             await query.find(f"https://sp{number}.example.org/saml")
         assert len(list(tmp_path.glob("*.copy"))) == 3
+
+
+def peers_of(sources: Mapping[str, Source], *, clock: Now, spread: Callable[[], float]) -> SamlPeers:
+    def pinned(file: str) -> Source:
+        return FileSource(
+            file, PinnedFile(Path(file)), lambda octets, at: read(octets, demands=Demands(), now=at), clock
+        )
+
+    return SamlPeers(sources, pinned=pinned, clock=clock, spread=spread)
 
 
 class TestPeers:
     async def test_roles(self, server: Server, now: Now, tmp_path: Path) -> None:
         """A provider is no service, and nobody is neither."""
         server.pages[FEED] = published(service(1), provider(3))
-        peers = SamlPeers({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
+        peers = peers_of({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
         assert await peers.service("federation", SP1) is not None
         assert await peers.service("federation", IDP3) is None
         assert await peers.provider("federation", IDP3) is not None
@@ -477,14 +486,14 @@ class TestPeers:
         """Before its entity does."""
         ended = service(1).replace("<md:SPSSODescriptor ", '<md:SPSSODescriptor validUntil="2026-11-22T07:00:00Z" ')
         server.pages[FEED] = published(ended)
-        peers = SamlPeers({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
+        peers = peers_of({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
         assert await peers.service("federation", SP1) is None
 
     async def test_looks_when_it_is_time(self, server: Server, now: Now, tmp_path: Path) -> None:
         """Not before; and a little earlier or later than others that started with it."""
         server.pages[FEED] = published(service(1))
         for spread, minutes in ((0.0, 54), (1.0, 66)):
-            peers = SamlPeers(
+            peers = peers_of(
                 {"federation": feed(server, now, tmp_path / str(spread))}, clock=now, spread=lambda at=spread: at
             )
             server.asked.clear()
@@ -499,7 +508,7 @@ class TestPeers:
     async def test_the_alarm(self, server: Server, now: Now, tmp_path: Path, events: list[dict[str, Any]]) -> None:
         """At half of what was left of its life, told once; again when it is over; and that all is well again."""
         server.pages[FEED] = published(service(1))
-        peers = SamlPeers({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
+        peers = peers_of({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
         await peers.look()
         assert peers.alarms() == []
         server.is_down = True
@@ -528,7 +537,7 @@ class TestPeers:
         for name, page in (("etag", published(service(1), etag='"v1"')), ("plain", published(service(1)))):
             server.pages[FEED] = page
             now.time = NOW
-            peers = SamlPeers({"federation": feed(server, now, tmp_path / name)}, clock=now, spread=lambda: 0.5)
+            peers = peers_of({"federation": feed(server, now, tmp_path / name)}, clock=now, spread=lambda: 0.5)
             await peers.look()
             now.time = NOW + timedelta(days=4)
             await peers.look()
@@ -547,22 +556,34 @@ class TestPeers:
             "broken", FEED, fetch=server, read=spoiled, copies=CopyFolder(tmp_path), refresh=HOUR, clock=now
         )
         sources: dict[str, Source] = {"broken": broken, "federation": feed(server, now, tmp_path)}
-        peers = SamlPeers(sources, clock=now, spread=lambda: 0.5)
+        peers = peers_of(sources, clock=now, spread=lambda: 0.5)
         await peers.look()
         assert await peers.service("federation", SP1) is not None
         failed = [each for each in events if each["event"] == "saml.metadata_failed"]
         assert failed[0]["source"] == "broken"
         assert "not foreseen" not in str(failed)
 
+    async def test_a_file_in_place_of_a_source(self, now: Now, tmp_path: Path) -> None:
+        """Partners may name a file of their own; it is looked after like a source."""
+        path = tmp_path / "sp1.xml"
+        path.write_text(alone(service(1)))
+        peers = peers_of({}, clock=now, spread=lambda: 0.5)
+        peers.pin(str(path))
+        await peers.look()
+        assert await peers.service(str(path), SP1) is not None
+        assert [each.source for each in peers.standings()] == [str(path)]
+        now.time = UNTIL + HOUR
+        assert peers.alarms() == ["pinned"]
+
     async def test_starts_and_stops(self, server: Server, now: Now, tmp_path: Path) -> None:
-        """Beside the requests; with no source it does nothing at all."""
+        """Beside the requests."""
         server.pages[FEED] = published(service(1))
-        peers = SamlPeers({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
+        peers = peers_of({"federation": feed(server, now, tmp_path)}, clock=now, spread=lambda: 0.5)
         peers.start()
         while not server.asked:
             await asyncio.sleep(0)
         await peers.stop()
-        none = SamlPeers({}, clock=now, spread=lambda: 0.5)
+        none = peers_of({}, clock=now, spread=lambda: 0.5)
         none.start()
         await none.stop()
         assert none.standings() == ()

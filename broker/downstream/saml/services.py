@@ -46,8 +46,3 @@ def written(terms: PartnerSaml, certificates: tuple[bytes, ...]) -> SamlService:
         slo=(Endpoint(REDIRECT, terms.slo_uri),) if terms.slo_uri is not None else (),
         keys=tuple(PeerKey(each, "both") for each in certificates),
     )
-
-
-async def none(_metadata: str, _entity_id: str) -> SamlService | None:
-    """No metadata at all."""
-    return None
