@@ -198,6 +198,8 @@ def welcome(stage: Stage, folder: Path) -> str:
     5. Look at {at.broker}/shared and withdraw. The garage gets nothing more, and you are asked again.
     6. On a receipt, store your summer tyres: the same for a partner without OpenID Connect.
     7. Log out, and be somebody else with Google; or share nothing and go on as a guest.
+    8. Ask for the shop's winter letter, follow its link from the mailbox, and have a code sent to where the letter went.
+    9. Be customer service at {at.broker}/staff (Karin), and ask a caller; the phone shows the question.
 
   Who you can be
 {people}
