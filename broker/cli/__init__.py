@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the config or the work has problems, 2 wrong usage, 3 some
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import timedelta
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Literal
@@ -197,6 +198,60 @@ def risc_verify(
     from broker.cli.risc import verify
 
     verify(config, key=key, upstream=upstream, api=api)
+
+
+metadata = typer.Typer(no_args_is_help=True, help="SAML metadata of partners and providers.", rich_markup_mode=None)
+app.add_typer(metadata, name="metadata")
+
+What = Annotated[str, typer.Argument(help="A file, or the name of a source in the config.")]
+Entity = Annotated[str | None, typer.Option(help="Only this entityID. An MDQ server needs it.")]
+Certificates = Annotated[
+    list[Path] | None,
+    typer.Option("--certificate", help="For a file: PEM file of who must have signed it; repeatable."),
+]
+
+
+@metadata.command("show")
+def metadata_show(
+    what: What,
+    entity: Entity = None,
+    certificate: Certificates = None,
+    config: ConfigOption = None,
+    format: Annotated[Literal["text", "json"], typer.Option(help="For people, or for machines.")] = "text",
+) -> None:
+    """Tell who is in it: roles, keys, ends."""
+    from broker.cli.metadata import Asked, show
+
+    show(Asked(what, config, certificate or (), entity=entity), as_json=format == "json")
+
+
+@metadata.command("verify")
+def metadata_verify(
+    what: What,
+    entity: Entity = None,
+    certificate: Certificates = None,
+    max_validity_days: Annotated[
+        int, typer.Option(min=1, max=90, help="For a file: how far away its end may be.")
+    ] = 28,
+    config: ConfigOption = None,
+) -> None:
+    """Say whether the broker would believe it, and if not, why."""
+    from broker.cli.metadata import Asked, verify
+
+    verify(Asked(what, config, certificate or (), timedelta(days=max_validity_days), entity))
+
+
+@metadata.command("fetch")
+def metadata_fetch(
+    what: Annotated[str, typer.Argument(help="The name of a source in the config.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    entity: Entity = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch it into a file, once it is verified."""
+    from broker.cli.metadata import Asked, fetch
+
+    fetch(Asked(what, config, entity=entity), out)
 
 
 def demo(
