@@ -46,6 +46,7 @@ from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
 from broker.downstream.saml.answers import SamlAnswers
 from broker.downstream.saml.keys import SIGNATURES, SamlKeys, TimedKey
+from broker.downstream.saml.logout import Slo
 from broker.downstream.saml.metadata import SamlMetadata
 from broker.downstream.saml.services import Services
 from broker.downstream.saml.sso import Sso
@@ -445,6 +446,7 @@ def build(
         *MailedLinks(policy, logins, upstreams, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
         *SamlMetadata(policy, saml_keys, clock).routes(),
+        *Slo(policy, services, logouts, saml_logins, saml_keys, hub, clock).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),
         *Revocation(clients, issued, access_tokens).routes(),
         *Logout(policy, logouts, keyring).routes(),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from broker.core.notice import State
-from broker.core.policy import Policy
+from broker.core.policy import NameIdFormat, PartnerSaml, Policy
 from broker.core.session import Session
 
 
@@ -53,13 +53,19 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A partner that was logged in by a session. ``back``, ``front``: whether it can be told that way."""
+    """
+    A partner that was logged in by a session. ``back``, ``front``: whether it can be told that way. ``asks``: whether she can be
+    sent there to be logged out, by the name ``told_as`` (empty: the one of that session only); ``is_told``: she was.
+    """
 
     partner: str
     sid: str
     subject: str
     back: bool
     front: bool
+    asks: bool = False
+    told_as: str = ""
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ class Fate(StrEnum):
     """It refused, or telling it was given up."""
     OFFERED = "offered"
     """Asked by way of her browser, which may not have worked."""
+    REACHABLE = "reachable"
+    """She can be sent there to be logged out."""
     UNREACHABLE = "unreachable"
     """It cannot be told."""
 
@@ -99,12 +107,21 @@ def parties_of(session: Session, policy: Policy) -> tuple[Party, ...]:
     for partner, sid in session.sids.items():
         known = policy.partner(partner)
         subject = session.subjects.get(policy.sector(partner))
+        if known is not None and known.saml is not None and subject is not None:
+            found.append(_service_provider(partner, sid, subject, session, known.saml))
         if known is None or known.oidc is None or subject is None:
             continue
         client = known.oidc
         back, front = client.backchannel_logout_uri is not None, client.frontchannel_logout_uri is not None
         found.append(Party(partner, sid, subject, back, front))
     return tuple(found)
+
+
+def _service_provider(partner: str, sid: str, subject: str, session: Session, terms: PartnerSaml) -> Party:
+    """As SAML has it she can only be sent there, one after the other; by the name it was told (SAML Core section 3.7.1)."""
+    format_ = session.name_formats.get(partner, terms.name_id_formats[0])
+    names = {NameIdFormat.PERSISTENT.value: subject, NameIdFormat.EMAIL.value: session.profile.email or ""}
+    return Party(partner, sid, subject, back=False, front=False, asks=terms.tell_logout, told_as=names.get(format_, ""))
 
 
 def fates(farewell: Farewell, states: Mapping[str, State]) -> dict[str, Fate]:
@@ -121,6 +138,8 @@ def _fate(party: Party, farewell: Farewell, state: State) -> Fate:
     if party.partner == farewell.by and farewell.is_proven:
         # It ended its own session before it asked us to (RP-Initiated Logout section 2).
         return Fate.TOLD
+    if party.asks:
+        return Fate.TOLD if party.is_told else Fate.REACHABLE
     if not party.back:
         return Fate.OFFERED if party.front else Fate.UNREACHABLE
     match state:

@@ -70,10 +70,11 @@ class Session:
     re-login needs no database. ``sids``: partner -> session id told to that partner, different for each.
     ``consents``: remembered ones that were of use, for the same reason as ``subjects``. ``opened_for``: the partner she was
     heading to when she proved who she is; empty for our own pages. ``device``: where. ``upstream_sid``: the provider's own
-    session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her. ``way``: which of
-    her ways in it was opened by (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was
-    proven, where that was not in this login. ``lent``: member of the profile -> the way in whose login proved that contact, for
-    those that came along from another one; see `without_lent`.
+    session, by the name it gave it. ``recognitions``: partner -> what its register of customers said of her.
+    ``name_formats``: SAML partner -> the format it was told her name in. ``way``: which of her ways in it was opened by
+    (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was proven, where that was not in this login.
+    ``lent``: member of the profile -> the way in whose login proved that contact, for those that came along from another one;
+    see `without_lent`.
     """
 
     customer: str
@@ -97,6 +98,7 @@ class Session:
     roles: tuple[str, ...] = ()
     way: str = ""
     contact_proven_at: datetime | None = None
+    name_formats: Mapping[str, str] = field(default_factory=dict)
     lent: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -27,7 +27,7 @@ from broker.core.trust import Available
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
-from broker.flows.values import Grant, PostedAnswer, Proven, PushedRequest
+from broker.flows.values import Grant, Leaving, PostedAnswer, Proven, PushedRequest, SentAway
 from broker.stores.ports import ConsentRecord, Count, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
@@ -110,6 +110,8 @@ class Shelves:
     links: Shelf[Proven]
     on_file: Shelf[OnFile]
     asks: Shelf[Ask]
+    leavings: Shelf[Leaving]
+    sent_away: Shelf[SentAway]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -129,6 +131,8 @@ class Shelves:
             Shelf("link", Proven, sealer),
             Shelf("on-file", OnFile, sealer),
             Shelf("ask", Ask, sealer),
+            Shelf("leaving", Leaving, sealer),
+            Shelf("sent-away", SentAway, sealer),
         )
 
 

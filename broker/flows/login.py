@@ -1138,4 +1138,5 @@ def _carry_over(new: Session, old: Held[Session] | None) -> Session:
     """Keep subjects and sids of the same customer's earlier session, so that logout still reaches those partners."""
     if old is None or old.value.customer != new.customer:
         return new
-    return replace(new, subjects={**old.value.subjects, **new.subjects}, sids=old.value.sids)
+    kept = old.value
+    return replace(new, subjects={**kept.subjects, **new.subjects}, sids=kept.sids, name_formats=kept.name_formats)

@@ -4,23 +4,26 @@ Leaving: ending this browser's session, another of the customer's, or those that
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.core.logout import Change, Farewell, Fate, Why, fates, may_go_straight_on
+from broker.core.changing import replace
+from broker.core.logout import Change, Farewell, Fate, Party, Why, fates, may_go_straight_on
 from broker.core.naming import is_id, name_of
 from broker.core.notice import State
 from broker.core.session import Session
 from broker.errors import BadAsk, Spent, StoreDown
 from broker.flows.context import Context
 from broker.flows.passkeys import added_by
-from broker.flows.sessions import OwnSession, Request, Sessions, opened_by
+from broker.flows.sessions import FAREWELL_S, OwnSession, Request, Sessions, opened_by
 from broker.flows.values import Visitor
 from broker.stores.ports import GONE, Drop, PutNew
+from broker.stores.shelf import Held
 
 _WISH = timedelta(minutes=15)
 _LONGEST_WISH = 1200
 _SKEW_S = 60.0
+_TRIES = 60
 _HARMLESS = frozenset({Change.ALLOWED, Change.NOTED})
 _SHUT = frozenset({Change.BLOCKED, Change.GONE})
 _BLOCKS = {Change.BLOCKED: "blocked", Change.ALLOWED: None, Change.GONE: GONE}
@@ -131,13 +134,35 @@ class Logouts:
             return Parted(None, {}, goes_on=True, target=wish.target)
         return self._parted(farewell, await self._c.outbox.first_word(farewell.batch))
 
-    async def look(self, token: str) -> Parted | None:
-        """How the logout behind *token* stands now; None when nobody knows any more."""
+    async def reachable(self, token: str, partner: str) -> Party | None:
+        """Whom of those logged in by the session that ended the customer can be sent to now; None for nobody of that name."""
+        held = await self._farewell(token)
+        parties = held.value.parties if held is not None else ()
+        return next((each for each in parties if each.partner == partner and each.asks and not each.is_told), None)
+
+    async def told(self, token: str, partner: str) -> None:
+        """*partner* said that it logged her out. One whose farewell nobody remembers any more is no matter."""
+        for _ in range(_TRIES):
+            if (held := await self._farewell(token)) is None:
+                return
+            parties = tuple(
+                replace(each, is_told=each.is_told or each.partner == partner) for each in held.value.parties
+            )
+            op = self._c.shelves.farewells.swap(name_of(token), held, replace(held.value, parties=parties), FAREWELL_S)
+            (swapped,) = await self._c.state.run(op)
+            if swapped:
+                return
+
+    async def _farewell(self, token: str) -> Held[Farewell] | None:
         if not is_id(token):
             return None
         shelf = self._c.shelves.farewells
         (raw,) = await self._c.state.run(shelf.get(name_of(token)))
-        held = shelf.read(name_of(token), raw)
+        return shelf.read(name_of(token), raw)
+
+    async def look(self, token: str) -> Parted | None:
+        """How the logout behind *token* stands now; None when nobody knows any more."""
+        held = await self._farewell(token)
         if held is None:
             return None
         states: Mapping[str, State] = {}

@@ -7,14 +7,20 @@ There is no code and no grant here: the assertion is the answer, and nothing is 
 from dataclasses import dataclass
 from datetime import datetime
 
+from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.journey import Ask
 from broker.core.naming import is_id, name_of
+from broker.core.policy import NameIdFormat
 from broker.core.release import Release
+from broker.core.saml_login import entity_of
+from broker.core.session import Session
 from broker.errors import Spent
 from broker.flows.answers import Answers, Due
 from broker.flows.context import Context
 from broker.flows.login import Turn
+from broker.flows.sessions import FAREWELL_S
+from broker.flows.values import Leaving, SentAway
 from broker.stores.ports import Op, PutNew
 
 SEEN_S = 1200.0
@@ -83,7 +89,7 @@ class SamlLogins:
 
     async def prepare(self, ask: Ask, turn: Turn, consent: Consent | None) -> Told:
         """What answers *ask* for the turn's customer; nothing has happened yet. Raises: Spent, Denied."""
-        due = await self._answers.prepare(ask, turn, consent)
+        due = _remembering(await self._answers.prepare(ask, turn, consent))
         until = due.session.created_at + due.policy.broker.lifetimes.session
         return Told(due, due.release(), self.transient(ask.partner, due.sid), until)
 
@@ -99,6 +105,70 @@ class SamlLogins:
             consent=handoff.consent if handoff else (consent.id if consent else None),
         )
 
+    async def admit_leaving(self, leaving: Leaving, *, comes_back: bool) -> str | None:
+        """Take a logout request, once; as `admit`. Raises: Spent, StoreDown."""
+        seen = name_of(f"saml-request {leaving.partner} {leaving.request_id}")
+        ops: list[Op] = [PutNew(f"seen:{seen}", b"1", SEEN_S)]
+        reference = self._c.tokens.id() if comes_back else None
+        if reference is not None:
+            ops.append(self._c.shelves.leavings.put_new(name_of(reference), leaving, _KEPT_S))
+        is_first, *_ = await self._c.state.run(*ops)
+        if is_first:
+            return reference
+        if reference is not None:
+            await self._c.state.run(self._c.shelves.leavings.drop(name_of(reference)))
+        raise Spent("request ID was used before", code="saml.replayed", partner=leaving.partner)
+
+    async def kept_leaving(self, reference: str) -> Leaving:
+        """What `admit_leaving` kept, once. Raises: Spent."""
+        if not is_id(reference):
+            raise Spent("not a reference of ours")
+        shelf, name = self._c.shelves.leavings, name_of(reference)
+        (raw,) = await self._c.state.run(shelf.take(name, _KEPT_S))
+        if (held := shelf.read(name, raw)) is None:
+            raise Spent("the request was taken up before, or too late", code="saml.posted")
+        return held.value
+
+    def means(self, leaving: Leaving, session: Session) -> bool:
+        """
+        Whether a logout request is about *session*: by a name the partner was told in it, and its index where one is given.
+        """
+        policy, sid = self._c.policy(), session.sids.get(leaving.partner)
+        if sid is None or (leaving.session_indexes and sid not in leaving.session_indexes):
+            return False
+        names = {self.transient(leaving.partner, sid), session.subjects.get(policy.sector(leaving.partner))}
+        terms = entity_of(policy, leaving.partner)
+        if terms is not None and NameIdFormat.EMAIL in terms.name_id_formats:
+            names.add(session.profile.email)
+        return leaving.name_id in names
+
+    async def send_away(self, request_id: str, partner: str, farewell: str) -> None:
+        """The customer is sent to *partner* by our request *request_id*, to be logged out there."""
+        sent = SentAway(partner, farewell)
+        await self._c.state.run(self._c.shelves.sent_away.put_new(name_of(request_id), sent, FAREWELL_S))
+
+    async def returned(self, request_id: str, partner: str) -> str:
+        """
+        *partner* answered our request *request_id*, once.
+
+        Returns: what the customer looks up how it went by. Raises: Spent: no request of ours to it, or answered before.
+        """
+        shelf, name = self._c.shelves.sent_away, name_of(request_id)
+        (raw,) = await self._c.state.run(shelf.take(name, FAREWELL_S))
+        held = shelf.read(name, raw)
+        if held is None or held.value.partner != partner:
+            raise Spent("an answer to nothing we asked", code="saml.in_response_to", partner=partner)
+        return held.value.farewell
+
     def transient(self, partner: str, sid: str) -> str:
         """The transient name of the customer in the partner's session *sid*: always the same, and worth nothing elsewhere."""
         return f"_{self._c.lookup.digest('transient', partner, sid)[:40]}"
+
+
+def _remembering(due: Due) -> Due:
+    """*due*, whose session remembers the format the partner is told her name in, for when she logs out."""
+    session, saml = due.session, due.ask.saml
+    if saml is None or session.name_formats.get(due.ask.partner) == saml.name_id_format.value:
+        return due
+    formats = {**session.name_formats, due.ask.partner: saml.name_id_format.value}
+    return replace(due, session=replace(session, name_formats=formats), is_changed=True)

@@ -142,6 +142,27 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """
+    A service provider's checked logout request. ``name_id``, ``session_indexes``: whose session is meant, as it knows them.
+    """
+
+    partner: str
+    request_id: str
+    name_id: str
+    session_indexes: tuple[str, ...]
+    relay_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SentAway:
+    """A customer was sent to ``partner`` to be logged out there. ``farewell``: what she looks up how it went by."""
+
+    partner: str
+    farewell: str
+
+
+@dataclass(frozen=True, slots=True)
 class PushedRequest:
     """An authorization request as its client pushed it (RFC 9126): ``params`` were checked for ``partner``."""
 

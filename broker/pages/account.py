@@ -35,7 +35,7 @@ from broker.pages.views import (
 )
 from broker.pages.ways_in import WaysInPages
 from broker.web import cookies, csrf, params
-from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SHARED_PATH, Hub, way_out
+from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SAML_LEAVE_PATH, SHARED_PATH, Hub, way_out
 from broker.web.visitor import visitor_of
 
 
@@ -200,16 +200,18 @@ class AccountPages:
         return LoggedOutPage(
             ways=self._partners(language),
             told=tuple(policy.partner_name(partner, language) for partner in told),
-            still=tuple(self._still_in(partner, parted.known[partner], language) for partner in still),
+            still=tuple(self._still_in(partner, parted.known[partner], farewell.token, language) for partner in still),
             frames=tuple(_frame(policy, each.partner, each.sid) for each in farewell.parties if each.front),
             onward=Way("onward", farewell.target, Action.BACK_TO, by) if farewell.target else None,
             goes_on=all(parted.known[partner] is Fate.OFFERED for partner in still),
         )
 
-    def _still_in(self, partner: str, fate: Fate, language: str) -> StillIn:
+    def _still_in(self, partner: str, fate: Fate, token: str, language: str) -> StillIn:
         policy = self._policy()
         known, name = policy.partner(partner), policy.partner_name(partner, language)
         home = known.home_uri if known is not None else "/"
+        if fate is Fate.REACHABLE:
+            home = params.with_query(SAML_LEAVE_PATH, {"of": token, "at": partner})
         return StillIn(name, fate.value, Way(f"still-{partner}", home, Action.GO_TO, name))
 
     def _partners(self, language: str) -> tuple[Way, ...]:

@@ -33,6 +33,7 @@ STAFF_PATH = "/staff"
 ADD_PASSKEY_PATH = "/shared/passkeys/add"
 LOGOUT_CONFIRM_PATH = "/logout/confirm"
 LOGGED_OUT_PATH = "/logged-out"
+SAML_LEAVE_PATH = "/saml/leave"
 
 
 _ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "session_too_old"})

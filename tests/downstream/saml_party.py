@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -37,6 +37,7 @@ NS = {
 }
 IDP = f"{ISSUER}/saml/metadata"
 SSO = f"{ISSUER}/saml/sso"
+SLO = f"{ISSUER}/saml/slo"
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 STATUS = "urn:oasis:names:tc:SAML:2.0:status:"
@@ -248,6 +249,77 @@ class Sp:
             id_attribute="ID",
         )
         return bytes(etree.tostring(done))
+
+    def logout_request(self, received: "Received", **changed: str) -> bytes:
+        """A LogoutRequest about the session that *received* is of."""
+        self._count += 1
+        told = {
+            "ID": f"_{self.name}out{self._count}",
+            "Version": "2.0",
+            "IssueInstant": f"{self.stage.clock.now:%Y-%m-%dT%H:%M:%SZ}",
+            "Destination": SLO,
+            **changed,
+        }
+        name, index = told.pop("NameID", received.name_id), told.pop("SessionIndex", received.session_index)
+        self.sent[told["ID"]] = "logout"
+        attributes = " ".join(f'{name}="{value}"' for name, value in told.items())
+        return (
+            f'<samlp:LogoutRequest xmlns:samlp="{SAMLP}" xmlns:saml="{SAML}" {attributes}>'
+            f"<saml:Issuer>{self.entity_id}</saml:Issuer><saml:NameID>{name}</saml:NameID>"
+            f"<samlp:SessionIndex>{index}</samlp:SessionIndex></samlp:LogoutRequest>"
+        ).encode()
+
+    def log_out(self, message: bytes, *, key: rsa.RSAPrivateKey | None = None) -> str:
+        """The address of a LogoutRequest by HTTP-Redirect, signed by this service provider unless by another *key*."""
+        return f"/saml/slo?{self.query(message, relay_state='bye', key=key or self.key)}"
+
+    def logged_out(self, answer: Answer) -> tuple[str, str | None, str | None]:
+        """Status, second status and RelayState of the LogoutResponse that *answer* carries; its signature is checked."""
+        root, relay_state = self._redirected(answer, "SAMLResponse")
+        assert root.tag == f"{{{SAMLP}}}LogoutResponse"
+        assert root.get("InResponseTo") in self.sent
+        top = root.find("samlp:Status/samlp:StatusCode", NS)
+        second = top.find("samlp:StatusCode", NS)
+        found = second.get("Value").removeprefix(STATUS) if second is not None else None
+        return top.get("Value").removeprefix(STATUS), found, relay_state
+
+    def asked_to_log_out(self, answer: Answer) -> Any:
+        """The LogoutRequest that *answer* carries."""
+        root, _ = self._redirected(answer, "SAMLRequest")
+        assert root.tag == f"{{{SAMLP}}}LogoutRequest"
+        return root
+
+    def _redirected(self, answer: Answer, field_: str) -> tuple[Any, str | None]:
+        where, _, query = answer.location.partition("?")
+        assert where == f"https://{self.name}.example/slo"
+        signed, _, signature = query.partition("&Signature=")
+        public = x509.load_pem_x509_certificate(self.idp_certificate).public_key()
+        assert isinstance(public, rsa.RSAPublicKey)
+        public.verify(base64.b64decode(unquote(signature)), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        members = dict(parse_qsl(signed))
+        root = etree.fromstring(zlib.decompress(base64.b64decode(members[field_]), wbits=-15))
+        assert root.get("Destination") == where
+        assert root.findtext("saml:Issuer", namespaces=NS) == IDP
+        return root, members.get("RelayState")
+
+    def answer_logout(self, request: Any, status: str = "Success", **changed: str) -> str:
+        """The address of our LogoutResponse to *request*."""
+        self._count += 1
+        told = {
+            "ID": f"_{self.name}bye{self._count}",
+            "Version": "2.0",
+            "IssueInstant": f"{self.stage.clock.now:%Y-%m-%dT%H:%M:%SZ}",
+            "Destination": SLO,
+            "InResponseTo": request.get("ID"),
+            **changed,
+        }
+        attributes = " ".join(f'{name}="{value}"' for name, value in told.items())
+        message = (
+            f'<samlp:LogoutResponse xmlns:samlp="{SAMLP}" xmlns:saml="{SAML}" {attributes}>'
+            f'<saml:Issuer>{self.entity_id}</saml:Issuer><samlp:Status><samlp:StatusCode Value="{STATUS}{status}"/>'
+            "</samlp:Status></samlp:LogoutResponse>"
+        ).encode()
+        return f"/saml/slo?{self.query(message, field_='SAMLResponse', relay_state=None, key=self.key)}"
 
     def receive(self, answer: Answer, *, wants: str | None = None) -> Received:
         """What the response that *answer* makes the browser post says, if there is anything to believe."""

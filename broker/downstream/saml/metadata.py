@@ -14,6 +14,7 @@ from broker.core.policy import NameIdFormat, Policy
 from broker.core.saml import POST, REDIRECT, Endpoint
 from broker.core.saml_login import NAME_ID_FORMATS, PAIRWISE_ID, URI_ATTRIBUTES
 from broker.downstream.saml.keys import SamlKeys
+from broker.downstream.saml.logout import SLO_PATH
 from broker.downstream.saml.sso import SSO_PATH
 from broker.flows.context import Clock
 from broker.wire.saml.metadata import MEDIA_TYPE, Described, ProviderRole, write
@@ -62,6 +63,7 @@ def described(policy: Policy, keys: SamlKeys, hour: datetime) -> Described:
         names=dict.fromkeys(broker.languages, broker.name),
         contact=broker.saml.contact,
         organization=policy.issuer,
+        slo=tuple(Endpoint(binding, f"{policy.issuer}{SLO_PATH}") for binding in (REDIRECT, POST)),
         name_id_formats=tuple(NAME_ID_FORMATS[each] for each in (NameIdFormat.TRANSIENT, NameIdFormat.PERSISTENT)),
     )
 

@@ -17,6 +17,7 @@ from broker.downstream.replies import note_refusal
 from broker.downstream.saml import checks
 from broker.downstream.saml.answers import Address, SamlAnswers
 from broker.downstream.saml.checks import Proven
+from broker.downstream.saml.forms import not_taken, once
 from broker.downstream.saml.services import Services
 from broker.downstream.saml.statuses import status_of_error
 from broker.errors import BadAsk, Denied, NeedsCustomer, StafettError, StoreDown
@@ -34,7 +35,6 @@ from broker.wire.saml.redirect import Redirected
 from broker.wire.saml.refused import XmlRefused
 
 SSO_PATH = "/saml/sso"
-_MAX_MEMBERS = 20
 
 
 class Sso:
@@ -67,7 +67,7 @@ class Sso:
             message = redirect.decode(request.scope["query_string"].decode("latin-1"))
             proven = await self._proven(message.field, message.octets, message.relay_state, message, policy)
         except XmlRefused as error:
-            raise _not_taken(error) from error
+            raise not_taken(error) from error
         visitor = visitor_of(request, policy.broker)
         try:
             ask = self._ask(proven)
@@ -83,14 +83,14 @@ class Sso:
         A cross-site POST comes without our SameSite=Lax cookies; a GET to ourselves brings them back.
         """
         policy = self._policy()
-        form = _once(await web_params.form_pairs(request))
+        form = once(await web_params.form_pairs(request))
         relay_state = form.get("RelayState") or None
         try:
             checks.check_relay_state(relay_state)
             field = "SAMLResponse" if "SAMLResponse" in form else "SAMLRequest"
             proven = await self._proven(field, posted.decode(form.get(field, "")), relay_state, None, policy)
         except XmlRefused as error:
-            raise _not_taken(error) from error
+            raise not_taken(error) from error
         try:
             reference = await self._requests.admit(self._ask(proven), comes_back=True)
         except (BadAsk, Denied) as error:
@@ -156,18 +156,3 @@ class Sso:
 def _address(proven: Proven) -> Address:
     sender, request = proven.sender, proven.request
     return Address(sender.terms, sender.service, proven.acs, proven.relay_state, request.head.id)
-
-
-def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """security: each member at most once (docs/security.md A7). Raises: BadAsk."""
-    found = dict(pairs)
-    if len(found) != len(pairs) or len(found) > _MAX_MEMBERS:
-        raise BadAsk("a member is given twice", code="params.duplicate")
-    if "SAMLRequest" in found and "SAMLResponse" in found:
-        raise BadAsk("a request and a response at once", code="saml.query")
-    return found
-
-
-def _not_taken(error: XmlRefused) -> BadAsk:
-    """A message that is not taken, for the customer's page: nothing is known of where she could be sent instead."""
-    return BadAsk(error.detail, code=error.code)
