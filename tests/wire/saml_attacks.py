@@ -325,8 +325,8 @@ def _info_signed(own: Element) -> bool:
     return True
 
 
-def libxmlsec_says_yes(sent: bytes, *, key_from_message: bool = False) -> bool:
-    """The library alone, asked the plain way: all IDs known, the first signature, whatever it says it is."""
+def credulous(sent: bytes, *, key_from_message: bool = False) -> bool:
+    """Whether a verifier says yes that takes the first signature at its word, whatever it says it is and is for."""
     root = etree.fromstring(sent, etree.XMLParser(resolve_entities=False))
     xmlsec.tree.add_ids(root, ["ID"])
     own = root.find(f".//{SIGNATURE}")

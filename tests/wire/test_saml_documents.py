@@ -252,7 +252,7 @@ def test_depth() -> None:
 def test_elements_and_attributes() -> None:
     """A message has some hundreds."""
     assert code(b"<a>" + b"<b/>" * 11_000 + b"</a>") == "too_many_nodes"
-    attributes = "".join(f' a{n}="x"' for n in range(10_001))
+    attributes = "".join(f' a{n}="x"' for n in range(5_001))
     assert code(f"<a{attributes}/>".encode()) == "too_many_nodes"
 
 
@@ -260,7 +260,7 @@ def test_elements_and_attributes() -> None:
     "sent",
     [
         b"<a" + b"".join(b' xmlns:n%d="urn:u"' % n for n in range(9_000)) + b">" + b"<b/>" * 4_000 + b"</a>",
-        b"<a" + b"".join(b' b%d="x"' % n for n in range(9_900)) + b"/>",
+        b"<a" + b"".join(b' b%d="x"' % n for n in range(4_900)) + b"/>",
         b"<a>" + b"&amp;" * 50_000 + b"</a>",
         b"<a>" + b"<!---->" * 4_900 + b"</a>",
         b"<a b='" + b"x" * 250_000 + b"'/>",

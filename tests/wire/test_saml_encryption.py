@@ -172,7 +172,7 @@ def by_libxmlsec(content: Any, transport: Any) -> etree._Element:
 
 
 def naive_decrypt(there: etree._Element) -> etree._Element:
-    """Decrypts whatever libxmlsec can, asks nothing."""
+    """Decrypts whatever it is given."""
     whole = etree.fromstring(xml.serialized(there))
     manager = xmlsec.KeysManager()
     manager.add_key(xmlsec.Key.from_memory(stage.pem(stage.private()), xmlsec.constants.KeyDataFormatPem))

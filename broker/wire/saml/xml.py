@@ -131,7 +131,7 @@ def _check_tree(root: Element, max_elements: int) -> None:
         raise XmlRefused("instruction")
     if _own.too_deep(root):
         raise XmlRefused("too_deep")
-    if _own.attributes(root) > 2 * max_elements:
+    if _own.attributes(root) > max_elements:
         raise XmlRefused("too_many_nodes")
     ids = _own.ids(root)
     if len(ids) != len(set(ids)):
