@@ -50,6 +50,7 @@ interop: ready-interop ## logins by other people's client libraries, in Python, 
 
 bench: ready-check ## server CPU per login, per SSO re-login and per handoff
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.metadata
 
 golden: ready-test ## renew the golden files from what the code publishes now
 	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop --renew-golden
