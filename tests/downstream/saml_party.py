@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -181,6 +182,7 @@ class Sp:
     needs_encryption: bool = True
     idp_certificate: bytes = b""
     sent: dict[str, str] = field(default_factory=dict)
+    content: str = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
     _count: int = 0
 
     @property
@@ -369,7 +371,7 @@ class Sp:
         (wrapped, sealed) = (base64.b64decode(each.text) for each in encrypted.iter(f"{{{NS['xenc']}}}CipherValue"))
         methods = [each.get("Algorithm") for each in encrypted.iter(f"{{{NS['xenc']}}}EncryptionMethod")]
         assert methods == [
-            "http://www.w3.org/2009/xmlenc11#aes256-gcm",
+            self.content,
             "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
         ]
         oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
@@ -405,6 +407,7 @@ class Party:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        self.others: dict[str, Sp] = {}
         idp = pair("broker")[1]
         self.hotel = Sp(stage, "hotel", "https://hotel.example/saml", "https://hotel.example/acs", idp_certificate=idp)
         self.clinic = Sp(stage, "clinic", "urn:clinic:saml", "https://clinic.example/acs", idp_certificate=idp)
@@ -429,10 +432,16 @@ class Party:
 
 @asynccontextmanager
 async def open_party(
-    prepared: Path, *, state: StateStore | None = None, edit: Mapping[str, str] | None = None, keys: str = KEYS
+    prepared: Path,
+    *,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    state: StateStore | None = None,
+    edit: Mapping[str, str] | None = None,
+    keys: str = KEYS,
 ) -> AsyncIterator[Party]:
     """
     A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made. *keys*: of the broker.
+    *files*: beside its config.
     """
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
     shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
@@ -441,6 +450,8 @@ async def open_party(
     for file, name in (("saml.pem", "broker"), ("saml-next.pem", "broker-next")):
         (folder / "secrets" / file).write_bytes(pem(pair(name)[0]))
         (folder / "secrets" / file).chmod(0o600)
+    for file, octets in files.items():
+        (folder / file).write_bytes(octets)
     (folder / "secrets" / "workshop").write_text(WORKSHOP_SECRET)
     (folder / "secrets" / "workshop").chmod(0o600)
     edits = {"\nbroker:\n": keys, "\npartners:\n": PARTNERS, "\nagreements:\n": AGREEMENTS, **(edit or {})}
