@@ -85,7 +85,9 @@ class Person:
         created = await self._call("POST", "/handoffs", "nordhjul-web", json=self._offer(subject))
         location, page = await self._get(created["link"])
         if location.startswith(self._world.issuer):
-            _, page = await self._get(location)
+            location, page = await self._get(location)
+        # Where another of her browsers was faster, her answer is remembered and nobody asks.
+        if location.startswith(self._world.issuer):
             location, _ = await self._submit(page, location, {"answer": "share", "remember": "yes"})
         hint = dict(parse_qsl(urlsplit(location).query))["login_hint"]
         callback = f"{self._world.garage}/callback"
