@@ -806,7 +806,7 @@ def _partner_addresses(facts: Facts) -> Iterator[Finding]:
         for path, address in _addresses(model, place):
             if urlsplit(address).scheme == "https":
                 continue
-            if _is_native(config, path, address):
+            if _is_native(config, path, address) or path[2:4] in {("saml", "entity_id"), ("saml", "attributes")}:
                 continue
             if facts.is_production:
                 yield Finding(path, "must begin with https:// in production")
