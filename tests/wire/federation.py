@@ -128,9 +128,8 @@ def signed(
     which: int = 9,
     method: SignatureMethod = SignatureMethod.RSA_SHA256,
     canonicalization: CanonicalizationMethod = CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
-    reference: str | None = None,
 ) -> bytes:
-    """*document* signed as a whole by signxml; the signature is the first child of its root."""
+    """*document* signed by signxml, by the ID of its root or, without one, as a whole; the signature is the first child."""
     signer = XMLSigner(
         method=SignatureConstructionMethod.enveloped,
         signature_algorithm=method,
@@ -146,7 +145,7 @@ def signed(
         root,
         key=pem(private(kind, which)),
         cert=certificate,
-        reference_uri=root.get("ID") if reference is None else reference,
+        reference_uri=root.get("ID"),
         id_attribute="ID",
     )
     octets: bytes = etree.tostring(done)

@@ -133,6 +133,17 @@ class TestBelieved:
         assert list(found.entity_ids) == ["https://idp1.example.org/saml"]
         assert found.find("https://idp1.example.org/saml") is not None
 
+    @pytest.mark.parametrize("whole", [True, False], ids=["aggregate", "entity"])
+    def test_a_reference_to_the_whole_document(self, whole: bool) -> None:
+        """As eIDAS nodes sign theirs: no ID, and the empty reference; of the root it means the same."""
+        text = document([service(1)]) if whole else alone(service(1))
+        text = text.replace(' ID="_federation"', "").replace(' ID="_alone"', "")
+        octets = signed(text)
+        assert b'URI=""' in octets
+        assert believed(octets).find("https://sp1.example.org/saml") is not None
+        assert refusal(octets.replace(b"sp1.example.org/acs", b"sp1.example.com/acs")) == "digest_mismatch"
+        assert refusal(signed(text, which=8)) == "signature_invalid"
+
     def test_a_clock_that_is_late(self) -> None:
         """Three minutes are forgiven (saml2int SDP-G01)."""
         assert believed(signed(federation(1)), now=UNTIL + timedelta(minutes=2))
@@ -212,6 +223,14 @@ class TestSignature:
         signature = tree.find(".//{http://www.w3.org/2000/09/xmldsig#}Signature")
         tree.insert(0, signature)
         assert refusal(etree.tostring(tree)) == "reference_target"
+
+    def test_a_whole_document_that_became_a_part(self) -> None:
+        """security: the empty reference is for the root, wherever the signature has been carried."""
+        inside = signed(alone(service(1)).replace(' ID="_alone"', ""))
+        tree = etree.fromstring(document([inside.decode(), service(2)]).encode())
+        tree.insert(0, tree.find(".//{http://www.w3.org/2000/09/xmldsig#}Signature"))
+        assert refusal(etree.tostring(tree)) == "digest_mismatch"
+        assert refusal(document([inside.decode()]).encode()) == "unsigned"
 
     def test_another_element_with_the_id_of_the_root(self) -> None:
         """security: what the reference leads to must be beyond doubt."""

@@ -9,7 +9,8 @@ The rules a signed document is held to, in this order (saml-metadata-2.0-os, sec
 IIP-MD04):
 
 1. no document type, entities, processing instructions, no other encoding than UTF-8 (`xml.check_octets`);
-2. the signature is the first child of the root, of the form SAML has, with one reference, to the ID of the root;
+2. the signature is the first child of the root, of the form SAML has, with one reference, to the ID of the root, or to the
+   document as a whole;
 3. nothing else has the ID of the root;
 4. the digest of the canonical root is the one that is signed, by a key that was given beforehand;
 5. there is a validUntil, it has not passed, and it is not further away than the horizon.
@@ -199,7 +200,7 @@ class _Reading:
         root = xml.parse(self._text, max_bytes=MAX_ENTITY, max_elements=MAX_ENTITY_ELEMENTS)
         if not root.get("entityID"):
             raise XmlRefused("wrong_element", "an EntityDescriptor without entityID")
-        octets = verified(root, self._keys) if self._keys else xml.canonical(root)
+        octets = verified(root, self._keys, by_whole_document=True) if self._keys else xml.canonical(root)
         return Metadata(root, _Frame(), {root.get("entityID", ""): octets})
 
     def _many(self, root: Element, pieces: Iterator[Element]) -> Metadata:
@@ -230,7 +231,7 @@ class _Reading:
         if not len(root) or root[0].tag != _SIGNATURE:
             raise XmlRefused("unsigned")
         signature = root[0]
-        claim = claim_of(signature, root)
+        claim = claim_of(signature, root, by_whole_document=True)
         if claim.algorithm not in SIGNATURES:
             raise XmlRefused("signature_algorithm")
         info, value = signature[0], signature[1]

@@ -63,7 +63,13 @@ def is_signed(element: Element) -> bool:
     return element.find(_SIGNATURE) is not None
 
 
-def verified(element: Element, keys: Iterable[VerifyingKey], *, allowed: Collection[Signature] = SIGNATURES) -> bytes:
+def verified(
+    element: Element,
+    keys: Iterable[VerifyingKey],
+    *,
+    allowed: Collection[Signature] = SIGNATURES,
+    by_whole_document: bool = False,
+) -> bytes:
     """
     The octets of *element* that were signed by one of *keys*: to be parsed, and the message read from that alone.
 
@@ -71,11 +77,12 @@ def verified(element: Element, keys: Iterable[VerifyingKey], *, allowed: Collect
         element: of a document from `xml.parse`; left as it was.
         keys: all that the sender's metadata has for signing.
         allowed: the signature algorithms that are accepted of this sender.
+        by_whole_document: as in `claim_of`.
     Raises: XmlRefused: unsigned, signature_count, signature_shape, reference_count, reference_target, transform,
         canonicalization, signature_algorithm, digest_algorithm, digest_mismatch, no_keys, signature_invalid.
     """
     signature = _own_signature(element)
-    claim = claim_of(signature, element)
+    claim = claim_of(signature, element, by_whole_document=by_whole_document)
     if claim.algorithm not in allowed:
         raise XmlRefused("signature_algorithm")
     octets = _signed_octets(element, signature, claim)
@@ -135,10 +142,13 @@ def _id_of(element: Element) -> str:
     return value
 
 
-def claim_of(signature: Element, element: Element) -> Claim:
+def claim_of(signature: Element, element: Element, *, by_whole_document: bool = False) -> Claim:
     """
     What *signature* says it is of *element*: rules 2 to 4, none of which looks at what was signed.
 
+    Args:
+        by_whole_document: the reference may also be the empty one, which means the document, where *element* is its root
+            (XML Signature 1.1, section 4.4.3.2): metadata of eIDAS nodes is signed so, messages never are.
     Raises: XmlRefused: signature_shape, reference_count, reference_target, transform, canonicalization,
         signature_algorithm, digest_algorithm.
     """
@@ -146,7 +156,8 @@ def claim_of(signature: Element, element: Element) -> Claim:
     if len(info.findall(xml.name(DS, "Reference"))) != 1:
         raise XmlRefused("reference_count")
     canonicalization, method, reference = _parts(info, "CanonicalizationMethod SignatureMethod Reference")
-    if reference.get("URI") != f"#{_id_of(element)}":
+    is_document = by_whole_document and reference.get("URI") == "" and element.getparent() is None
+    if not is_document and reference.get("URI") != f"#{_id_of(element)}":
         raise XmlRefused("reference_target")
     transforms, digest_method, digest_value = _parts(reference, "Transforms DigestMethod DigestValue")
     return Claim(
@@ -249,7 +260,8 @@ def _verifies(element: Element, signature: Element, key: VerifyingKey) -> bool:
     context = xmlsec.SignatureContext()
     context.key = key.xmlsec_key
     try:
-        context.register_id(element, "ID")
+        if element.get("ID"):
+            context.register_id(element, "ID")
         context.verify(signature)
     except xmlsec.Error:
         return False
