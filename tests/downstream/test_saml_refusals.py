@@ -3,6 +3,7 @@ What is not taken of a service provider: each by name, none with a 5xx, none ans
 consumer are proven.
 """
 
+import asyncio
 import base64
 import zlib
 from datetime import timedelta
@@ -165,6 +166,13 @@ class TestWhatIsAsked:
         await party.stage.browser().get(party.hotel.redirect(request))
         again = await party.stage.browser().post("/saml/sso", party.hotel.form(request))
         shown_here(again, capsys, "saml.replayed", again.status)
+
+    async def test_of_many_at_once_one_is_taken(self, party: Party) -> None:
+        """docs/security.md A10: exactly one."""
+        address = party.hotel.redirect(key=party.hotel.key)
+        answers = await asyncio.gather(*(party.stage.browser().get(address) for _ in range(20)))
+        assert [each.status for each in answers].count(303) == 1
+        assert all(each.status < 500 for each in answers)
 
     async def test_a_posted_request_goes_on_once(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
         """The address that brings the cookies back is worth one visit."""

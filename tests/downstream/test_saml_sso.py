@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from broker.core.saml_login import subject_identifier
 from tests.downstream.saml_party import CLASSES, IDP, LOA, Party, Received
 from tests.stage import Browser
 
@@ -78,6 +79,13 @@ class TestTheResponse:
         assert received.session_index == first.session_index
         assert received.relay_state == "app-1"
 
+    async def test_a_relay_state_is_no_markup(self, party: Party) -> None:
+        """docs/security.md C5: what the partner gave comes back letter by letter, and does nothing on our page."""
+        hostile = '"><script>alert(1)</script>{{7*7}}'
+        answer = await party.log_in(party.stage.browser(), party.hotel.redirect(relay_state=hostile))
+        assert "<script>alert" not in answer.text
+        assert party.hotel.receive(answer).relay_state == hostile
+
     async def test_no_relay_state_is_none(self, party: Party) -> None:
         """Where the request brought none, the response brings none."""
         browser = party.stage.browser()
@@ -99,6 +107,7 @@ class TestWhomItNames:
         assert one.name_id == two.name_id
         assert one.attributes[PAIRWISE_ID] == two.attributes[PAIRWISE_ID]
         assert one.one("saml:Subject/saml:NameID").get("NameQualifier") == IDP
+        assert one.attributes[PAIRWISE_ID] == [subject_identifier(one.name_id, "localhost")]
 
     async def test_transient_names_are_for_one_session(self, party: Party) -> None:
         """SAML Core section 8.3.8."""
