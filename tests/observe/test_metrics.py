@@ -1,6 +1,7 @@
 """Metrics: what happened in figures, whose series are bounded by code and config."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -319,6 +320,19 @@ def test_codes_are_counted() -> None:
     assert 'stafett_one_time_codes_total{outcome="sent",upstream="email"} 2.0' in page
     assert 'stafett_one_time_codes_total{outcome="used",upstream="email"} 1.0' in page
     assert "invented" not in page
+
+
+def test_metadata_sources_are_shown() -> None:
+    """One that somebody should look after, and one that has no end, which therefore has no time of it."""
+    metrics = Metrics(upstreams=[], partners=[])
+    until = datetime(2026, 11, 29, tzinfo=UTC)
+    sources = [("federation", True, until), ("pinned", False, None)]
+    metrics.stands(Standing("1", lambda: "1", [], tuple, lambda: 0, lambda: 0, metadata=lambda: sources))
+    text = metrics.render()[0].decode()
+    assert 'stafett_saml_metadata_alarm{source="federation"} 1.0' in text
+    assert 'stafett_saml_metadata_alarm{source="pinned"} 0.0' in text
+    told_ends = re.findall(r'stafett_saml_metadata_valid_until_seconds\{source="(\w+)"\} (\S+)', text)
+    assert [(source, float(end)) for source, end in told_ends] == [("federation", until.timestamp())]
 
 
 def test_every_metric_is_told_with_its_labels() -> None:
