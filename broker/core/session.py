@@ -74,7 +74,7 @@ class Session:
     ``name_formats``: SAML partner -> the format it was told her name in. ``way``: which of her ways in it was opened by
     (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was proven, where that was not in this login.
     ``lent``: member of the profile -> the way in whose login proved that contact, for those that came along from another one;
-    see `without_lent`.
+    see `without_lent`. ``issuer``: the provider's own name; empty for sessions from before it was kept.
     """
 
     customer: str
@@ -99,6 +99,7 @@ class Session:
     way: str = ""
     contact_proven_at: datetime | None = None
     name_formats: Mapping[str, str] = field(default_factory=dict)
+    issuer: str = ""
     lent: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -153,6 +154,7 @@ def open_session(
         opened_for=opened_for,
         device=device,
         upstream_sid=identity.session,
+        issuer=identity.issuer,
         roles=identity.roles,
         contact_proven_at=identity.contact_proven_at,
     )

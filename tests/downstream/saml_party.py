@@ -92,6 +92,7 @@ partners:
       acs: [https://archive.example/acs]
       encrypt: never
       identifier: none
+      tell_provider: true
     login:
       upstreams: [bankid]
       consent: implied
@@ -104,6 +105,7 @@ partners:
       acs: [https://workshop.example/acs]
       certificates: [workshop.pem]
       start: {uri: "https://workshop.example/login?idp=stafett"}
+      tell_provider: true
       api: {client_id: workshop-api, secret: file:secrets/workshop}
 """
 AGREEMENTS = """

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from broker.core.saml_login import subject_identifier
-from tests.downstream.saml_party import CLASSES, IDP, LOA, Party, Received
+from tests.downstream.saml_party import CLASSES, IDP, LOA, NS, Party, Received
 from tests.stage import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,6 +58,15 @@ class TestTheResponse:
         received = party.archive.receive(await party.log_in(party.stage.browser(), party.archive.redirect()))
         assert not received.was_encrypted
         assert received.attributes == {}
+
+    async def test_names_the_provider_only_where_that_is_wanted(self, party: Party) -> None:
+        """``tell_provider``: AuthenticatingAuthority (SAML Core section 2.7.2.2); others are not told."""
+        path = "saml:AuthnStatement/saml:AuthnContext/saml:AuthenticatingAuthority"
+        browser = party.stage.browser()
+        told = party.archive.receive(await party.log_in(browser, party.archive.redirect()))
+        assert told.one(path).text == "https://bankid.test"
+        untold = party.hotel.receive(await browser.get(party.hotel.redirect()))
+        assert untold.assertion.find(path, NS) is None
 
     async def test_a_session_answers_without_a_page(self, party: Party) -> None:
         """Single sign-on: same customer, same session index, another assertion."""

@@ -51,6 +51,7 @@ class TestTheWholeWay:
         assert told[f"{ABOUT}/purpose"] == ["repair"]
         assert "Maja" not in str(told)
         assert received.context == f"{CLASSES}unspecified"
+        assert not list(received.assertion.iter("{*}AuthenticatingAuthority"))
 
         (handoff,) = told[f"{ABOUT}/id"]
         data = await party.fetch(handoff)

@@ -120,6 +120,7 @@ class SamlAnswers:
             session_until=told.until,
             context=context,
             attributes=self._attributes(address, told),
+            authorities=_authorities(address, told),
         )
 
     def _name_id(self, saml: SamlAsk, address: Address, told: Told) -> NameId | None:
@@ -153,6 +154,12 @@ class SamlAnswers:
             for name, values in attributes_of(told.release.nested(), address.terms)
         ]
         return tuple(found)
+
+
+def _authorities(address: Address, told: Told) -> tuple[str, ...]:
+    """Who else took part in the login: where the operator wants it told, and it may be told how she logged in at all."""
+    issuer = told.due.session.issuer
+    return (issuer,) if address.terms.tell_provider and told.release.amr and issuer else ()
 
 
 def _handoff_attributes(handoff: Handoff, issuer: str) -> tuple[Attribute, ...]:
