@@ -5,6 +5,7 @@ Who came: `Evidence` as an upstream proved it, and `Identity` as the broker acce
 operator set for that connector. Nothing here is logged.
 """
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -196,16 +197,24 @@ def _ascii_label(label: str) -> str:
     return "xn--" + label.encode("punycode").decode("ascii")
 
 
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""What nobody can read or type: control characters but for blanks, halves of characters, and what is none (Unicode 23.7)."""
+
+
 def _contact(evidence: Evidence, kind: ContactKind) -> Contact | None:
-    """The verified contact of *kind* if there is one, else the first of that kind."""
-    of_kind = [contact for contact in evidence.contacts if contact.kind is kind]
+    """
+    The verified contact of *kind* if there is one, else the first of that kind.
+
+    security: one with characters that are no text is none; without them it would be somebody else's.
+    """
+    of_kind = [each for each in evidence.contacts if each.kind is kind and not _NO_TEXT.search(each.value)]
     return next((contact for contact in of_kind if contact.verified), of_kind[0] if of_kind else None)
 
 
 def _text(value: str | None) -> str | None:
     if value is None:
         return None
-    cleaned = " ".join(unicodedata.normalize("NFC", value).split())
+    cleaned = " ".join(unicodedata.normalize("NFC", _NO_TEXT.sub("", value)).split())
     return cleaned or None
 
 

@@ -35,6 +35,9 @@ def test_bootstrapping_is_the_operators_word(may: bool) -> None:
         ((Contact(EMAIL, "a@x.test", False), Contact(EMAIL, "b@x.test", True)), "b@x.test", True, True),
         ((Contact(EMAIL, "a@x.test", False), Contact(EMAIL, "b@x.test", False)), "a@x.test", False, False),
         ((Contact(EMAIL, "a@x.test", False), Contact(PHONE, "+46701234567", True)), "a@x.test", False, True),
+        ((Contact(EMAIL, "a\x00@x.test", True),), None, False, False),
+        ((Contact(EMAIL, "a@x.test\x1f", True), Contact(EMAIL, "b@x.test", False)), "b@x.test", False, False),
+        ((Contact(EMAIL, "a\ufffe@x.test", True), Contact(PHONE, "+4670\x01", True)), None, False, False),
     ],
 )
 def test_only_a_verified_contact_is_proven(
@@ -50,6 +53,8 @@ def test_only_a_verified_contact_is_proven(
     [
         ({"name": "  Maja \t Lind\n"}, "Maja Lind"),
         ({"name": "Bjo\u0308rn"}, "Björn"),
+        ({"name": "Ma\x00ja\x1b \ud800Lind\uffff"}, "Maja Lind"),
+        ({"name": "\x01"}, "Maja Lind"),
         ({"name": "   "}, "Maja Lind"),
         ({"name": None}, "Maja Lind"),
         ({"name": None, "family_name": None}, "Maja"),
@@ -57,7 +62,7 @@ def test_only_a_verified_contact_is_proven(
     ],
 )
 def test_names_have_one_form(given: dict[str, str | None], name: str | None) -> None:
-    """NFC, single blanks, and no name rather than an empty one."""
+    """NFC, single blanks, nothing that is no text, and no name rather than an empty one."""
     assert accept(evidence(**given), ceiling=Assurance.HIGH, may_bootstrap=True).name == name
 
 

@@ -72,9 +72,10 @@ class SamlAnswers:
             return await self.refuse(ask, "invalid_name_id_policy", "the customer has no name in that format")
         if context is None:
             return await self.refuse(ask, "no_authn_context", "the login is none of the classes asked for")
-        await self._logins.settle(told)
         content = self._content(address, told, name_id, context)
-        return _posted(address, success(self._envelope(address), content, self._protection(address, to)))
+        response = success(self._envelope(address), content, self._protection(address, to))
+        await self._logins.settle(told)
+        return _posted(address, response)
 
     async def refuse(self, ask: Ask, error: str, reason: str) -> FormPost:
         """The response that says why not."""

@@ -15,7 +15,7 @@ from broker.wire.saml import xml
 from broker.wire.saml.algorithms import Digest, Signature
 from broker.wire.saml.encryption import Recipient, encrypt_element
 from broker.wire.saml.keys import SigningKey
-from broker.wire.saml.message import add, message, said
+from broker.wire.saml.message import add, message, said, writable
 from broker.wire.saml.signature import sign
 from broker.wire.saml.xml import SAML, SAMLP, Element
 
@@ -186,7 +186,7 @@ def name_id_element(name_id: NameId, issuer: str) -> Element:
     if name_id.qualifier is not None:
         element.set("NameQualifier", issuer)
         element.set("SPNameQualifier", name_id.qualifier)
-    element.text = name_id.value
+    element.text = writable(name_id.value)
     return element
 
 

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _ENTITY = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 _NCNAME = re.compile(r"[A-Za-z_][\w.-]{0,255}", re.ASCII)
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -114,10 +115,19 @@ def message(local: str, identifier: str, issuer: str, issued_at: datetime, desti
     return root
 
 
+def writable(text: str) -> str:
+    """
+    *text* as XML can say it (XML 1.0 section 2.2), with a mark in place of what it cannot.
+
+    security: nothing is left out, for the rest could be another value than was meant.
+    """
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def add(parent: Element, namespace: str, local: str, text: str | None = None, **attributes: str) -> Element:
     """A new last child of *parent*."""
     child = etree.SubElement(parent, xml.name(namespace, local))
     for name, value in attributes.items():
         child.set(name, value)
-    child.text = text
+    child.text = writable(text) if text is not None else None
     return child
