@@ -64,13 +64,21 @@ def told_context(ask: SamlAsk, level: Assurance | None, own: Mapping[str, Assura
             return usual if any(each[0] >= level for each in asked) else None
         case Comparison.BETTER:
             is_better = len(asked) == len(ask.contexts) and all(each[0] < level for each in asked)
-            return usual if is_better else None
+            return _better(level, own, max(each[0] for each in asked)) if is_better else None
 
 
 def _usual(level: Assurance, own: Mapping[str, Assurance]) -> str | None:
     """The strongest of the partner's own classes that *level* is, else the usual one."""
     met = [(asked, uri) for uri, asked in own.items() if asked <= level]
     return max(met, key=lambda each: each[0].rank)[1] if met else context_of(level)
+
+
+def _better(level: Assurance, own: Mapping[str, Assurance], than: Assurance) -> str | None:
+    """As `_usual`, of what says more than the level *than*; None where nothing does."""
+    said = context_of(than)
+    is_said = said is None or meets_context(level, (said,), Comparison.BETTER)
+    met = [(asked, uri) for uri, asked in own.items() if than < asked <= level]
+    return max(met, key=lambda each: each[0].rank)[1] if met else context_of(level) if is_said else None
 
 
 def context_of_acr(ask: SamlAsk, acr: str | None, own: Mapping[str, Assurance]) -> str | None:
@@ -109,7 +117,7 @@ def identifier_name(service: SamlService, terms: PartnerSaml) -> str | None:
         raise Denied("its metadata requires subject-id", code="saml.identifier")
     if terms.identifier == "none" or wanted == "none":
         return None
-    return SUBJECT_ID if terms.identifier == "subject-id" else PAIRWISE_ID
+    return SUBJECT_ID if terms.identifier == "subject-id" and wanted != "pairwise-id" else PAIRWISE_ID
 
 
 def subject_identifier(subject: str, scope: str) -> str:

@@ -53,6 +53,9 @@ def service(**changed: object) -> SamlService:
         (Assurance.LOW, "minimum", [LOA3], None),
         (Assurance.SUBSTANTIAL, "better", [LOA2], LOA3),
         (Assurance.SUBSTANTIAL, "better", [LOA3], None),
+        (Assurance.HIGH, "better", [LOA3], f"{LOA}high"),
+        (Assurance.HIGH, "better", [PPT, LOA3], f"{LOA}high"),
+        (Assurance.LOW, "better", [PPT], LOA2),
         (Assurance.SUBSTANTIAL, "better", [LOA2, "urn:unknown"], None),
         (Assurance.LOW, "maximum", [LOA3], LOA2),
         (Assurance.SUBSTANTIAL, "maximum", [LOA2], None),
@@ -76,6 +79,15 @@ def test_nothing_stronger_than_the_login_is_told(level: Assurance, comparison: C
     for wanted in worth:
         told = told_context(ask(wanted, comparison=comparison), level, OWN)
         assert told is None or worth[told] <= level
+
+
+def test_better_than_a_class_that_is_told_as_the_usual_one() -> None:
+    """Nothing is told that does not say more: a proven contact is more than a bare account, and has no class of its own."""
+    own = {PPT: Assurance.SELF_ASSERTED}
+    better = ask(PPT, comparison=Comparison.BETTER)
+    assert told_context(better, Assurance.CONTACT, own) is None
+    assert told_context(better, Assurance.LOW, own) == f"{LOA}low"
+    assert told_context(better, Assurance.CONTACT, {PPT: Assurance.SOFT}) == f"{CLASSES}unspecified"
 
 
 def test_a_level_that_may_not_be_told() -> None:
@@ -122,7 +134,8 @@ def test_identifiers_survive_being_compared_without_case() -> None:
     [
         (None, "pairwise-id", PAIRWISE_ID),
         ("any", "pairwise-id", PAIRWISE_ID),
-        ("pairwise-id", "subject-id", SUBJECT_ID),
+        ("pairwise-id", "subject-id", PAIRWISE_ID),
+        ("any", "subject-id", SUBJECT_ID),
         ("subject-id", "subject-id", SUBJECT_ID),
         ("none", "pairwise-id", None),
         (None, "none", None),
