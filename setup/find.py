@@ -1,6 +1,6 @@
 """
 Where the programs are that the tests drive: a Chrome or Chromium, redis-server, PostgreSQL's server programs; for
-``make interop`` also Node.js, Go, and apache2 with mod_auth_openidc.
+``make interop`` also Node.js, Go, apache2 with mod_auth_openidc and mod_auth_mellon, and SimpleSAMLphp.
 
 Used by the set-up and by the tests, so that both mean the same program. As a command it prints one path:
 ``python -m setup.find browser`` (exit code 1 and no output when there is none).
@@ -43,6 +43,7 @@ NODE_VERSION = (20, 19)
 GO_VERSION = (1, 26)
 APACHE_FOLDERS = ("/usr/sbin",)
 APACHE_MODULES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/libexec/apache2")
+SIMPLESAMLPHP_FOLDERS = ("/usr/share/simplesamlphp",)
 REDIS_FOLDERS = ("/opt/homebrew/bin", "/usr/local/bin")
 
 
@@ -111,19 +112,44 @@ def go() -> Path | None:
 
 @dataclass(frozen=True)
 class Apache:
-    """apache2, and the folder with its modules, mod_auth_openidc among them."""
+    """apache2, and the folder with its modules, the one looked for among them."""
 
     program: Path
     modules: Path
 
 
 def apache() -> Apache | None:
-    """None when program or module is missing."""
-    program = next((path for name in ("apache2", "httpd") for path in _programs(name, APACHE_FOLDERS)), None)
-    module = next(
-        (path for folder in APACHE_MODULES for path in Path("/").glob(f"{folder[1:]}/mod_auth_openidc.so")), None
+    """With mod_auth_openidc. None when program or module is missing."""
+    return _apache_with("mod_auth_openidc.so")
+
+
+def mellon() -> Apache | None:
+    """With mod_auth_mellon, and the script that makes its metadata. None when any of them is missing."""
+    script = next(_programs("mellon_create_metadata", APACHE_FOLDERS), None)
+    return _apache_with("mod_auth_mellon.so") if script else None
+
+
+@dataclass(frozen=True)
+class SimpleSamlPhp:
+    """SimpleSAMLphp's folder, and the PHP that runs it."""
+
+    php: Path
+    folder: Path
+
+
+def simplesamlphp() -> SimpleSamlPhp | None:
+    """None when PHP or the package is missing."""
+    php = next(_programs("php", ()), None)
+    folder = next(
+        (folder for folder in map(Path, SIMPLESAMLPHP_FOLDERS) if (folder / "lib/_autoload.php").exists()), None
     )
-    return Apache(program, module.parent) if program and module else None
+    return SimpleSamlPhp(php, folder) if php and folder else None
+
+
+def _apache_with(module: str) -> Apache | None:
+    program = next((path for name in ("apache2", "httpd") for path in _programs(name, APACHE_FOLDERS)), None)
+    found = next((path for folder in APACHE_MODULES for path in Path("/").glob(f"{folder[1:]}/{module}")), None)
+    return Apache(program, found.parent) if program and found else None
 
 
 def _version(program: Path, argument: str) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ GOALS = {
     "check": Goal("dev.lock"),
     "browser": Goal("dev.lock", ("browser",)),
     "test": Goal("dev.lock", ("browser", "redis-server", "postgres")),
-    "interop": Goal("dev.lock", ("apache", "node")),
+    "interop": Goal("dev.lock", ("apache", "saml", "node")),
 }
 
 
@@ -86,7 +86,20 @@ def missing_for(goal: Goal) -> list[Missing]:
         found.append(Missing(what, apt="postgresql", brew="postgresql@17"))
     if "apache" in goal.programs and find.apache() is None:
         found.append(Missing("apache2 with mod_auth_openidc", apt="libapache2-mod-auth-openidc"))
+    if "saml" in goal.programs:
+        found += _missing_saml()
     return found
+
+
+def _missing_saml() -> list[Missing]:
+    """Of other people's SAML software."""
+    gaps = []
+    if find.mellon() is None:
+        gaps.append(Missing("apache2 with mod_auth_mellon", apt="libapache2-mod-auth-mellon"))
+    if find.simplesamlphp() is None:
+        gaps.append(Missing("SimpleSAMLphp", apt="simplesamlphp"))
+        gaps.append(Missing("PHP's command line, for SimpleSAMLphp", apt="php-cli"))
+    return gaps
 
 
 def makes_environments() -> bool:
@@ -345,6 +358,8 @@ def is_ready(goal: Goal) -> bool:
     if "postgres" in goal.programs and find.postgres_folder() is None:
         return False
     if "apache" in goal.programs and find.apache() is None:
+        return False
+    if "saml" in goal.programs and _missing_saml():
         return False
     if "node" in goal.programs and (find.node() is None or find.go() is None):
         return False

@@ -5,7 +5,7 @@ import os
 import ssl
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -49,9 +49,19 @@ class World:
         folder: empty; for config, data and logs.
         clients: who is registered.
         with_tls: https as in production, or plain http on localhost as in the demo.
+        edit: changes the config's text.
+        files: what the config refers to, by the name beside it.
     """
 
-    def __init__(self, folder: Path, clients: Sequence[Client], *, with_tls: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clients: Sequence[Client],
+        *,
+        with_tls: bool,
+        edit: Callable[[str], str] = lambda text: text,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.folder = prepare(folder / "config")
         self.certificates = make_certificates(folder / "tls", now=datetime.now(UTC))
         self.trust = ssl.create_default_context(cafile=str(self.certificates.ca_cert))
@@ -60,8 +70,11 @@ class World:
         self._places = {client.name: [self._place(client) for _ in range(_ADDRESSES)] for client in clients}
         for name, text in ((name, text) for client in clients for name, text in client.files().items()):
             (self.folder / name).write_text(text, "utf-8")
+        for name, octets in (files or {}).items():
+            (self.folder / name).write_bytes(octets)
+            (self.folder / name).chmod(0o600)
         listen = free_port()
-        (self.folder / "stafett.yaml").write_text(self._config(ports, listen, clients), "utf-8")
+        (self.folder / "stafett.yaml").write_text(edit(self._config(ports, listen, clients)), "utf-8")
         with ExitStack() as stack:
             google = _Google(ports.google, self.issuer)
             stack.callback(google.close)

@@ -67,7 +67,7 @@ class ModAuthOpenidc(Client):
         config = (FILES / "httpd.conf").read_text("utf-8")
         config = config.format(
             run=folder,
-            account=_account(),
+            account=account(),
             modules=apache.modules,
             port=place.port,
             certificate=place.certificates.server_cert,
@@ -119,8 +119,9 @@ class OldModAuthOpenidc(ModAuthOpenidc):
     api_settings = "OIDCOAuthVerifyJwksUri {issuer}/jwks"
 
 
-def _account() -> str:
+def account() -> str:
+    """The lines that say as whom apache serves; none unless this is root, who may not."""
     if os.geteuid() != 0:
         return ""
-    account = next(entry for entry in pwd.getpwall() if entry.pw_name in ("www-data", "apache", "nobody"))
-    return f"User {account.pw_name}\nGroup #{account.pw_gid}"
+    found = next(entry for entry in pwd.getpwall() if entry.pw_name in ("www-data", "apache", "nobody"))
+    return f"User {found.pw_name}\nGroup #{found.pw_gid}"
