@@ -98,8 +98,8 @@ from broker.upstream.calls import callers
 from broker.upstream.hearing import UpstreamHearing
 from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
-from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamRoutes
-from broker.upstream.supplies import MembersOnFile, Supplies
+from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamRoutes, larger_forms
+from broker.upstream.supplies import MembersOnFile, ProvidersKnown, Supplies
 from broker.upstream.way_news import WayNews
 from broker.web.cors import Cors
 from broker.web.dispatch import Dispatch
@@ -218,6 +218,8 @@ def build_peers(loaded: Loaded, fetchers: MetadataFetchers, clock: Clock = utc_n
     for partner in loaded.policy.config.partners.values():
         if partner.saml is not None and partner.saml.metadata is not None:
             peers.pin(partner.saml.metadata)
+    for described in loaded.providers.values():
+        peers.pin(described.metadata)
     return peers
 
 
@@ -316,16 +318,24 @@ def build_messages(loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, clock
 
 
 def build_connectors(
-    loaded: Loaded, fetcher: Fetcher, telemetry: Telemetry, context: Context, messages: Messages, members: MembersOnFile
+    loaded: Loaded,
+    fetcher: Fetcher,
+    telemetry: Telemetry,
+    context: Context,
+    messages: Messages,
+    members: MembersOnFile,
+    peers: ProvidersKnown,
 ) -> tuple[dict[str, Connector], dict[str, str]]:
     """The connectors that can be started, and why the others cannot; those stay listed as unavailable."""
     connectors: dict[str, Connector] = {}
     failed: dict[str, str] = {}
+    broker = loaded.policy.broker
+    names = dict.fromkeys(broker.languages, broker.name)
     for name, connect in loaded.connectors.items():
         kind = loaded.kinds[loaded.policy.config.upstreams[name].kind]
         try:
             watched = fetcher.watched_by(telemetry.upstream(name))
-            supplies = Supplies(loaded.references, watched, context, messages, members)
+            supplies = Supplies(loaded.references, watched, context, messages, members, peers, names)
             connectors[name] = kind.build(name, connect, supplies)
         except (StafettError, OSError, ValueError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
@@ -377,7 +387,7 @@ def build(
     peers = build_peers(loaded, metadata_fetchers, clock)
     members = Members(context, MemberRegisters(context.policy, keyring, context.tokens, to_partners))
     if connectors is None:
-        connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages, members)
+        connectors, failed = build_connectors(loaded, fetcher, telemetry, context, senders.messages, members, peers)
     takes |= {name: kind for name, each in connectors.items() if (kind := getattr(each, "takes", None)) is not None}
 
     def tell_key(action: str, key: KeyRecord) -> None:
@@ -494,7 +504,12 @@ def build(
     starlette.router.redirect_slashes = False
     short = Dispatch(starlette, routes, expected=faults.expected, http=faults.http, unexpected=faults.unexpected)
     shared = Cors(short, guarded=CALLED_BY_SCRIPTS, public=READ_BY_ALL, origins=lambda: policy().origins)
-    app = RequestMiddleware(shared, issuer=lambda: policy().issuer, trusted=lambda: policy().broker.trusted_proxies)
+    app = RequestMiddleware(
+        shared,
+        issuer=lambda: policy().issuer,
+        trusted=lambda: policy().broker.trusted_proxies,
+        larger=larger_forms(connectors),
+    )
     metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed), peers)
     return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics, senders.messages)
 

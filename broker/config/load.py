@@ -29,8 +29,9 @@ from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import Mode, Policy, Risk, SmtpMail, TrustConfig
+from broker.core.saml import REDIRECT
 from broker.errors import ConfigError, StafettError
-from broker.upstream.registry import KINDS, Kind
+from broker.upstream.registry import KINDS, Described, Kind
 from broker.wire.saml.aggregate import Demands, Metadata, read_file
 
 MAX_PROBLEMS = 200
@@ -94,7 +95,7 @@ class Loaded:
 
     ``connectors``: upstream id -> its checked ``connect`` block, of the type its kind declares. ``references``: what
     connectors are built with (`Kind.build`). ``data_dir``: absolute. ``kinds``: those that existed when it was read.
-    ``metadata_certificates``: source of SAML metadata -> who signs it, DER.
+    ``metadata_certificates``: source of SAML metadata -> who signs it, DER. ``providers``: upstream id -> where its metadata is.
     ``warned``: what holds, but should be mended. ``accepted_risks``: to be repeated at start, in readyz and in metrics.
     """
 
@@ -107,6 +108,7 @@ class Loaded:
     warned: tuple[Problem, ...] = ()
     accepted_risks: tuple[AcceptedRisk, ...] = ()
     metadata_certificates: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    providers: Mapping[str, Described] = field(default_factory=dict)
     kinds: Mapping[str, Kind] = field(default_factory=lambda: KINDS)
 
     @property
@@ -159,7 +161,12 @@ class _Load:
         client_secrets, client_jwks = self._client_secrets(), self._client_jwks()
         encryption_keys, saml_certificates = self._encryption_keys(), self._saml_certificates()
         metadata_certificates = self._metadata_certificates()
-        self._metadata(metadata_certificates)
+        providers = {
+            name: described
+            for name, connect in connectors.items()
+            if (described := kinds[config.upstreams[name].kind].described(connect)) is not None
+        }
+        self._metadata(metadata_certificates, providers)
         secrets = self._broker_secrets()
         self._messages()
         accepted = self._cross_checks(
@@ -195,6 +202,7 @@ class _Load:
             warned=tuple(self.warnings),
             accepted_risks=accepted,
             metadata_certificates=metadata_certificates,
+            providers=providers,
             kinds=kinds,
         )
 
@@ -321,7 +329,7 @@ class _Load:
             found[name] = tuple(each for each in read if each is not None)
         return found
 
-    def _metadata(self, certificates: Mapping[str, tuple[bytes, ...]]) -> None:
+    def _metadata(self, certificates: Mapping[str, tuple[bytes, ...]], providers: Mapping[str, Described]) -> None:
         """Pinned metadata is looked at now; what is at an address, when the broker runs."""
         sources, pinned = self.config.saml.metadata, dict[str, Metadata | None]()
         for name, source in sources.items():
@@ -335,6 +343,11 @@ class _Load:
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
             if document is not None:
                 self._described(document, partner.saml.entity_id, path)
+        for name, described in providers.items():
+            path, place = ("upstreams", name, "connect", "metadata"), described.metadata
+            document = pinned.get(place) if place in sources else self._metadata_file(place, path)
+            if document is not None:
+                self._described(document, described.entity_id, path, as_provider=True)
 
     def _metadata_file(
         self, file: str, path: KeyPath, certificates: tuple[bytes, ...] = (), max_validity: timedelta = timedelta.max
@@ -350,7 +363,7 @@ class _Load:
             tell(path, f"the metadata in {file} cannot be used: {refused.detail}")
         return None
 
-    def _described(self, document: Metadata, entity_id: str, path: KeyPath) -> None:
+    def _described(self, document: Metadata, entity_id: str, path: KeyPath, *, as_provider: bool = False) -> None:
         try:
             entity = document.find(entity_id)
         except StafettError as refused:
@@ -358,6 +371,12 @@ class _Load:
             return
         if entity is None:
             self._problem(path, f"says nothing of {entity_id}{similar(entity_id, list(document.entity_ids)[:1000])}")
+        elif as_provider:
+            if entity.provider is None or not any(each.binding == REDIRECT for each in entity.provider.sso):
+                advice = (
+                    f"does not describe {entity_id} as an identity provider of SAML 2.0 that takes requests by Redirect"
+                )
+                self._problem(path, advice)
         elif entity.service is None or not entity.service.acs:
             self._problem(path, f"does not describe {entity_id} as a service provider of SAML 2.0")
 
@@ -527,15 +546,8 @@ class _Load:
 
     def _references_lead_somewhere(self, block: Mapping[str, Any], path: KeyPath) -> bool:
         """Whatever in a ``connect`` block is written as a reference must be one that works."""
-        listed = [
-            (place, value)
-            for key, given in block.items()
-            for place, value in (_items((*path, key), given) if isinstance(given, list) else [((*path, key), given)])
-        ]
         resolved = [
-            self._secret(value, place)
-            for place, value in listed
-            if isinstance(value, str) and value.startswith(("env:", "file:"))
+            self._secret(value, place) for place, value in _texts(path, block) if value.startswith(("env:", "file:"))
         ]
         return None not in resolved
 
@@ -573,8 +585,14 @@ class _Load:
         return Refused(tuple(shown))
 
 
-def _items(path: KeyPath, given: list[Any]) -> list[tuple[KeyPath, Any]]:
-    return [((*path, index), value) for index, value in enumerate(given)]
+def _texts(path: KeyPath, given: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Every text in *given*, however deep, and where it stands."""
+    if isinstance(given, str):
+        yield path, given
+    elif isinstance(given, Mapping | list):
+        items = given.items() if isinstance(given, Mapping) else enumerate(given)
+        for key, value in items:
+            yield from _texts((*path, key), value)
 
 
 _STATE_SCHEMES = ("redis://", "rediss://", "unix://")

@@ -90,8 +90,6 @@ _POSTED_PER_MINUTE = 300
 _POSTED_KEPT_S = 60.0
 """The browser comes at once to fetch what was posted; whoever does not starts again."""
 
-_MAX_POSTED = 16 * 1024
-
 _TRIES = 60
 """Compare-and-set loops end by themselves: each round somebody else got on. More than anybody does at once."""
 
@@ -377,18 +375,20 @@ class Logins:
                 return attempt
         raise StoreDown("journey kept changing under us")
 
-    async def keep_posted(self, token: str, answer: Mapping[str, str], visitor: Visitor) -> None:
+    async def keep_posted(self, token: str, answer: Mapping[str, str], visitor: Visitor, *, largest: int) -> None:
         """
         A provider's page posted *answer* with *token* from its own site, where browsers keep our cookies back: it is kept,
         sealed and for a minute, until the browser comes with them (`claim_callback`). What no login waits for is not kept.
 
+        Args:
+            largest: characters of all members.
         Raises:
             Spent: not a token of ours. BadAsk: too large. TooMany.
         """
         journey_id = token.partition(".")[0]
         if not is_id(journey_id) or len(token) > 200:
             raise Spent("callback state is not one of ours")
-        if sum(len(name) + len(value) for name, value in answer.items()) > _MAX_POSTED:
+        if sum(len(name) + len(value) for name, value in answer.items()) > largest:
             raise BadAsk("the provider's form is too large", code="params.size")
         shelf, name = self._c.shelves.posted, name_of(token)
         raw, count, is_kept = await self._c.state.run(

@@ -90,6 +90,8 @@ class AppleConnector:
     """
 
     takes_forms: Literal[True] = True
+    state_member = "state"
+    largest_form = 16 * 1024
 
     def __init__(
         self, id: str, connect: AppleConnect, *, key: str, fetcher: Fetcher, token: Callable[[], str] = new_token

@@ -259,7 +259,7 @@ class KeyPublisher(Connector, Protocol):
         The document of that name below *address*, `{issuer}/up/{upstream_id}`; None when there is no such one.
 
         ``jwks.json``: our JWK Set. ``jwks.jwt``: the same under a signature. ``.well-known/openid-federation``: our entity
-        statement, signed.
+        statement, signed. ``metadata``: our SAML metadata as the provider's service provider, signed.
         """
         ...
 
@@ -326,9 +326,15 @@ class CodeCallConnector(CallConnector, Protocol):
 
 @runtime_checkable
 class FormConnector(Connector, Protocol):
-    """A connector whose provider answers by a form from its own site (``response_mode=form_post``): `ReplyKind.POSTED`."""
+    """
+    A connector whose provider answers by a form from its own site (``response_mode=form_post``, HTTP-POST): `ReplyKind.POSTED`.
+
+    ``state_member``: the member that brings `UpstreamAsk.state` back. ``largest_form``: octets of all members together.
+    """
 
     takes_forms: Literal[True]
+    state_member: str
+    largest_form: int
 
 
 @runtime_checkable

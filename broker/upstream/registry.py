@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import Risk
+from broker.errors import StafettError
+from broker.flows.assertions import Assertions
 from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
@@ -31,6 +33,8 @@ from broker.upstream.national_oidc import (
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, passkey_connector, relying_party
 from broker.upstream.port import Connector
+from broker.upstream.saml import OwnKeys as SamlKeys
+from broker.upstream.saml import SamlConnect, SamlConnector
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from broker.upstream.supplies import References, Supplies
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
@@ -55,6 +59,18 @@ def _fitting(_connect: Any, _issuer: str) -> Iterator[Concern]:
     return iter(())
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A SAML provider is described in ``metadata``, a file or a source of the config, as ``entity_id``."""
+
+    metadata: str
+    entity_id: str
+
+
+def _undescribed(_connect: Any) -> Described | None:
+    return None
+
+
 def _unsettled(_connect: Any) -> Iterator[Settled]:
     return iter(())
 
@@ -67,7 +83,8 @@ class Kind:
     ``config``: model of its ``connect`` block. ``reaches``: the strongest assurance logins with such a block can prove.
     ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``misfits``: what
     does not go with the broker's issuer. ``needs``: the block of ``broker`` without which it cannot be. ``settled``: what a
-    preset named in the block came to. ``asks_callers``: whether it can ask somebody on the phone.
+    preset named in the block came to. ``asks_callers``: whether it can ask somebody on the phone. ``described``: where a SAML
+    provider's metadata is.
     """
 
     config: type[BaseModel]
@@ -78,6 +95,7 @@ class Kind:
     settled: Callable[[Any], Iterator[Settled]] = _unsettled
     needs: Literal["mail", "sms"] | None = None
     asks_callers: bool = False
+    described: Callable[[Any], Described | None] = _undescribed
 
 
 def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
@@ -158,6 +176,33 @@ def _build_national(id: str, connect: NationalOidcConnect, supplies: Supplies) -
     )
 
 
+def _saml_concerns(connect: SamlConnect, references: References) -> Iterator[Concern]:
+    try:
+        SamlKeys.of(connect, references)
+    except (OSError, StafettError) as error:
+        advice = "each key must be a private key in PEM form, RSA of 2048 bits or more or EC, beside the certificate made for it"
+        yield Concern("keys", f"cannot be used: {advice} ({_why(error)})")
+
+
+def _why(error: OSError | StafettError) -> str:
+    return error.detail if isinstance(error, StafettError) else f"{error.filename}: {error.strerror}"
+
+
+def _described(connect: SamlConnect) -> Described:
+    return Described(connect.metadata, connect.entity_id)
+
+
+def _build_saml(id: str, connect: SamlConnect, supplies: Supplies) -> Connector:
+    return SamlConnector(
+        id,
+        connect,
+        keys=SamlKeys.of(connect, supplies.references),
+        peers=supplies.peers,
+        assertions=Assertions(supplies.context.state),
+        names=supplies.names,
+    )
+
+
 def _build_email(id: str, connect: EmailCodeConnect, supplies: Supplies) -> Connector:
     if supplies.messages.mail is None:
         raise ValueError("broker.mail is missing")
@@ -203,5 +248,6 @@ KINDS: Mapping[str, Kind] = {
     "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled=settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
     "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey, misfits=_passkey_misfits),
+    "saml": Kind(SamlConnect, reaches, _build_saml, _saml_concerns, described=_described),
     "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms", asks_callers=True),
 }

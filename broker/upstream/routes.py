@@ -42,6 +42,7 @@ from broker.upstream.port import (
 )
 from broker.web import params
 from broker.web.hub import Hub, Misread, Offered
+from broker.web.middleware import MAX_BODY
 from broker.web.visitor import visitor_of
 
 _PRESSED_TRIES: Final = 10
@@ -311,10 +312,16 @@ class UpstreamEdge:
         Returns: where the browser fetches it with them; the address holds the login's one-time token and nothing of the answer.
         Raises: as `Logins.keep_posted`; BadAsk.
         """
-        if not isinstance(self._connectors.get(upstream), FormConnector) or "state" not in data:
+        connector = self._connectors.get(upstream)
+        if not isinstance(connector, FormConnector) or (state := data.get(connector.state_member)) is None:
             raise BadAsk("a form without state, or of a provider that sends none", code="callback.malformed")
-        await self._logins.keep_posted(data["state"], data, visitor)
-        return params.with_query(f"{self._policy().broker.issuer}/up/{upstream}/callback", {"posted": data["state"]})
+        await self._logins.keep_posted(state, data, visitor, largest=connector.largest_form)
+        return params.with_query(f"{self._policy().broker.issuer}/up/{upstream}/callback", {"posted": state})
+
+    def largest_form(self, upstream: str) -> int:
+        """Octets of what the provider's page may post; 0 where it posts nothing."""
+        connector = self._connectors.get(upstream)
+        return connector.largest_form if isinstance(connector, FormConnector) else 0
 
     async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """An app opened the return address in a browser: only the one that began the journey goes on."""
@@ -445,7 +452,7 @@ class UpstreamKeys:
         self._clock = clock
 
     async def document(self, request: Request) -> Response:
-        """``/up/{upstream}/jwks.json`` and its signed kin; 404 where nothing is published. Kept for an hour at most."""
+        """``/up/{upstream}/jwks.json`` and what else there is; 404 where nothing is published. Kept for an hour at most."""
         upstream = request.path_params["upstream"]
         connector = self._connectors.get(upstream)
         address = f"{self._policy().broker.issuer}/up/{upstream}"
@@ -462,8 +469,14 @@ class UpstreamKeys:
 
     def routes(self) -> list[Route]:
         """GET only."""
-        names = ("jwks.json", "jwks.jwt", ".well-known/openid-federation")
+        names = ("jwks.json", "jwks.jwt", ".well-known/openid-federation", "metadata")
         return [Route(f"/up/{{upstream}}/{name}", self.document, methods=["GET"]) for name in names]
+
+
+def larger_forms(connectors: Mapping[str, Connector]) -> Mapping[str, int]:
+    """The callbacks to which providers' pages post more than anybody else may, and how much."""
+    forms = {id: each.largest_form for id, each in connectors.items() if isinstance(each, FormConnector)}
+    return {f"/up/{id}/callback": most for id, most in forms.items() if most > MAX_BODY}
 
 
 def _plain(status: int, error: str | None) -> Response:
@@ -491,8 +504,9 @@ class UpstreamRoutes:
 
         It is a new navigation, so that neither the provider's ``form-action`` nor the form's origin clings to the hops behind it.
         """
-        visitor = self._visitor(request)
-        where = await self._edge.posted(request.path_params["upstream"], await params.form(request), visitor)
+        visitor, upstream = self._visitor(request), request.path_params["upstream"]
+        form = await params.form(request, largest=max(params.MAX_VALUE, self._edge.largest_form(upstream)))
+        where = await self._edge.posted(upstream, form, visitor)
         return self._hub.leave_for(request, visitor, where)
 
     async def app_return(self, request: Request) -> Response:

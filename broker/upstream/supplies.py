@@ -2,11 +2,13 @@
 What connectors are built with, beside their own block of the config.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from broker.core.membership import OnFile
+from broker.core.saml import SamlProvider
 from broker.flows.context import Context
 from broker.notify.ports import Messages
 from broker.wire.http import Fetcher
@@ -40,12 +42,28 @@ class NoMembers:
         return None
 
 
+class ProvidersKnown(Protocol):
+    """What SAML identity providers say of themselves (`broker.flows.saml_peers.SamlPeers`)."""
+
+    async def provider(self, source: str, entity_id: str) -> SamlProvider | None:
+        """The provider of that name in *source*; None for nobody. Raises: UpstreamDown: nothing there can be used."""
+        ...
+
+
+class NoProviders:
+    """There is no metadata at all."""
+
+    async def provider(self, source: str, entity_id: str) -> SamlProvider | None:
+        """See `ProvidersKnown.provider`."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Supplies:
     """
     ``fetcher``: the way out to this one provider. ``context``: for a connector that is the broker's own, such as a code by
     e-mail; what it needs of it, it takes when it is built. ``messages``: how customers are written to. ``members``: whom member
-    numbers are of.
+    numbers are of. ``peers``: where SAML providers are known. ``names``: the broker's, by language.
     """
 
     references: References
@@ -53,3 +71,5 @@ class Supplies:
     context: Context
     messages: Messages = field(default_factory=Messages)
     members: MembersOnFile = field(default_factory=NoMembers)
+    peers: ProvidersKnown = field(default_factory=NoProviders)
+    names: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@ What happens to every request: a reference id, the caller's address, limits on s
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from broker.observe.logging import log, new_reference, set_reference
 from broker.observe.telemetry import METHODS
 from broker.web.visitor import client_address
 
-_MAX_BODY = 64 * 1024
+MAX_BODY = 64 * 1024
 _MAX_DIGITS = 10
 _MAX_URL = 8 * 1024
 QUIET = frozenset({"/healthz", "/readyz"})
@@ -38,12 +38,19 @@ class RequestMiddleware:
     Args:
         issuer: its host is the only one served, besides the probes (docs/security.md E2).
         trusted: networks of our own proxies.
+        larger: paths to which more may be sent than elsewhere, and how much.
     """
 
     def __init__(
-        self, app: ASGIApp, *, issuer: Callable[[], str], trusted: Callable[[], tuple[IPv4Network | IPv6Network, ...]]
+        self,
+        app: ASGIApp,
+        *,
+        issuer: Callable[[], str],
+        trusted: Callable[[], tuple[IPv4Network | IPv6Network, ...]],
+        larger: Mapping[str, int],
     ) -> None:
         self._app = app
+        self._larger = larger
         self._issuer = issuer
         self._trusted = trusted
 
@@ -58,9 +65,10 @@ class RequestMiddleware:
         state = scope.setdefault("state", {})
         state["reference"] = reference
         state["address"] = self._address(scope, headers)
-        answer = _Answer(receive, send, reference)
+        most = self._larger.get(scope["path"], MAX_BODY)
+        answer = _Answer(receive, send, reference, most)
         started = time.perf_counter()
-        refusal = self._refusal(scope, headers)
+        refusal = self._refusal(scope, headers, most)
         try:
             if refusal is not None:
                 await refusal(scope, receive, answer)
@@ -81,13 +89,13 @@ class RequestMiddleware:
         forwarded = headers.get(b"x-forwarded-for")
         return client_address(peer, forwarded.decode("latin-1") if forwarded else None, self._trusted())
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes], most: int) -> ASGIApp | None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _MAX_URL:
             return PlainTextResponse("The address is too long.\n", status_code=414)
         length = headers.get(b"content-length")
         if length is None:
             pass
-        elif not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > _MAX_BODY:
+        elif not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > most:
             return PlainTextResponse("The request is too large.\n", status_code=413)
         host = headers.get(b"host", b"").lower()
         if scope["path"] not in QUIET and host != _host_of(self._issuer()):
@@ -103,10 +111,11 @@ def _host_of(issuer: str) -> bytes:
 class _Answer:
     """Sends on, and remembers the status; adds what every answer carries. Stops reading a body that is too large."""
 
-    __slots__ = ("_read", "_receive", "_reference", "_send", "status")
+    __slots__ = ("_most", "_read", "_receive", "_reference", "_send", "status")
 
-    def __init__(self, receive: Receive, send: Send, reference: str) -> None:
+    def __init__(self, receive: Receive, send: Send, reference: str, most: int) -> None:
         self._receive = receive
+        self._most = most
         self._read = 0
         self._send = send
         self._reference = reference
@@ -116,7 +125,7 @@ class _Answer:
         """What the client sends, as long as it is not too much, whatever its Content-Length says."""
         message = await self._receive()
         self._read += len(message.get("body", b""))
-        if self._read > _MAX_BODY:
+        if self._read > self._most:
             raise HTTPException(413)
         return message
 

@@ -14,21 +14,23 @@ from broker.core.query import decoded, encoded
 from broker.errors import BadAsk
 
 _MAX_PARAMS = 100
-_MAX_VALUE = 8192
+MAX_VALUE = 8192
 _FORM = "application/x-www-form-urlencoded"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-def single(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+def single(pairs: Iterable[tuple[str, str]], *, largest: int = MAX_VALUE) -> Mapping[str, str]:
     """
     *pairs* as a mapping; empty values count as omitted (RFC 6749 section 3.1).
 
+    Args:
+        largest: characters of a value.
     Raises: BadAsk for a duplicate, too many or too long ones, or control characters.
     """
     found: dict[str, str] = {}
     seen: set[str] = set()
     for index, (name, value) in enumerate(pairs):
-        if index >= _MAX_PARAMS or len(name) > _MAX_VALUE or len(value) > _MAX_VALUE:
+        if index >= _MAX_PARAMS or len(name) > MAX_VALUE or len(value) > largest:
             raise BadAsk("too many or too long parameters", code="params.size")
         if name in seen:
             raise BadAsk("a parameter is given twice", code="params.duplicate")
@@ -53,13 +55,13 @@ def query_pairs(connection: HTTPConnection) -> list[tuple[str, str]]:
     return pairs
 
 
-async def form(request: Request) -> Mapping[str, str]:
+async def form(request: Request, *, largest: int = MAX_VALUE) -> Mapping[str, str]:
     """
-    The members of an urlencoded form; none may also be in the query (docs/security.md A7).
+    The members of an urlencoded form; none may also be in the query (docs/security.md A7). *largest*: as for `single`.
 
     Raises: BadAsk.
     """
-    return single(await form_pairs(request))
+    return single(await form_pairs(request), largest=largest)
 
 
 async def form_pairs(request: Request) -> list[tuple[str, str]]:

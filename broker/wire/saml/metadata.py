@@ -373,7 +373,9 @@ class ServiceRole:
     sp_type: Literal["public", "private"] | None = None
 
 
-def write(about: Described, role: ProviderRole | ServiceRole, key: SigningKey) -> bytes:
+def write(
+    about: Described, role: ProviderRole | ServiceRole, key: SigningKey, *, algorithm: Signature | None = None
+) -> bytes:
     """
     Our own metadata in one role, signed by *key*: the same octets for the same values where the algorithm allows it.
 
@@ -391,7 +393,7 @@ def write(about: Described, role: ProviderRole | ServiceRole, key: SigningKey) -
     _write_people(entity, about)
     etree.cleanup_namespaces(entity, keep_ns_prefixes=["md"])
     entity.set("ID", "_" + hashlib.sha256(xml.canonical(entity)).hexdigest()[:40])
-    sign(entity, key)
+    sign(entity, key, algorithm=algorithm)
     return xml.serialized(entity)
 
 

@@ -1,0 +1,464 @@
+"""
+SAML 2.0 identity providers: the broker as their service provider (Web Browser SSO, saml-profiles-2.0-os, section 4.1).
+
+A signed request goes by Redirect, the answer comes as a form from the provider's site. What it says is read by
+`broker.wire.saml.response`, becomes claims under the names of the attributes, and is evidence by the same rules as the claims of
+OpenID providers (`broker.upstream.claims`). What a scheme has of its own is a `Scheme`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Self
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import Field, StringConstraints, model_validator
+
+from broker.core.assurance import Assurance, Comparison
+from broker.core.policy import Duration, EntityId, SecretRef, Strict
+from broker.core.saml import (
+    PERSISTENT,
+    POST,
+    REDIRECT,
+    TRANSIENT,
+    URI_NAMES,
+    Endpoint,
+    PeerKey,
+    RequestedAttribute,
+    SamlProvider,
+)
+from broker.errors import Stopped, UpstreamDown, UpstreamRefused
+from broker.flows.assertions import Assertions
+from broker.upstream.claims import Attribute, ClaimRules, evidence_from, reaches, sufficient_acrs
+from broker.upstream.national_number import parse_national_number
+from broker.upstream.port import Begun, Done, Pending, Published, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.supplies import ProvidersKnown, References
+from broker.wire.saml import metadata, posted, redirect
+from broker.wire.saml.algorithms import ECDH_ES, ENCRYPTION, SIGNATURES, Content, KeyTransport, KeyWrap, Signature
+from broker.wire.saml.keys import DecryptingKey, SigningKey, VerifyingKey, decrypting_key, signing_key, verifying_key
+from broker.wire.saml.refused import XmlRefused
+from broker.wire.saml.request import ToAsk, build_request
+from broker.wire.saml.response import Expected, ReadResponse, Refusal, Status, read_response
+
+LARGEST_FORM: Final = 256 * 1024
+"""Octets of a posted answer: signed and encrypted assertions with certificates in them."""
+
+_STATUS: Final = "urn:oasis:names:tc:SAML:2.0:status:"
+_CANCELLED: Final = frozenset({f"{_STATUS}RequestDenied", f"{_STATUS}AuthnFailed"})
+_LACKING: Final = frozenset({f"{_STATUS}{each}" for each in ("NoAuthnContext", "NoAvailableIDP", "NoSupportedIDP")})
+_VALIDITY: Final = timedelta(days=10)
+_CACHE: Final = timedelta(hours=6)
+_NAME_ID: Final = "NameID"
+_AGREED: Final = (Content.AES256_GCM, Content.AES128_GCM, ECDH_ES, KeyWrap.AES256, KeyWrap.AES128)
+_TRANSPORTED: Final = (Content.AES256_GCM, Content.AES128_GCM, KeyTransport.OAEP, KeyTransport.OAEP_MGF1P)
+_MAIL: Final = "urn:oid:0.9.2342.19200300.100.1.3"
+
+
+def _usual_claims() -> Mapping[str, Attribute]:
+    return {
+        "urn:oid:2.16.840.1.113730.3.1.241": "name",
+        "urn:oid:2.5.4.42": "given_name",
+        "urn:oid:2.5.4.4": "family_name",
+        _MAIL: "email",
+    }
+
+
+class Scheme:
+    """What a national scheme has of its own; SAML as such has nothing."""
+
+    signatures: Collection[Signature] = SIGNATURES
+    encryption: Collection[str] = ENCRYPTION
+
+    def algorithm(self, key: SigningKey) -> Signature:
+        """What our requests are signed by."""
+        return key.default_algorithm
+
+    def contexts(self, provider: SamlProvider, sufficient: Sequence[str]) -> Sequence[str]:
+        """Which of the *sufficient* levels, weakest first, *provider* can be asked for."""
+        return sufficient
+
+    def asks(self, request: ToAsk, ask: UpstreamAsk) -> ToAsk:
+        """*request* with what the scheme wants said."""
+        return request
+
+    def claims(self, response: ReadResponse, claims: Mapping[str, Any]) -> Mapping[str, Any]:
+        """*claims* in the words that the config maps. Raises: UpstreamRefused: the scheme forbids the answer."""
+        return claims
+
+    def refused(self, status: Status) -> Stopped | UpstreamRefused | None:
+        """What a status of the scheme's own means."""
+        return None
+
+    def role(self, role: metadata.ServiceRole) -> metadata.ServiceRole:
+        """What our metadata says of us as its service provider."""
+        return role
+
+    @property
+    def entity_attributes(self) -> Mapping[str, tuple[str, ...]]:
+        """Entity attributes of our metadata."""
+        return {}
+
+
+class OwnKey(Strict):
+    """A key of ours that the provider knows by ``certificate``, a PEM file; ``key``: PEM private key."""
+
+    key: SecretRef
+    certificate: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class SamlConnect(ClaimRules):
+    """
+    The ``connect`` block of an upstream of kind ``saml``, with the rules of `ClaimRules`: claims are the names of attributes,
+    ``acr`` is the AuthnContextClassRef.
+
+    ``entity_id``: of the provider. ``metadata``: file of its metadata, or the name of a source that has it.
+    ``own_entity_id``: ours there; the address of our metadata unless given. ``keys``: ours; the first signs, all are published
+    and decrypt. ``subject``: what a person is known by: ``NameID``, or the name of an attribute. ``name_id_format``: asked for,
+    and the only one by which a ``NameID`` counts. ``comparison``: how levels are asked for: ``exact`` names all that suffice,
+    ``minimum`` the least of them. ``encrypted``, ``signs_response``, ``signs_assertion``: what an answer has to be. ``skew``: how
+    far its clock may be off. ``vouches_for``: contacts that count as verified. ``cancel_statuses``: status codes that mean the
+    customer cancelled, besides the usual. ``providers``: entityIDs that a proxy may pass the customer on to. ``authorities``: who
+    has to have authenticated her behind a proxy, one of them. ``reauthenticates``: it does what ForceAuthn says.
+    """
+
+    claims: Mapping[str, Attribute] = Field(default_factory=_usual_claims)
+    level_claim: Literal["acr"] = "acr"
+    entity_id: EntityId
+    metadata: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    own_entity_id: EntityId | None = None
+    keys: Annotated[tuple[OwnKey, ...], Field(min_length=1, max_length=4)]
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=256)] = _NAME_ID
+    name_id_format: EntityId | None = PERSISTENT
+    comparison: Literal["exact", "minimum"] = "exact"
+    encrypted: bool = True
+    signs_response: bool = False
+    signs_assertion: bool = False
+    skew: Annotated[Duration, Field(le=timedelta(minutes=5))] = timedelta(minutes=3)
+    vouches_for: tuple[Literal["email", "phone_number"], ...] = ()
+    cancel_statuses: tuple[EntityId, ...] = ()
+    providers: tuple[EntityId, ...] = ()
+    authorities: tuple[EntityId, ...] = ()
+    reauthenticates: bool = True
+
+    @model_validator(mode="after")
+    def _one_person(self) -> Self:
+        if self.subject == _NAME_ID and self.name_id_format in (None, TRANSIENT):
+            raise ValueError("subject must be an attribute: only a NameID of a lasting format is somebody's")
+        return self
+
+    @property
+    def scheme(self) -> Scheme:
+        """What is the provider's scheme's own."""
+        return Scheme()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """Ours, the first one signs."""
+
+    signing: Sequence[SigningKey]
+    decrypting: Sequence[DecryptingKey] = field(repr=False)
+
+    @classmethod
+    def of(cls, connect: SamlConnect, references: References) -> "OwnKeys":
+        """What *connect* refers to. Raises: XmlRefused: a key that is not used. OSError: a file that cannot be read."""
+        given = [(references.secret(each.key).encode(), references.path(each.certificate)) for each in connect.keys]
+        signing = tuple(signing_key(key, certificate.read_bytes()) for key, certificate in given)
+        return cls(signing, tuple(decrypting_key(key) for key, _ in given))
+
+    @property
+    def published(self) -> tuple[PeerKey, ...]:
+        """As our metadata has them: each once for either use, since eIDAS nodes want it said, and what it decrypts."""
+        found: list[PeerKey] = []
+        for key in self.signing:
+            methods = _AGREED if isinstance(key.private, ec.EllipticCurvePrivateKey) else _TRANSPORTED
+            encrypts = PeerKey(key.certificate, "encryption", tuple(map(str, methods)))
+            found += [PeerKey(key.certificate, "signing"), encrypts]
+        return tuple(found)
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    """
+    What an answer is held against. ``issuer``: who was asked. ``contexts``: the levels asked for by name. ``since``: when a new
+    login was demanded, in seconds since the epoch.
+    """
+
+    id: str
+    issuer: str
+    own: str
+    acs: str
+    minimum: str
+    contexts: tuple[str, ...]
+    since: int | None
+
+
+class SamlConnector:
+    """
+    An identity provider that speaks SAML.
+
+    Args:
+        id: the upstream's id in the YAML.
+        peers: where the provider's metadata is known.
+        assertions: remember which ones were used.
+        names: the broker's by language, for our metadata.
+        new_id: makes IDs of requests: 128 random bits or more, an XML name.
+    """
+
+    takes_forms: Literal[True] = True
+    state_member = "RelayState"
+    largest_form = LARGEST_FORM
+
+    def __init__(
+        self,
+        id: str,
+        connect: SamlConnect,
+        *,
+        keys: OwnKeys,
+        peers: ProvidersKnown,
+        assertions: Assertions,
+        names: Mapping[str, str],
+        new_id: Callable[[], str] = lambda: f"_{secrets.token_hex(20)}",
+    ) -> None:
+        self.id = id
+        self.reaches = reaches(connect)
+        self._connect = connect
+        self._keys = keys
+        self._peers = peers
+        self._assertions = assertions
+        self._names = names
+        self._scheme = connect.scheme
+        self._new_id = new_id
+        self._made: tuple[tuple[str, datetime], Published] | None = None
+
+    async def begin(self, ask: UpstreamAsk) -> Begun:
+        """
+        Send the browser to the provider with a signed request.
+
+        Raises:
+            UpstreamDown: its metadata cannot be had, or says nowhere to go.
+            UpstreamRefused: a new login is demanded of a provider that has none to give, or a level it is not certified for.
+        """
+        connect, fresh = self._connect, ask.fresh or ask.max_age_s is not None
+        if fresh and not connect.reauthenticates:
+            raise UpstreamRefused(
+                "the provider cannot be made to authenticate anew", code="upstream.cannot_reauthenticate"
+            )
+        provider = await self._provider()
+        where = next((each.location for each in provider.sso if each.binding == REDIRECT), None)
+        if where is None:
+            raise UpstreamDown("the provider takes no requests by Redirect", code="saml.binding")
+        own = self._own_entity_id(ask.callback_url.removesuffix("/callback"))
+        contexts = tuple(self._scheme.contexts(provider, sufficient_acrs(connect, ask.minimum)))
+        if connect.acr_levels and not contexts:
+            raise _too_weak("nothing that suffices can be asked of the provider")
+        plain = ToAsk(
+            id=self._new_id(),
+            issuer=own,
+            destination=where,
+            issued_at=ask.now,
+            acs=ask.callback_url,
+            forces_login=fresh,
+            name_id_format=connect.name_id_format,
+            contexts=contexts[:1] if connect.comparison == "minimum" else contexts,
+            comparison=Comparison(connect.comparison),
+            providers=connect.providers,
+        )
+        request = self._scheme.asks(plain, ask)
+        key = self._keys.signing[0]
+        signed = redirect.encode(
+            build_request(request),
+            field="SAMLRequest",
+            relay_state=ask.state,
+            key=key,
+            algorithm=self._scheme.algorithm(key),
+        )
+        named = request.contexts if request.comparison is Comparison.EXACT else ()
+        since = int(ask.now.timestamp()) if request.forces_login else None
+        kept = _State(request.id, provider.entity_id, own, ask.callback_url, ask.minimum.value, named, since)
+        return Begun(Redirect(f"{where}{'&' if '?' in where else '?'}{signed}"), msgspec.msgpack.encode(kept))
+
+    async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
+        """
+        Take the form that the provider's page posted.
+
+        Raises: as `broker.upstream.port.Connector.resume`; StoreDown, since what cannot be remembered as used is not used.
+        """
+        if reply.kind is not ReplyKind.POSTED or "SAMLResponse" not in reply.data:
+            raise UpstreamRefused("the answer came another way than by a form", code="callback.kind")
+        asked = msgspec.msgpack.decode(state, type=_State)
+        provider = await self._provider()
+        try:
+            # Hostile or not, it may be a quarter of a megabyte, and decrypting takes milliseconds.
+            read = await asyncio.to_thread(self._read, reply.data["SAMLResponse"], asked, provider, reply.now)
+        except XmlRefused as refused:
+            raise UpstreamRefused(f"the response is refused: {refused.detail}", code=refused.code) from None
+        if isinstance(read, Refusal):
+            raise self._said_no(read)
+        await self._use(read, reply.now)
+        self._check_asked(read, asked)
+        claims = self._scheme.claims(read, self._claims(read, reply.now))
+        evidence = evidence_from(
+            claims,
+            self._connect,
+            upstream=self.id,
+            issuer=asked.issuer,
+            minimum=Assurance(asked.minimum),
+            now=reply.now,
+        )
+        return Done(evidence)
+
+    def published(self, document: str, *, address: str, now: datetime) -> Published | None:
+        """Our metadata as its service provider, at ``metadata`` below *address*; signed once an hour."""
+        if document != "metadata":
+            return None
+        # By the hour, so that every process says the same for a while.
+        hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        if self._made is None or self._made[0] != (address, hour):
+            self._made = ((address, hour), self._described(address, hour + _VALIDITY))
+        return self._made[1]
+
+    async def close(self) -> None:
+        """Nothing of its own to release."""
+
+    def _described(self, address: str, until: datetime) -> Published:
+        connect = self._connect
+        about = metadata.Described(
+            entity_id=self._own_entity_id(address),
+            keys=self._keys.published,
+            valid_until=until,
+            cache_duration=_CACHE,
+            names=self._names,
+            name_id_formats=(connect.name_id_format,) if connect.name_id_format else (),
+            entity_attributes=self._scheme.entity_attributes,
+            signing_methods=tuple(sorted(self._scheme.signatures)),
+        )
+        named = [name for name in {**connect.claims, connect.subject: ""} if name != _NAME_ID]
+        wanted = [RequestedAttribute(each, URI_NAMES, is_required=each in connect.required_claims) for each in named]
+        acs = Endpoint(POST, f"{address}/callback", index=0, is_default=True)
+        role = metadata.ServiceRole((acs,), tuple(wanted), wants_assertions_signed=connect.signs_assertion)
+        key = self._keys.signing[0]
+        content = metadata.write(about, self._scheme.role(role), key, algorithm=self._scheme.algorithm(key))
+        return Published(content, metadata.MEDIA_TYPE)
+
+    async def _provider(self) -> SamlProvider:
+        found = await self._peers.provider(self._connect.metadata, self._connect.entity_id)
+        if found is None:
+            raise UpstreamDown("the provider is not in its metadata, or no longer", code="saml.metadata")
+        return found
+
+    def _own_entity_id(self, address: str) -> str:
+        return self._connect.own_entity_id or f"{address}/metadata"
+
+    def _read(self, form: str, asked: _State, provider: SamlProvider, now: datetime) -> ReadResponse | Refusal:
+        connect = self._connect
+        expected = Expected(
+            # security: of the one provider the customer was sent to, whatever the config says by now (mix-up, RFC 9700 4.4).
+            issuer=asked.issuer,
+            audience=asked.own,
+            acs=asked.acs,
+            in_response_to=asked.id,
+            keys=_signing(provider),
+            decrypting=tuple(self._keys.decrypting),
+            signs_response=connect.signs_response,
+            signs_assertion=connect.signs_assertion,
+            encrypted=connect.encrypted,
+            signatures=self._scheme.signatures,
+            encryption=self._scheme.encryption,
+            skew=connect.skew,
+        )
+        return read_response(posted.decode(form), expected=expected, now=now)
+
+    def _said_no(self, refusal: Refusal) -> Stopped | UpstreamRefused:
+        codes = set(refusal.status.codes[1:])
+        if (own := self._scheme.refused(refusal.status)) is not None:
+            return own
+        if codes & (_CANCELLED | set(self._connect.cancel_statuses)):
+            return Stopped("cancelled at the provider", code="saml.cancelled")
+        if codes & _LACKING:
+            return _too_weak("the provider cannot give what is needed")
+        return UpstreamRefused("the provider says no", code="saml.status", status=last_word(refusal.status))
+
+    async def _use(self, read: ReadResponse, now: datetime) -> None:
+        """security: an assertion is used once (saml-profiles-2.0-os, section 4.1.4.5). Raises: UpstreamRefused, StoreDown."""
+        until = read.not_on_or_after + self._connect.skew
+        if not await self._assertions.use(read.issuer, read.assertion_id, until=until, now=now):
+            raise UpstreamRefused("the assertion was used before", code="saml.replayed")
+
+    def _check_asked(self, read: ReadResponse, asked: _State) -> None:
+        """It is what was asked for: by one of the levels named, anew where that was said, at one of the authorities."""
+        if asked.contexts and read.authn_context not in asked.contexts:
+            raise UpstreamRefused("a level that was not asked for", code="upstream.acr")
+        if (
+            asked.since is not None
+            and read.authn_instant < datetime.fromtimestamp(asked.since, UTC) - self._connect.skew
+        ):
+            raise UpstreamRefused("the customer was not authenticated anew", code="saml.not_fresh")
+        allowed = self._connect.authorities
+        if allowed and not set(allowed) & set(read.authenticating_authorities):
+            raise UpstreamRefused("authenticated by somebody who is not accepted", code="saml.authority")
+
+    def _claims(self, read: ReadResponse, now: datetime) -> Mapping[str, Any]:
+        """What the response says, under the names of its attributes."""
+        connect = self._connect
+        told: dict[str, Any] = {name: values[0].text for name, values in read.attributes.items() if values}
+        told = {name: value for name, value in told.items() if value and name not in _OURS}
+        for path, mapped in connect.claims.items():
+            if mapped in connect.vouches_for and path in told:
+                told[f"{path}_verified"] = True
+        if connect.roles_claim is not None and connect.roles_claim in read.attributes:
+            told[connect.roles_claim] = [each.text for each in read.attributes[connect.roles_claim]]
+        at = int(read.authn_instant.timestamp())
+        told |= {"sub": self._subject(read, now), "auth_time": at, "iat": at}
+        if read.authn_context is not None:
+            told["acr"] = read.authn_context
+        return told
+
+    def _subject(self, read: ReadResponse, now: datetime) -> str:
+        """Whom the response speaks of; a personal number in its normal form."""
+        connect, nobody = (
+            self._connect,
+            UpstreamRefused("names nobody by what persons are known by", code="saml.subject"),
+        )
+        if connect.subject == _NAME_ID:
+            # security: a name that is another one at every login, or that may be given to somebody else, is nobody's.
+            value = (read.name_id or "") if read.name_id_format == connect.name_id_format else ""
+        else:
+            found = read.attributes.get(connect.subject, ())
+            value = found[0].text if len(found) == 1 else ""
+        if not 1 <= len(value) <= 256 or not value.isprintable():
+            raise nobody
+        if connect.claims.get(connect.subject) != "personal_number":
+            return value
+        try:
+            return parse_national_number(connect.personal_number_country, value, today=now.date())
+        except ValueError:
+            raise nobody from None
+
+
+_OURS: Final = frozenset({"sub", "acr", "auth_time", "iat", "amr", "sid"})
+"""What an attribute may be called, and may not say: that is what the assertion itself says."""
+
+
+def _too_weak(detail: str) -> UpstreamRefused:
+    return UpstreamRefused(detail, code="saml.no_context", message_key="notice.too_weak")
+
+
+def _signing(provider: SamlProvider) -> tuple[VerifyingKey, ...]:
+    """The provider's keys that can be used; one that cannot does not take the others along."""
+    found: list[VerifyingKey] = []
+    for key in provider.keys:
+        if key.signs:
+            try:
+                found.append(verifying_key(key.certificate))
+            except XmlRefused:
+                continue
+    return tuple(found)
+
+
+def last_word(status: Status) -> str:
+    """Of the innermost status code, for the log."""
+    word = status.codes[-1].rpartition(":")[2].rpartition("/")[2] if status.codes else ""
+    return word[:40] if word.isalnum() else ""
