@@ -53,6 +53,25 @@ class TestBelieved:
         assert entity.provider is not None
         assert entity.service is None
 
+    @pytest.mark.parametrize(
+        "wrap", ["<x:a xmlns:x='urn:x'>{}</x:a>", "{}", "<md:EntitiesDescriptor>{}</md:EntitiesDescriptor>"]
+    )
+    @pytest.mark.parametrize("is_alone", [False, True], ids=["aggregate", "alone"])
+    def test_one_entity_does_not_speak_for_another(self, wrap: str, is_alone: bool) -> None:
+        """Federations sign what members bring along: an entity inside another's extensions is nobody."""
+        planted = service(2).replace("https://sp2.example.org/acs", "https://evil.example/acs")
+        wolf = service(1, more=wrap.format(planted))
+        if is_alone:
+            assert believed(signed(alone(wolf))).find("https://sp2.example.org/saml") is None
+            return
+        found = believed(signed(document([wolf, service(2), service(3)])))
+        assert list(found.entity_ids) == [f"https://sp{each}.example.org/saml" for each in (1, 2, 3)]
+        entity = found.find("https://sp2.example.org/saml")
+        assert entity is not None
+        assert entity.service is not None
+        assert all("evil" not in each.location for each in entity.service.acs)
+        assert believed(signed(document([wolf]))).find("https://sp2.example.org/saml") is None
+
     def test_whom_nobody_knows_is_not_found(self) -> None:
         """The name is compared exactly, letter by letter."""
         found = believed(signed(federation(3)))

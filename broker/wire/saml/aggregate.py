@@ -123,7 +123,7 @@ class Metadata:
         root = xml.parse(
             self._frame.head + octets + self._frame.tail, max_bytes=2 * MAX_ENTITY, max_elements=MAX_ENTITY_ELEMENTS
         )
-        found = next(each for each in root.iter(_ONE) if each.get("entityID") == entity_id)
+        found = next(each for each in _entities(root) if each.get("entityID") == entity_id)
         groups = [until for each in found.iterancestors() if (until := valid_until(each)) is not None]
         return read_entity(found, until=min(groups, default=None))
 
@@ -244,9 +244,22 @@ class _Reading:
         for child in root:
             if child.tag == _SIGNATURE and self._keys:
                 raise XmlRefused("signature_count")
-            for each in child.iter(_ONE):
+            for each in _entities(child):
                 if entity_id := each.get("entityID"):
                     self._kept.setdefault(entity_id, inner)
+
+
+def _entities(element: Element) -> Iterator[Element]:
+    """
+    The entities that *element* is, or is a group of.
+
+    security: one that stands anywhere else, as in the extensions of another, was brought along by that one's owner.
+    """
+    if element.tag == _ONE:
+        yield element
+    elif element.tag == _MANY:
+        for child in element:
+            yield from _entities(child)
 
 
 def _beginning_with_now(pieces: Iterator[Element]) -> Iterator[object]:
