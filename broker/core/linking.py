@@ -125,10 +125,14 @@ class KnownContact:
 
 @dataclass(frozen=True, slots=True)
 class WayIn:
-    """One of a customer's ways to log in. ``name``: what it is looked up by."""
+    """
+    One of a customer's ways to log in. ``name``: what it is looked up by. ``is_shut``: its provider said not to trust it, and
+    nobody gets in by it.
+    """
 
     name: str
     upstream: str
+    is_shut: bool = False
 
 
 def decide(
@@ -325,7 +329,7 @@ def without_unverified(profile: Profile) -> Profile:
 
 def can_log_in(way: WayIn, policy: Policy) -> bool:
     """Whether *way* is enough by itself."""
-    return _can_log_in(way.upstream, policy)
+    return not way.is_shut and _can_log_in(way.upstream, policy)
 
 
 def able(policy: Policy) -> frozenset[str]:

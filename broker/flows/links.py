@@ -274,6 +274,8 @@ class Links:
                 )
                 if owner != session.customer:
                     return self._question(Rule.BELONGS_TO_ANOTHER, session.customer, identity, now)
+                # She may have taken it out a minute ago.
+                await self._sessions.reopen(session.customer, {self.lookup(identity)})
                 self._linked(question, identity, session, ended, on_file, journey, now)
             case Offer() as offer:
                 return self._question(offer.rule, offer.customer, identity, now, offer=offer)

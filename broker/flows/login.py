@@ -175,6 +175,14 @@ class _Move:
         return self.held.value
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """``held``: the journey as it is stored now. ``told``: the results of what was asked of the store along with it."""
+
+    held: Held[Journey]
+    told: Sequence[Any]
+
+
 class Logins:
     """The flow; one per process. *links*: who asks whether a login is hers as well; its own where none is given."""
 
@@ -611,10 +619,11 @@ class Logins:
     ) -> Turn:
         """The login is kept, and nothing else happens to anybody before she answered *question*."""
         asking = replace(move, change=lambda old: replace(old, attempt=None, notice=None, link=question))
-        held = await self._settled(asking, visitor, self._links.keep(question, proven))
-        if held is None:
+        settled = await self._settled(asking, visitor, self._links.keep(question, proven))
+        if settled is None:
             await self._c.state.run(*self._links.forget(question))
             raise Spent("the journey went on in another tab", code="journey.went_on")
+        held = settled.held
         self._links.asked(question, held.value)
         turn = await self._decide(held.value, move.session, handoff, self._c.now(), visitor.session, move.remembered)
         return replace(turn, held=held)
@@ -727,25 +736,27 @@ class Logins:
         """
         The journey without its attempt, stored in one round trip with the new *session* by *puts*.
 
-        Raises: Spent when the attempt was replaced or ended meanwhile; the session is gone then.
+        Raises: Spent when the attempt was replaced or ended meanwhile, UpstreamRefused when a way in that the session rests on
+            was; the session is gone then.
         """
-        name = name_of(cookie)
-        enlisting = self._sessions.enlist(name, session)
-        held = await self._settled(move, visitor, [*enlisting, *puts])
-        if held is not None:
-            return held
+        name, is_shut = name_of(cookie), self._sessions.unless_shut(session)
+        settled = await self._settled(move, visitor, [*self._sessions.enlist(name, session), *puts, *is_shut])
+        if settled is not None and not any(settled.told[-len(is_shut) :] if is_shut else ()):
+            return settled.held
         await self._c.state.run(self._c.shelves.sessions.drop(name), *self._sessions.delist(name, session))
-        raise Spent("the journey went on in another tab", code="journey.went_on")
+        if settled is None:
+            raise Spent("the journey went on in another tab", code="journey.went_on")
+        raise UpstreamRefused("removed or blocked while somebody logged in by it", code="identity.removed")
 
-    async def _settled(self, move: _Move, visitor: Visitor, also: Sequence[Op]) -> Held[Journey] | None:
+    async def _settled(self, move: _Move, visitor: Visitor, also: Sequence[Op]) -> _Settled | None:
         """The journey as *move* changes it, stored in one round trip with *also*; None when it does not hold any more."""
         held = move.held
         for _ in range(_TRIES):
             changed = move.change(held.value)
             save = self._c.shelves.journeys.swap(changed.id, held, changed, JOURNEY_KEPT_S)
-            swapped, *_ = await self._c.state.run(save, *also)
+            swapped, *told = await self._c.state.run(save, *also)
             if swapped:
-                return Held(changed, save.new)
+                return _Settled(Held(changed, save.new), told)
             held, _, _ = await self._seen(changed.id, visitor)
             if not move.holds(held.value):
                 break

@@ -235,8 +235,11 @@ class Logouts:
             return False
         lookup = self._c.lookup.digest(over.issuer, over.subject)
         customer = await self._c.records.customer_of(lookup) or await self._c.records.remover_of(lookup)
-        if customer is None or not await self._c.records.block_identity(lookup, _BLOCKS[over.change], over.issued_at):
+        reason = _BLOCKS[over.change]
+        if customer is None or not await self._c.records.block_identity(lookup, reason, over.issued_at):
             return False
+        change = self._sessions.shut if reason is not None else self._sessions.reopen
+        await change(customer, {lookup, *await added_by(self._c, customer, lookup)})
         self._c.audit.note("identity.said", customer=customer, upstream=upstream, change=over.change.value)
         return True
 

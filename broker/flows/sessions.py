@@ -14,7 +14,7 @@ from broker.core.naming import name_of
 from broker.core.notice import Kind
 from broker.core.session import Session, is_alive, without_lent, without_number
 from broker.flows.context import Context
-from broker.stores.ports import Delist, Enlist, Listed, Notice, Op, Take
+from broker.stores.ports import Delist, Drop, Enlist, Get, Listed, Notice, Op, Put, Take
 from broker.stores.shelf import Held
 
 FAREWELL_S = 600.0
@@ -22,6 +22,9 @@ FAREWELL_S = 600.0
 
 _MOST = 50
 """Sessions of one customer that are remembered as hers; more than anybody has browsers."""
+
+_SHUT_S = 120.0
+"""Longer than it takes a login from finding whose it is to its session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,25 @@ class Sessions:
     def delist(self, name: str, session: Session) -> list[Op]:
         """What goes along with removing a session."""
         return [Delist(key, name) for key in self._lists(session)]
+
+    async def shut(self, customer: str, ways: Collection[str]) -> None:
+        """
+        Logins under way by *ways* were found to be the *customer*'s a moment ago, and open nothing any more; then end those that
+        did.
+
+        security: a session that is written later asks for this in the same round trip (`unless_shut`), one that was written
+        before is listed: whoever is slow slips in by neither.
+        """
+        await self._c.state.run(*(Put(_shut(customer, way), b"1", _SHUT_S) for way in ways))
+
+    async def reopen(self, customer: str, ways: Collection[str]) -> None:
+        """What `shut` said counts no more."""
+        await self._c.state.run(*(Drop(_shut(customer, way)) for way in ways))
+
+    def unless_shut(self, session: Session) -> list[Op]:
+        """Behind writing a new session: None for each way in that it rests on, as long as that was not `shut` meanwhile."""
+        ways = dict.fromkeys((session.way, *session.lent.values()))
+        return [Get(_shut(session.customer, way)) for way in ways if way]
 
     async def of(self, name: str) -> Held[Session] | None:
         """The live session stored under *name*."""
@@ -240,6 +262,10 @@ class Sessions:
 def opened_by(session: Session, way: str, upstream: str) -> bool:
     """Whether *session* was opened by *way* at *upstream*; one from before sessions knew that, by any at the same provider."""
     return session.way == way if session.way else session.upstream == upstream
+
+
+def _shut(customer: str, way: str) -> str:
+    return f"shut:{name_of(f'{customer} {way}')}"
 
 
 def grants_of(customer: str) -> str:

@@ -82,7 +82,7 @@ class Ways:
         identities = await self._c.records.identities_of(session.customer)
         contacts = await self._c.records.contacts_of(session.customer)
         removed = await self._c.records.removed_of(session.customer, now - policy.broker.linking.undo)
-        ways = [WayIn(each.lookup, each.upstream) for each in identities]
+        ways = await self._ways(session.customer, identities)
         own = [
             OwnWay(
                 name_of(each.lookup),
@@ -129,14 +129,14 @@ class Ways:
         meant = next((each for each in identities if name_of(each.lookup) == name), None)
         if meant is None or self._is_passkey(meant.upstream):
             return Outcome.GONE, False
-        if not may_remove([WayIn(each.lookup, each.upstream) for each in identities], meant.lookup, policy):
+        if not may_remove(await self._ways(session.customer, identities), meant.lookup, policy):
             return Outcome.LAST, False
         on_file = opened(self._c, await self._c.records.contacts_of(session.customer))
         await self._put_out(session.customer, meant)
         if not await self._c.records.remove_identity(meant.lookup, session.customer, able(policy), now):
             return Outcome.LAST, opened_by(session, meant.lookup, meant.upstream)
-        # Who logged in by it while it was still there.
-        await self._put_out(session.customer, meant)
+        # Who logged in by it while it was still there, or is about to.
+        await self._put_out(session.customer, meant, is_gone=True)
         self._c.audit.note("identity.removed", customer=session.customer, upstream=meant.upstream)
         self._news.way_removed(on_file, upstream=meant.upstream, language=language, at=now)
         return Outcome.DONE, opened_by(session, meant.lookup, meant.upstream)
@@ -179,11 +179,17 @@ class Ways:
         on_file = opened(self._c, await self._c.records.contacts_of(session.customer))
         if not await self._c.records.restore_identity(way.name, session.customer, since):
             return Outcome.GONE
+        added = await added_by(self._c, session.customer, way.name)
+        await self._sessions.reopen(session.customer, {way.name, *added})
         self._c.audit.note("identity.restored", customer=session.customer, upstream=way.upstream)
         self._news.way_added(on_file, upstream=way.upstream, language=language, at=now)
         return Outcome.DONE
 
-    async def _put_out(self, customer: str, way: LinkedIdentity) -> None:
+    async def _ways(self, customer: str, identities: Sequence[LinkedIdentity]) -> list[WayIn]:
+        shut = await self._c.records.blocked_of(customer)
+        return [WayIn(each.lookup, each.upstream, each.lookup in shut) for each in identities]
+
+    async def _put_out(self, customer: str, way: LinkedIdentity, *, is_gone: bool = False) -> None:
         """
         End the sessions opened by *way*, or by a passkey that was added by it, and all refresh tokens from such logins; what it
         has lent to other sessions is taken back.
@@ -191,6 +197,9 @@ class Ways:
         security: refresh tokens outlive the sessions they were given in, so they are found by the way in as well.
         """
         added = await added_by(self._c, customer, way.lookup)
+        ways = {way.lookup, *added}
+        if is_gone:
+            await self._sessions.shut(customer, ways)
         theirs = [
             each
             for each in await self._sessions.of_customer(customer)
@@ -199,7 +208,6 @@ class Ways:
         sids = [sid for each in theirs for sid in each.session.sids.values()]
         for each in theirs:
             await self._sessions.end(each.name, each.session, why=Why.WAY_REMOVED)
-        ways = {way.lookup, *added}
         await self._sessions.take_back(customer, ways)
         await self._sessions.end_grants(customer, only=sids, ways=ways)
 

@@ -475,7 +475,8 @@ class Ways(Protocol):
         """
         Take an identity from *customer*; it is nobody's then, and kept as removed.
 
-        Only if she keeps another one at one of *able* (upstreams that can log in alone). Returns: whether it was done.
+        Only if she keeps another one at one of *able* (upstreams that can log in alone) that is not blocked. Returns: whether it
+        was done.
         """
         ...
 
@@ -537,6 +538,10 @@ class Records(Outbox, Passkeys, Ways, Protocol):
 
     async def blocked(self, lookup: str) -> str | None:
         """Why nobody may log in by an identity, whoever's it is or was; None where they may."""
+        ...
+
+    async def blocked_of(self, customer: str) -> Collection[str]:
+        """The lookups of those identities of *customer* by which nobody may log in."""
         ...
 
     async def mark_used(self, lookup: str, at: datetime) -> None:

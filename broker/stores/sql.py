@@ -5,7 +5,7 @@ Adding a consent, transfer or proof again under the same id changes nothing, so 
 what got `StoreDown`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,7 +44,7 @@ from broker.stores.ports import (
     Swept,
     Transfer,
 )
-from broker.stores.ways import SqlWays
+from broker.stores.ways import SqlWays, blocked_lookups
 
 WAYS_KEPT = timedelta(days=90)
 """How long a removed way stays at most: longer than anybody may bring one back."""
@@ -104,6 +104,13 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         table = tables.blocked_identities
         async with self._database.connection() as connection:
             return (await connection.execute(select(table.c.reason).where(table.c.lookup == lookup))).scalar()
+
+    async def blocked_of(self, customer: str) -> Collection[str]:
+        """See `Records.blocked_of`."""
+        hers = tables.identities.c.lookup
+        query = select(hers).where(tables.identities.c.customer == customer, hers.in_(blocked_lookups))
+        async with self._database.connection() as connection:
+            return frozenset((await connection.execute(query)).scalars())
 
     async def mark_used(self, lookup: str, at: datetime) -> None:
         """See `Records.mark_used`."""

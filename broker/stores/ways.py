@@ -15,10 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.stores.engine import Database
 from broker.stores.ports import ContactRecord, FoundContact, LinkedIdentity, RemovedIdentity
-from broker.stores.tables import contacts, customers, identities, removed_identities
+from broker.stores.tables import blocked_identities, contacts, customers, identities, removed_identities
 
 _IDENTITY = tuple(LinkedIdentity.__dataclass_fields__)
 _CONTACT = tuple(ContactRecord.__dataclass_fields__)
+
+blocked_lookups = select(blocked_identities.c.lookup).where(blocked_identities.c.reason.is_not(None))
+"""Of ways in by which nobody may log in, whoever's they are; a block that was lifted leaves a row without a reason."""
 
 
 class SqlWays:
@@ -40,7 +43,10 @@ class SqlWays:
     async def remove_identity(self, lookup: str, customer: str, able: Collection[str], at: datetime) -> bool:
         """See `Ways.remove_identity`."""
         others = select(identities.c.lookup).where(
-            identities.c.customer == customer, identities.c.lookup != lookup, identities.c.upstream.in_(sorted(able))
+            identities.c.customer == customer,
+            identities.c.lookup != lookup,
+            identities.c.upstream.in_(sorted(able)),
+            identities.c.lookup.not_in(blocked_lookups),
         )
         hers = select(*_columns(identities)).where(identities.c.lookup == lookup, identities.c.customer == customer)
         async with self._database.transaction() as connection:

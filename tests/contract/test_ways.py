@@ -96,6 +96,18 @@ async def test_the_last_way_in_stays(records: Records) -> None:
     assert await records.customer_of("first-c1") == "c1"
 
 
+async def test_a_blocked_way_is_no_other_way(records: Records) -> None:
+    """Nobody gets in by it; once that is lifted it counts again. Another customer's is not hers."""
+    await records.link_identity(way("second", upstream="mail"), [])
+    for lookup in ("second", "first-c2"):
+        await records.block_identity(lookup, "blocked", NOW)
+    assert set(await records.blocked_of("c1")) == {"second"}
+    assert not await records.remove_identity("first-c1", "c1", ABLE, NOW)
+    await records.block_identity("second", None, NOW + TICK)
+    assert set(await records.blocked_of("c1")) == set()
+    assert await records.remove_identity("first-c1", "c1", ABLE, NOW)
+
+
 async def test_nobody_takes_out_another_customers(records: Records) -> None:
     """Nor one that is not there."""
     await records.link_identity(way("second"), [])
