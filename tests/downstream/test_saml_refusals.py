@@ -254,8 +254,9 @@ class TestHowItIsWritten:
             (f'<saml:Assertion xmlns:saml="{SAML}"/>'.encode(), "saml.schema"),
             (f'<samlp:LogoutRequest xmlns:samlp="{SAMLP}"/>'.encode(), "saml.schema"),
             (b"<a>" * 60 + b"</a>" * 60, "saml.too_deep"),
+            (b"<a>" + b"<b/>" * 800 + b"</a>", "saml.too_many_nodes"),
         ],
-        ids=["broken", "text", "doctype", "foreign", "assertion", "logout", "deep"],
+        ids=["broken", "text", "doctype", "foreign", "assertion", "logout", "deep", "many"],
     )
     async def test_no_request(
         self, party: Party, message: bytes, code: str, capsys: pytest.CaptureFixture[str]

@@ -256,6 +256,17 @@ def test_elements_and_attributes() -> None:
     assert code(f"<a{attributes}/>".encode()) == "too_many_nodes"
 
 
+def test_attributes_of_one_element() -> None:
+    """Sorting them takes as long as their number squared: a small message would keep everybody waiting."""
+    for count in (xml.MAX_ATTRIBUTES, xml.MAX_ATTRIBUTES + 1):
+        attributes = "".join(f' a{each}="x"' for each in range(count))
+        sent = f"<a><b{attributes}/></a>".encode()
+        if count == xml.MAX_ATTRIBUTES:
+            assert xml.parse(sent) is not None
+        else:
+            assert code(sent) == "too_many_nodes"
+
+
 @pytest.mark.parametrize(
     "sent",
     [

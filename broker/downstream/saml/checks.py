@@ -29,6 +29,9 @@ AGE = timedelta(minutes=5)
 SKEW = timedelta(minutes=3)
 """How far a peer's clock may be from ours (saml2int SDP-G01)."""
 
+_MAX_ELEMENTS = 300
+"""security: of a message that anybody may send; checking one against the schema takes longest where it follows it least."""
+
 MAX_RELAY_STATE = 80
 """Octets (saml-bindings-2.0-os, section 3.4.3)."""
 
@@ -65,7 +68,7 @@ class Proven:
 
 def parsed(octets: bytes) -> Element:
     """The message, which is XML by all our rules and by SAML's schema. Raises: XmlRefused."""
-    root = xml.parse(octets)
+    root = xml.parse(octets, max_elements=_MAX_ELEMENTS)
     xml.schema_check(root)
     return root
 

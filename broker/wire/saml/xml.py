@@ -32,6 +32,8 @@ MAX_MESSAGE = 256 * 1024
 """Bytes of a protocol message."""
 MAX_DEPTH = 48
 MAX_ELEMENTS = 5_000
+MAX_ATTRIBUTES = 100
+"""Of one element: a canonical form has them sorted, one by one."""
 
 HARDENED: Final = {
     "resolve_entities": False,
@@ -63,6 +65,7 @@ class _Own(threading.local):
         self.parser = etree.XMLParser(**HARDENED)
         self.too_deep = _xpath(f"boolean({'/*' * (MAX_DEPTH + 1)})")
         self.attributes = _xpath("count(//@*)")
+        self.crowded = _xpath(f"boolean(//*[@*[{MAX_ATTRIBUTES + 1}]])")
         self.instructions = _xpath("boolean(//processing-instruction())")
         self.ids = _xpath("//@*[translate(local-name(), 'ID', 'id') = 'id']")
         self.nested = _xpath(
@@ -131,7 +134,7 @@ def _check_tree(root: Element, max_elements: int) -> None:
         raise XmlRefused("instruction")
     if _own.too_deep(root):
         raise XmlRefused("too_deep")
-    if _own.attributes(root) > max_elements:
+    if _own.attributes(root) > max_elements or _own.crowded(root):
         raise XmlRefused("too_many_nodes")
     ids = _own.ids(root)
     if len(ids) != len(set(ids)):
