@@ -3,13 +3,21 @@ A SAML partner, a customer's data or somebody in between tries something: nothin
 for them, or leaves for an address that was not proven.
 """
 
+import asyncio
+import base64
+from datetime import timedelta
+from urllib.parse import quote, urlencode
+
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
 from broker.wire.saml.answer import NameId, name_id_element
 from broker.wire.saml.message import add
-from tests.downstream.saml_party import SAML, Party
-from tests.downstream.test_saml_sso import MAIL, NAME
+from tests.downstream.saml_party import SAML, Party, Received
+from tests.downstream.test_saml_refusals import ask, shown_here
+from tests.downstream.test_saml_sso import MAIL, NAME, hotel_login
 from tests.stage import PEOPLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -64,3 +72,242 @@ class TestWhatCustomersAreCalled:
             name_id_element(NameId(odd, "urn:f"), "urn:i"),
         ):
             assert etree.fromstring(etree.tostring(told)).text == f"a{UNWRITABLE}b"
+
+
+class TestRelayState:
+    @pytest.mark.parametrize(
+        "state",
+        [
+            '"><script>alert(1)</script>',
+            "javascript:alert(1)",
+            "https://evil.example/?a=b&c=d#e",
+            "a' onfocus='x",
+            "{{ 7*7 }}{% raw %}",
+            "&quot;&#34;&amp;",
+            "a=b&SAMLResponse=x&c=d;e",
+            "å" * 40,
+            "x" * 80,
+            "\u202e\u2028",
+            "+ %2B%00",
+        ],
+        ids=[
+            "markup",
+            "script",
+            "address",
+            "attribute",
+            "template",
+            "entities",
+            "members",
+            "wide",
+            "long",
+            "rtl",
+            "encoded",
+        ],
+    )
+    @pytest.mark.parametrize("by", ["redirect", "post"])
+    async def test_comes_back_unchanged_and_is_only_text(self, party: Party, by: str, state: str) -> None:
+        """docs/security.md C5: it is the partner's, and no part of our page."""
+        browser = party.stage.browser()
+        await hotel_login(party, browser)
+        if by == "redirect":
+            answer = await browser.get(party.hotel.redirect(relay_state=state))
+        else:
+            bounced = await party.stage.browser().post("/saml/sso", party.hotel.form(relay_state=state))
+            answer = await browser.get(bounced.location)
+        assert party.hotel.receive(answer).relay_state == state
+        form = answer.form_post
+        assert form is not None
+        assert [name for name, _ in form["fields"]] == ["SAMLResponse", "RelayState"]
+        assert "<script>alert" not in answer.text
+
+    @pytest.mark.parametrize("state", ["a\r\nSet-Cookie: x=y", "a\nb", "a\x00b", "\x1b[31m", "\x7f"], ids=range(5))
+    async def test_control_characters_harm_nobody(
+        self, party: Party, state: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """No header and no line of the log is made of it; logging out carries it in an address."""
+        browser = party.stage.browser()
+        received = await hotel_login(party, browser)
+        answer = await browser.get(party.hotel.redirect(relay_state=state))
+        assert answer.status in {200, 400}
+        query = party.hotel.query(party.hotel.logout_request(received), relay_state=state, key=party.hotel.key)
+        left = await browser.get(f"/saml/slo?{query}")
+        assert left.status in {303, 400}
+        assert "\n" not in left.headers.get("location", "")
+        assert "set-cookie: x" not in str(left.headers).lower()
+        assert "Set-Cookie" not in capsys.readouterr().out
+
+
+class TestConsumers:
+    @pytest.mark.parametrize(
+        "acs",
+        [
+            "",
+            " https://hotel.example/acs",
+            "HTTPS://hotel.example/acs",
+            "https://HOTEL.example/acs",
+            "https://hotel.example:443/acs",
+            "https://hotel.example/%61cs",
+            "https://hotel.example/x/../acs",
+            "https://hotel.example./acs",
+            "https://hotel.example/acs?",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "//hotel.example/acs",
+            "/acs",
+            "https://hotel.example/slo",
+            "https://h\u043etel.example/acs",
+            "https://hotel.example/" + "a" * 5000,
+        ],
+        ids=range(16),
+    )
+    async def test_nothing_that_is_only_alike(self, party: Party, acs: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """docs/security.md A5: character by character (saml2int SDP-IDP06)."""
+        shown_here(await ask(party, party.hotel.request(AssertionConsumerServiceURL=acs)), capsys, "saml.acs")
+
+    @pytest.mark.parametrize(
+        ("index", "code"),
+        [
+            ("65535", "saml.acs"),
+            ("2", "saml.acs"),
+            ("65536", "saml.schema"),
+            ("-1", "saml.schema"),
+            ("1.0", "saml.schema"),
+            ("", "saml.schema"),
+        ],
+    )
+    async def test_by_index(self, party: Party, index: str, code: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """A number that is registered, or none."""
+        request = party.hotel.request(drop=("AssertionConsumerServiceURL",), AssertionConsumerServiceIndex=index)
+        shown_here(await ask(party, request), capsys, code)
+
+    async def test_signed_by_a_partner_for_anothers_address(
+        self, party: Party, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A partner's own signature makes another partner's address none of its own."""
+        request = party.clinic.request(AssertionConsumerServiceURL=party.hotel.acs)
+        answer = await party.stage.browser().get(party.clinic.redirect(request, key=party.clinic.key))
+        shown_here(answer, capsys, "saml.acs")
+
+
+class TestTwice:
+    async def test_fifty_times_at_once(self, party: Party) -> None:
+        """docs/security.md A10: one request begins one login, by whichever binding."""
+        request = party.hotel.request()
+        address, form = party.hotel.redirect(request), party.hotel.form(request, signed=False)
+        browsers = [party.stage.browser() for _ in range(50)]
+        answers = await asyncio.gather(
+            *(each.get(address) if index % 2 else each.post("/saml/sso", form) for index, each in enumerate(browsers))
+        )
+        assert sum(answer.status == 303 for answer in answers) == 1
+        assert all(answer.status < 500 for answer in answers)
+
+    async def test_a_posted_one_goes_on_once_of_fifty(self, party: Party) -> None:
+        """The address that brings the cookies back is taken by one."""
+        bounced = await party.stage.browser().post("/saml/sso", party.hotel.form())
+        answers = await asyncio.gather(*(party.stage.browser().get(bounced.location) for _ in range(50)))
+        assert sum(answer.status == 303 for answer in answers) == 1
+        assert all(answer.status < 500 for answer in answers)
+
+    async def test_fifty_customers_at_once(self, party: Party) -> None:
+        """Each gets her own answer to her own request."""
+
+        async def one(number: int) -> Received:
+            browser = party.stage.browser()
+            request = party.hotel.request(ID=f"_many{number}")
+            address = party.hotel.redirect(request, relay_state=f"state-{number}")
+            return party.hotel.receive(await party.log_in(browser, address, "google", "maja" if number % 2 else "karl"))
+
+        found = await asyncio.gather(*(one(number) for number in range(50)))
+        for number, received in enumerate(found):
+            assert (received.in_response_to, received.relay_state) == (f"_many{number}", f"state-{number}")
+            assert received.attributes[MAIL] == ["maja@example.com" if number % 2 else "karl@example.com"]
+        assert len({received.name_id for received in found}) == 50
+
+    async def test_as_late_as_it_would_be_taken(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
+        """From a clock that is fast to the last moment of its age: remembered for longer than that."""
+        at = party.stage.clock.now + timedelta(minutes=3)
+        address = party.hotel.redirect(party.hotel.request(IssueInstant=f"{at:%Y-%m-%dT%H:%M:%SZ}"))
+        assert (await party.stage.browser().get(address)).status == 303
+        party.stage.clock.forward(minutes=10, seconds=59)
+        again = await party.stage.browser().get(address)
+        shown_here(again, capsys, "saml.replayed", again.status)
+        party.stage.clock.forward(seconds=3)
+        shown_here(await party.stage.browser().get(address), capsys, "saml.time")
+
+
+class TestSignaturesTakenAway:
+    async def test_from_a_query(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
+        """What must be signed is not taken for less."""
+        query = party.clinic.query(party.clinic.request(), relay_state="app-1", key=party.clinic.key)
+        bare = query.partition("&SigAlg=")[0]
+        shown_here(await party.stage.browser().get(f"/saml/sso?{bare}"), capsys, "saml.unsigned")
+        half = query.partition("&Signature=")[0]
+        shown_here(await party.stage.browser().get(f"/saml/sso?{half}"), capsys, "saml.query")
+        empty = f"{half}&Signature="
+        shown_here(await party.stage.browser().get(f"/saml/sso?{empty}"), capsys, "saml.signature_invalid")
+
+    async def test_from_a_form(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
+        """The same of an enveloped one, also with the rest of it left where it was."""
+        octets = party.clinic.signed(party.clinic.request())
+        root = etree.fromstring(octets)
+        signature = root.find("{http://www.w3.org/2000/09/xmldsig#}Signature")
+        value = signature.find("{http://www.w3.org/2000/09/xmldsig#}SignatureValue")
+        value.text = ""
+        for code in ("saml.signature_invalid", "saml.unsigned"):
+            form = {"SAMLRequest": base64.b64encode(etree.tostring(root)).decode()}
+            shown_here(await party.stage.browser().post("/saml/sso", form), capsys, code)
+            if signature in root:
+                root.remove(signature)
+
+    async def test_by_the_other_binding(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
+        """A signature of the query says nothing of a form, also of one that brings it along."""
+        query = party.clinic.query(party.clinic.request(), relay_state=None, key=party.clinic.key)
+        signed = dict(each.split("=", 1) for each in query.split("&"))
+        form = {"SAMLRequest": base64.b64encode(party.clinic.request()).decode()}
+        more = {name: signed[name] for name in ("SigAlg", "Signature")}
+        answer = await party.stage.browser().post(f"/saml/sso?{urlencode(more)}", form)
+        shown_here(answer, capsys, "saml.unsigned")
+        shown_here(await party.stage.browser().post("/saml/sso", form | more), capsys, "saml.unsigned")
+
+    async def test_a_relay_state_put_in(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
+        """None is also a value: who signed without one sent none."""
+        query = party.clinic.query(party.clinic.request(), relay_state=None, key=party.clinic.key)
+        shown_here(
+            await party.stage.browser().get(f"/saml/sso?{query}&RelayState=evil"), capsys, "saml.signature_invalid"
+        )
+        shown_here(await party.stage.browser().get(f"/saml/sso?RelayState=&{query}"), capsys, "saml.signature_invalid")
+
+
+class TestQueries:
+    async def test_in_any_order(self, party: Party) -> None:
+        """The octets that are signed have an order, those of the address need none (saml-bindings-2.0-os, 3.4.4.1)."""
+        parts = party.clinic.query(party.clinic.request(), relay_state="app-1", key=party.clinic.key).split("&")
+        answer = await party.stage.browser().get(f"/saml/sso?{'&'.join(reversed(parts))}")
+        assert answer.status == 303
+
+    @pytest.mark.parametrize("name", ["SAMLRequest", "RelayState", "SigAlg", "Signature"])
+    @pytest.mark.parametrize("place", ["before", "behind"])
+    async def test_a_parameter_twice(
+        self, party: Party, name: str, place: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """docs/security.md A7: neither the first nor the last."""
+        query = party.clinic.query(party.clinic.request(), relay_state="app-1", key=party.clinic.key)
+        told = next(each for each in query.split("&") if each.startswith(f"{name}="))
+        for more in (told, f"{name}=", name, told.replace(name[0], f"%{ord(name[0]):02x}", 1)):
+            both = f"{more}&{query}" if place == "before" else f"{query}&{more}"
+            shown_here(await party.stage.browser().get(f"/saml/sso?{both}"), capsys, "saml.query")
+
+    async def test_names_that_are_only_alike(self, party: Party) -> None:
+        """Other parameters are nobody's business, however they are called."""
+        query = party.clinic.query(party.clinic.request(), relay_state="app-1", key=party.clinic.key)
+        more = "samlrequest=x&SAMLRequest[]=x&RelayState%00=x&sigalg=x&SAMLart=x"
+        assert (await party.stage.browser().get(f"/saml/sso?{more}&{query}")).status == 303
+
+    async def test_as_another_would_write_it(self, party: Party) -> None:
+        """Signed as it was sent: blanks as %20, hexadecimal digits in lower case."""
+        raw = party.clinic.query(party.clinic.request(), relay_state="a b/ö", key=None)
+        lower = raw.replace("+", "%20").replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d")
+        signed = f"{lower}&SigAlg={quote('http://www.w3.org/2001/04/xmldsig-more#rsa-sha256', safe='').lower()}"
+        value = party.clinic.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        query = f"{signed}&Signature={quote(base64.b64encode(value).decode(), safe='')}"
+        assert (await party.stage.browser().get(f"/saml/sso?{query}")).status == 303
