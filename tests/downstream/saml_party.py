@@ -191,6 +191,11 @@ class Sp:
     def key(self) -> rsa.RSAPrivateKey:
         return pair(self.name)[0]
 
+    @property
+    def idp(self) -> str:
+        """The broker as it calls itself."""
+        return f"{self.stage.loaded.policy.issuer}/saml/metadata"
+
     def request(self, inside: str = "", *, drop: tuple[str, ...] = (), **changed: str) -> bytes:
         """An AuthnRequest; attributes are changed or dropped, *inside* stands after the Issuer."""
         self._count += 1
@@ -198,7 +203,7 @@ class Sp:
             "ID": f"_{self.name}{self._count}",
             "Version": "2.0",
             "IssueInstant": f"{self.stage.clock.now:%Y-%m-%dT%H:%M:%SZ}",
-            "Destination": SSO,
+            "Destination": f"{self.stage.loaded.policy.issuer}/saml/sso",
             "AssertionConsumerServiceURL": self.acs,
             **changed,
         }
@@ -330,11 +335,14 @@ class Sp:
         form = answer.form_post
         assert form is not None, answer.text[:2000]
         assert form["action"] == (wants or self.acs)
-        members = dict(form["fields"])
+        return self.posted(form["action"], dict(form["fields"]))
+
+    def posted(self, acs: str, members: Mapping[str, str]) -> Received:
+        """What a form with *members*, posted to *acs*, says, if there is anything to believe."""
         root = self.verified(base64.b64decode(members["SAMLResponse"]))
         assert root.tag == f"{{{SAMLP}}}Response"
-        assert root.get("Destination") == form["action"]
-        assert root.findtext("saml:Issuer", namespaces=NS) == IDP
+        assert root.get("Destination") == acs
+        assert root.findtext("saml:Issuer", namespaces=NS) == self.idp
         top = root.find("samlp:Status/samlp:StatusCode", NS)
         second = top.find("samlp:StatusCode", NS)
         received = Received(
@@ -345,7 +353,7 @@ class Sp:
             relay_state=members.get("RelayState"),
         )
         assert received.in_response_to in self.sent
-        return received if received.status != "Success" else self._with_assertion(received, root, form["action"])
+        return received if received.status != "Success" else self._with_assertion(received, root, acs)
 
     def verified(self, octets: bytes) -> Any:
         """The signed root alone, read from what signxml verified."""
@@ -383,7 +391,7 @@ class Sp:
     def _check(self, received: Received, acs: str) -> None:
         """saml-profiles-2.0-os, section 4.1.4.3."""
         now = self.stage.clock.now
-        assert received.one("saml:Issuer").text == IDP
+        assert received.one("saml:Issuer").text == self.idp
         assert received.one("saml:Conditions/saml:AudienceRestriction/saml:Audience").text == self.entity_id
         conditions = received.one("saml:Conditions")
         assert _time(conditions.get("NotBefore")) <= now < _time(conditions.get("NotOnOrAfter"))
