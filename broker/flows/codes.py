@@ -4,6 +4,7 @@ What all processes remember of a code that was sent: how often it was tried, and
 The code itself is kept (as a keyed digest) with the login it is for, and is gone with it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -62,9 +63,14 @@ class Codes:
         may = self._limits.may_try(count, *others)
         return Tried(count, count > TRIES_PER_CODE, not may, _fate(told))
 
-    async def tried_by_number(self, code: str, number: str, network: str) -> tuple[Tried, OnFile | None]:
+    async def tried_by_number(
+        self, code: str, number: str, network: str, canonical: Callable[[str], str]
+    ) -> tuple[Tried, OnFile | None]:
         """
         As `tried`, of a code that went to whoever the member *number* is of; and what `file` kept, None where it went to nobody.
+
+        Args:
+            canonical: makes of a contact on file what it is counted by.
 
         security: for nobody the same is asked and counted as for somebody, so that neither what she reads nor how long it takes
         says which it is. Too many tries for the contact on file void the code in silence.
@@ -74,7 +80,7 @@ class Codes:
             *self._limits.tries_by_number(code, number, network), shelf.get(code)
         )
         filed = held.value if (held := shelf.read(code, raw)) is not None else _NOBODY
-        (of_address,) = await self._state.run(self._limits.tries_on_file(filed.contact or number))
+        (of_address,) = await self._state.run(self._limits.tries_on_file(canonical(filed.contact or number)))
         tried = Tried(count, count > TRIES_PER_CODE, not self._limits.may_try(count, *others), None)
         return tried, filed if filed.contact and self._limits.may_try_on_file(of_address) else None
 

@@ -10,7 +10,7 @@ Against SMS pumping (somebody earns by the messages we pay for): see `Limits.is_
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
@@ -71,6 +71,16 @@ class SmsLimits(CodeLimits):
     per_block_10_minutes: Annotated[int, Field(ge=5, le=1000)] = 30
     per_country_hour: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
     per_partner_day: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
+
+
+_ON_FILE: Final = {
+    "address": "on_file",
+    "address_day": "on_file_day",
+    "block": "on_file_block",
+    "country": "on_file_country",
+    "partner": "on_file_partner",
+}
+"""What is counted apart for messages to a contact on file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +146,18 @@ class Limits:
     async def reached_on_file(self, message: Message) -> str | None:
         """As `reached`, for the contact on file, after `reached_by_number`: for nobody but the operator to know."""
         limits = self._limits
-        shared = (
+        shared = [
             _Limit("address", message.address, limits.per_address_10_minutes, 600),
             _Limit("address_day", message.address, limits.per_address_day, _DAY),
-        )
+            *self._places(message),
+            *self._partners(message),
+        ]
         used = await self._state.run(*(Get(self._key(each.name, each.whom)) for each in shared))
         for limit, raw in zip(shared, used, strict=True):
             if raw is not None and int(raw) >= limit.most:
                 return limit.name
-        on_file = _Limit("on_file", message.address, limits.per_address_10_minutes, 600)
-        on_file_day = _Limit("on_file_day", message.address, limits.per_address_day, _DAY)
-        return await self._reached(([on_file], [on_file_day], *self._costs(message)))
+        address, day, *costs = (replace(each, name=_ON_FILE[each.name]) for each in shared)
+        return await self._reached(([address], [day], costs[:-1], costs[-1:]))
 
     def tries_by_number(self, code: str, number: str, network: str) -> tuple[Op, Op, Op]:
         """As `tries`, by the member number that was given."""
@@ -161,7 +172,7 @@ class Limits:
         return of_address <= self._limits.tries_per_hour
 
     async def _reached(self, stages: Iterable[Sequence[_Limit]]) -> str | None:
-        for stage in stages:
+        for stage in filter(None, stages):
             counts = await self._state.run(*(self._count(limit) for limit in stage))
             for limit, count in zip(stage, counts, strict=True):
                 if count > limit.most:
@@ -186,16 +197,22 @@ class Limits:
 
     # security: SMS pumping. Whoever lets us send to numbers of a range that pays him types no codes in.
 
-    async def is_stopped(self, number: str, validity: timedelta) -> bool:
+    async def is_stopped(self, number: str, validity: timedelta, *, on_file: bool = False) -> bool:
         """
         Whether nothing is sent to numbers like *number* (E.164) for now, because hardly anybody there uses the codes.
+
+        security: what went to numbers *on file* is watched apart, and does not stop others, who would be told by it.
 
         Looks at those that had *validity* to be used, at most the latest hundred of an hour. It ends by itself: what is not
         sent grows old, until there is too little left to judge by.
         """
-        sent, used = await self._state.run(
-            Listed(self._key("sms_sent", prefix_of(number))), Listed(self._key("sms_used", prefix_of(number)))
-        )
+        kinds = ("sms", "sms_on_file") if on_file else ("sms",)
+        keys = [self._key(f"{kind}_{what}", prefix_of(number)) for kind in kinds for what in ("sent", "used")]
+        listed = await self._state.run(*(Listed(key) for key in keys))
+        pairs = zip(listed[::2], listed[1::2], strict=True)
+        return any(self._is_unused(sent, used, validity) for sent, used in pairs)
+
+    def _is_unused(self, sent: Sequence[str], used: Sequence[str], validity: timedelta) -> bool:
         past = (self._clock() - validity).timestamp()
         judged = [member for member in sent if _when(member) <= past]
         was_used = len(set(judged).intersection(used))
@@ -206,13 +223,13 @@ class Limits:
         (is_news,) = await self._state.run(PutNew(self._key("alarm", prefix_of(number)), b"1", SMS_WATCHED_S))
         return bool(is_news)
 
-    async def sent(self, number: str, code: str, at: datetime) -> None:
+    async def sent(self, number: str, code: str, at: datetime, *, on_file: bool = False) -> None:
         """A code went to *number*."""
-        await self._state.run(self._watched("sms_sent", number, code, at))
+        await self._state.run(self._watched("sms_on_file_sent" if on_file else "sms_sent", number, code, at))
 
-    async def used(self, number: str, code: str, at: datetime) -> None:
+    async def used(self, number: str, code: str, at: datetime, *, on_file: bool = False) -> None:
         """The code that went there *at* that time was typed in."""
-        await self._state.run(self._watched("sms_used", number, code, at))
+        await self._state.run(self._watched("sms_on_file_used" if on_file else "sms_used", number, code, at))
 
     def _watched(self, what: str, number: str, code: str, at: datetime) -> Enlist:
         key, member = self._key(what, prefix_of(number)), f"{int(at.timestamp())}.{code}"
@@ -224,19 +241,23 @@ class Limits:
         yield [_Limit("address", message.address, limits.per_address_10_minutes, 600)]
         yield [_Limit("address_day", message.address, limits.per_address_day, _DAY)]
         network = _Limit("network", neighbourhood(message.network), limits.per_network_10_minutes, 600)
-        wide, *rest = self._costs(message) or ([],)
-        yield [network, *wide]
-        yield from rest
+        yield [network, *self._places(message)]
+        yield self._partners(message)
 
-    def _costs(self, message: Message) -> Sequence[list[_Limit]]:
-        """The limits of what costs, the wider ones last; none for mail."""
-        limits, wide = self._limits, list[_Limit]()
-        if not isinstance(limits, SmsLimits):
-            return ()
-        if message.block is not None and message.country is not None:
-            wide.append(_Limit("block", message.block, limits.per_block_10_minutes, 600))
-            wide.append(_Limit("country", message.country, limits.per_country_hour, _HOUR))
-        return wide, [_Limit("partner", message.partner, limits.per_partner_day, _DAY)]
+    def _places(self, message: Message) -> list[_Limit]:
+        """The limits of where messages that cost go; none for mail."""
+        limits = self._limits
+        if not isinstance(limits, SmsLimits) or message.block is None or message.country is None:
+            return []
+        block = _Limit("block", message.block, limits.per_block_10_minutes, 600)
+        return [block, _Limit("country", message.country, limits.per_country_hour, _HOUR)]
+
+    def _partners(self, message: Message) -> list[_Limit]:
+        """The limit of who messages that cost are for; none for mail."""
+        limits = self._limits
+        if not isinstance(limits, SmsLimits) or message.block is None:
+            return []
+        return [_Limit("partner", message.partner, limits.per_partner_day, _DAY)]
 
     def _count(self, limit: _Limit) -> Count:
         return Count(self._key(limit.name, limit.whom), limit.window_s)

@@ -7,6 +7,7 @@ and brings evidence. Each returns a `Turn`: the journey and the step that is due
 
 import hmac
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,7 +69,7 @@ from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S, PostedAnswer, Proven, Visitor
 from broker.observe.logging import log
 from broker.observe.telemetry import about
-from broker.stores.ports import Customer, Get, KnownCustomer, Op, ProofRecord, PutNew, Take
+from broker.stores.ports import Customer, Drop, Get, KnownCustomer, Op, ProofRecord, PutNew, Take
 from broker.stores.sealing import Broken
 from broker.stores.shelf import Held
 
@@ -125,6 +126,7 @@ class Opening:
     A login may be opened at an upstream. ``token``: what its callback must bring; ``fresh``: authenticate anew.
 
     ``login_hint``: the partner's, for the provider to make of what it will. ``is_repeated``: somebody is opening the very same.
+    ``mark``: that this one is; empty where nothing is opened once.
     """
 
     turn: Turn
@@ -134,6 +136,7 @@ class Opening:
     max_age_s: int | None
     login_hint: str | None
     is_repeated: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +332,8 @@ class Logins:
         if upstream not in {choice.upstream for choice in step.choices.may}:
             known = upstream if upstream in self._c.policy().config.upstreams else None
             raise BadAsk("that way of logging in may not serve this", code="journey.upstream", upstream=known)
-        is_repeated = turn.held is not None and not await self._may_open(
-            visitor, turn.held, f"{upstream} {once}" if once else ""
-        )
+        mark = self._opening(turn.held, f"{upstream} {once}") if turn.held is not None and once else ""
+        is_repeated = turn.held is not None and not await self._may_open(visitor, mark)
         log("login.chosen", upstream=upstream, partner=turn.journey.partner, **describe(step))
         ask = turn.journey.ask
         hint = ask.login_hint if ask and ask.handoff is None and not (ask.login_hint or "").startswith("ho_") else None
@@ -343,7 +345,14 @@ class Logins:
             max_age_s=ask.max_age_s if ask else None,
             login_hint=hint,
             is_repeated=is_repeated,
+            mark=mark,
         )
+
+    async def not_opened(self, mark: str) -> None:
+        """Nothing came of an `Opening`: the next press is no repetition; where the store cannot be told, one a little later."""
+        if mark:
+            with suppress(StoreDown):
+                await self._c.state.run(Drop(mark))
 
     async def attempted(self, opening: Opening, visitor: Visitor, *, upstream: str, state: bytes, waits: bool) -> Turn:
         """
@@ -881,14 +890,21 @@ class Logins:
         browser = visitor.browser or self._c.tokens.random()
         return replace(turn, journey=replace(turn.journey, browser=name_of(browser)), browser=browser)
 
-    async def _may_open(self, visitor: Visitor, held: Held[Journey], once: str) -> bool:
-        """Whether nobody is opening *once* from where the journey stands; with nothing to open once, always. Raises: TooMany."""
-        if not once:
+    def _opening(self, held: Held[Journey], once: str) -> str:
+        """The mark that somebody is opening *once* from where the journey stands."""
+        # What is stored is another one after every change, so that a later press is one of its own.
+        return f"opening:{self._c.lookup.digest('opening', held.raw.hex(), once)}"
+
+    async def _may_open(self, visitor: Visitor, mark: str) -> bool:
+        """Whether nobody set *mark* before; with nothing to open once, always. Raises: TooMany."""
+        if not mark:
             await self._count_opening(visitor)
             return True
-        # What is stored is another one after every change, so that a later press is one of its own.
-        name = self._c.lookup.digest("opening", held.raw.hex(), once)
-        return bool(await self._count_opening(visitor, PutNew(f"opening:{name}", b"1", _BUSY.total_seconds())))
+        try:
+            return bool(await self._count_opening(visitor, PutNew(mark, b"1", _BUSY.total_seconds())))
+        except StoreDown:
+            await self.not_opened(mark)
+            raise
 
     async def _count_opening(self, visitor: Visitor, *also: Op) -> Any:
         """Raises: TooMany. Returns: the result of the last operation."""

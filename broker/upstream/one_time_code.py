@@ -205,15 +205,20 @@ class CodeConnector(ABC):
     async def send(self, to: Address, letter: Letter, ref: str) -> Sent:
         """Send *letter*; as the ports of `broker.notify`."""
 
-    async def refused(self, to: Address) -> str | None:
-        """The name of a limit of this way's own that refuses a message *to* this address."""
+    async def refused(self, to: Address, *, on_file: bool = False) -> str | None:
+        """
+        The name of a limit of this way's own that refuses a message *to* this address.
+
+        Args:
+            on_file: a member number stands for it: what is counted then must show to nobody else.
+        """
         return None
 
-    async def was_sent(self, to: Address, code: str, at: datetime) -> None:
+    async def was_sent(self, to: Address, code: str, at: datetime, *, on_file: bool = False) -> None:
         """The gateway took the message."""
         return
 
-    async def was_used(self, to: Address, code: str, at: datetime) -> None:
+    async def was_used(self, to: Address, code: str, at: datetime, *, on_file: bool = False) -> None:
         """The code that was sent *at* that time was typed in."""
         return
 
@@ -330,8 +335,13 @@ class CodeConnector(ABC):
     async def _tried(self, held: _State, to: Address, code: _Code, network: str) -> tuple[Tried, _Owner | None]:
         if held.addressee is not Addressee.MEMBER:
             return await self._codes.tried(code.id, to.canonical, network), _Owner(to)
-        tried, on_file = await self._codes.tried_by_number(code.id, to.canonical, network)
+        tried, on_file = await self._codes.tried_by_number(code.id, to.canonical, network, self._canonical)
         return tried, self._member(held, on_file)
+
+    def _canonical(self, contact: str) -> str:
+        """security: one mailbox is one, however registers write it."""
+        to = self.read(contact)
+        return contact if isinstance(to, str) else to.canonical
 
     def _member(self, held: _State, on_file: OnFile | None) -> _Owner | None:
         """security: whoever could not be written to proves nothing, not even by guessing the code."""
@@ -340,7 +350,7 @@ class CodeConnector(ABC):
 
     async def _used(self, owner: _Owner, code: _Code, way: Literal["code", "link"], now: datetime) -> Done:
         log("one_time_code.used", upstream=self.id, way=way, took_s={"sent_to_used": _age_s(code, now)})
-        await self.was_used(owner.to, code.id, code.sent_at)
+        await self.was_used(owner.to, code.id, code.sent_at, on_file=owner.membership is not None)
         return self._done(owner.to, now, self.amr_code if way == "code" else self.amr_link, owner.membership)
 
     def _wrong(self, held: _State, typed: str, tried: Tried, now: datetime) -> Pending:
@@ -446,7 +456,7 @@ class CodeConnector(ABC):
     async def _sent_to_member(self, to: Address, code: _Code, sent: Sent) -> None:
         try:
             if isinstance(sent, Accepted):
-                await self.was_sent(to, code.id, code.sent_at)
+                await self.was_sent(to, code.id, code.sent_at, on_file=True)
         except StoreDown as error:
             log("one_time_code.untold", "warning", upstream=self.id, detail=error.detail)
 
@@ -486,7 +496,7 @@ class CodeConnector(ABC):
 
     async def _limit_on_file(self, held: _State, to: Address) -> str | None:
         """security: for a number that is nobody's, counted alike by that number."""
-        if (own := await self.refused(to)) is not None:
+        if (own := await self.refused(to, on_file=True)) is not None:
             return own
         message = Message(held.login, to.canonical, "", held.partner, to.block, to.country)
         return await self._limits.reached_on_file(message)

@@ -19,7 +19,7 @@ from broker.core.journey import Attempt, Journey, Login, Wait
 from broker.core.membership import number_typed
 from broker.core.policy import ByNumber, Policy
 from broker.core.waiting import Addressee, Waiting
-from broker.errors import BadAsk, Spent, Stopped, UpstreamDown, UpstreamRefused, WrongBrowser
+from broker.errors import BadAsk, Spent, Stopped, StoreDown, UpstreamDown, UpstreamRefused, WrongBrowser
 from broker.flows.context import Clock
 from broker.flows.login import Claim, Logins, Opening, Turn
 from broker.flows.values import Visitor
@@ -177,7 +177,16 @@ class UpstreamEdge:
         opening = await self._logins.open(turn, visitor, upstream, once=once)
         if opening.is_repeated:
             return await self._opened_meanwhile(turn, visitor)
-        connector = self._connectors[upstream]
+        try:
+            return await self._begun(opening, visitor, upstream, identifier, addressee)
+        except StoreDown:
+            await self._logins.not_opened(opening.mark)
+            raise
+
+    async def _begun(
+        self, opening: Opening, visitor: Visitor, upstream: str, identifier: str | None, addressee: Addressee
+    ) -> Turn | str:
+        turn, connector = opening.turn, self._connectors[upstream]
         await self._cancel_running(turn.journey)
         try:
             begun = await connector.begin(self._ask(opening, visitor, upstream, identifier, addressee))

@@ -77,19 +77,19 @@ class SmsCodeConnector(CallCodeConnector):
         write = call_sms_of if letter.is_read_out else sms_of
         return await self._sms.send(Sms(to.deliver, write(letter)), ref)
 
-    async def refused(self, to: Address) -> str | None:
+    async def refused(self, to: Address, *, on_file: bool = False) -> str | None:
         """``prefix``: hardly anybody in this range of numbers uses the codes; see `Limits.is_stopped`."""
-        if not await self._limits.is_stopped(to.canonical, self._validity):
+        if not await self._limits.is_stopped(to.canonical, self._validity, on_file=on_file):
             return None
         prefix = prefix_of(to.canonical)
         if await self._limits.is_alarming(to.canonical):
             log("sms.prefix_stopped", "error", upstream=self.id, prefix=prefix, country=to.country, code="sms.pumping")
         return "prefix"
 
-    async def was_sent(self, to: Address, code: str, at: datetime) -> None:
+    async def was_sent(self, to: Address, code: str, at: datetime, *, on_file: bool = False) -> None:
         """One more to be used."""
-        await self._limits.sent(to.canonical, code, at)
+        await self._limits.sent(to.canonical, code, at, on_file=on_file)
 
-    async def was_used(self, to: Address, code: str, at: datetime) -> None:
+    async def was_used(self, to: Address, code: str, at: datetime, *, on_file: bool = False) -> None:
         """And used."""
-        await self._limits.used(to.canonical, code, at)
+        await self._limits.used(to.canonical, code, at, on_file=on_file)

@@ -324,22 +324,53 @@ async def test_the_contact_on_file_for_a_day(world: World) -> None:
 
 
 async def test_text_messages_by_a_number_cost_as_much(world: World) -> None:
-    """Block, country and partner are counted together with all other messages there."""
+    """
+    Block, country and partner have the same limits, counted apart: else whoever fills a block by name would see by its limit that
+    a member's number is in it. What was sent by name counts for both.
+    """
     limits = world.of("sms", SmsLimits(per_block_10_minutes=5))
     for index in range(5):
         assert await limits.reached_on_file(replace(SMS, address=f"+4670174060{index}")) is None
-    assert await limits.reached_on_file(replace(SMS, address="+46701740609")) == "block"
-    assert await limits.reached(replace(SMS, address="+46701740608")) == "block"
+    assert await limits.reached_on_file(replace(SMS, address="+46701740609")) == "on_file_block"
+    for index in range(5):
+        mine = replace(SMS, address=f"+4670174061{index}", login=f"login-{index}")
+        assert await limits.reached(mine) is None
+    assert await limits.reached(replace(SMS, address="+46701740618", login="login-8")) == "block"
+    assert await limits.reached_on_file(replace(SMS, address="+46701740620")) == "block"
+
+
+async def test_a_partners_text_messages_by_numbers(world: World) -> None:
+    """Told to nobody either, who asks by an address."""
+    limits = world.of("sms", SmsLimits(per_partner_day=10))
+    for index in range(10):
+        assert await limits.reached_on_file(replace(SMS, address=f"+4670174060{index}")) is None
+    assert await limits.reached_on_file(replace(SMS, address="+46701740610")) == "on_file_partner"
+    assert await limits.reached(SMS) is None
+
+
+async def test_a_range_is_watched_apart_for_numbers_on_file(world: World) -> None:
+    """What nobody typed in stops messages by number there, which nobody who gives an address sees; by name it stops both."""
+    limits = world.of("sms")
+    at = world.clock()
+    for index in range(30):
+        await limits.sent(NUMBER, f"code-{index}", at, on_file=True)
+    world.clock.forward(minutes=6)
+    assert await limits.is_stopped(NUMBER, VALIDITY, on_file=True)
+    assert not await limits.is_stopped(NUMBER, VALIDITY)
+    other = world.of("sms")
+    for index in range(30):
+        await other.sent("+46731740605", f"code-{index}", at)
+    assert await other.is_stopped("+46731740605", VALIDITY, on_file=True)
+    assert await other.is_stopped("+46731740605", VALIDITY)
 
 
 async def test_a_number_that_is_nobodys_costs_nothing(world: World) -> None:
     """Else numbers nobody has would use up what a partner may send in a day."""
     limits = world.of("sms", SmsLimits(per_partner_day=10))
-    nobody = Message("login-1", "tyre-shop M-9999", "", "tyre-shop")
-    for _ in range(12):
-        world.clock.forward(hours=3)
-        await limits.reached_on_file(nobody)
+    for index in range(12):
+        assert await limits.reached_on_file(Message("login-1", f"tyre-shop M-{index}", "", "tyre-shop")) is None
     assert await limits.reached(SMS) is None
+    assert await limits.reached_on_file(replace(SMS, address="+46701740699")) is None
 
 
 async def test_tries_by_number_and_on_file(world: World) -> None:
