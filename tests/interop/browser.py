@@ -72,6 +72,13 @@ class Browser:
             raise AssertionError(f"no button #{button} on {self.page.url}:\n{self.page.text[:3000]}")
         return self.submit(form.action, form.fields + form.buttons[button], method=form.method, stop_before=stop_before)
 
+    def fill(self, field: str, *, stop_before: str = "", **filled: str) -> Page:
+        """Send the form of the page that has the hidden *field*, with what is *filled* in."""
+        form = _Forms.of(self.page.text).with_field(field)
+        if form is None:
+            raise AssertionError(f"no form with {field} on {self.page.url}:\n{self.page.text[:3000]}")
+        return self.submit(form.action, [*form.fields, *filled.items()], method=form.method, stop_before=stop_before)
+
     def submit(
         self, url: str, fields: list[tuple[str, str]] | None = None, *, method: str = "post", stop_before: str = ""
     ) -> Page:
@@ -164,6 +171,9 @@ class _Forms(HTMLParser):
     def with_button(self, id: str) -> _Form | None:
         return next((form for form in self._forms if id in form.buttons), None)
 
+    def with_field(self, name: str) -> _Form | None:
+        return next((form for form in self._forms if name in dict(form.fields)), None)
+
     def with_id(self, id: str) -> _Form | None:
         return next((form for form in self._forms if form.id == id), None)
 
@@ -173,7 +183,7 @@ class _Forms(HTMLParser):
             self._forms.append(_Form(has.get("id", ""), has.get("action", ""), has.get("method", "get").lower()))
         elif tag == "a" and has.get("id") == "continue":
             self.onward = has["href"]
-        elif tag == "input" and self._forms and has.get("type") == "hidden":
+        elif tag == "input" and self._forms and has.get("type") == "hidden" and "name" in has:
             self._forms[-1].fields.append((has["name"], has.get("value", "")))
         elif tag == "button" and self._forms:
             value = [(has["name"], has.get("value", ""))] if "name" in has else []

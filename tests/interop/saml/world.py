@@ -1,4 +1,4 @@
-"""The broker, and the sites that are service providers of it."""
+"""The broker, the sites that are service providers of it, and the identity provider it is one of."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import httpx2
 from broker.demo.providers.bankid.certificates import Certificates
 from tests.downstream.saml_party import pair, pem
 from tests.interop.saml.parties import SERVICE_PROVIDERS
+from tests.interop.saml.parties.simplesamlphp import SimpleSamlPhp
 from tests.interop.saml.party import ServiceProvider, Site
 from tests.interop.site import Place
 from tests.interop.world import World
@@ -27,11 +28,31 @@ PARTNER = """
       require_signed_requests: true
       {registration}
     login:
-      upstreams: [bankid, google]
+      upstreams: [bankid, google, campus, sealed]
       claims: [name, email]
       consent: implied
 """
-"""What an operator writes for one."""
+"""What an operator writes for a service provider."""
+
+UPSTREAM = """
+  {name}:
+    kind: saml
+    titles: {{sv: Campus, fi: Kampus, pl: Kampus, en: Campus}}
+    ceiling: contact
+    may_bootstrap_other_methods: false
+    connect:
+      entity_id: {entity_id}
+      metadata: campus.xml
+      keys: [{{key: file:campus-key.pem, certificate: campus.pem}}]
+      encrypted: {encrypted}
+      signs_response: true
+      vouches_for: [email]
+      trusted_contacts: {{email: always}}
+"""
+"""And for an identity provider."""
+
+CAMPUS = {"campus": "false", "sealed": "true"}
+"""One provider as two ways in: whether its assertions are to be encrypted."""
 
 
 class SamlWorld:
@@ -48,12 +69,18 @@ class SamlWorld:
             each.name: Site(each, _place(each, certificates), folder / "sites" / each.name)
             for each in SERVICE_PROVIDERS
         }
-        private, certificate = pair("broker")
+        self.campus = SimpleSamlPhp(free_port(), folder / "campus")
         files = {f"{site.name}.xml": site.metadata for site in self.sites.values()}
-        files |= {"saml-key.pem": pem(private), "saml.pem": certificate}
+        files |= {"campus.xml": self.campus.metadata}
+        for name, owner in (("saml", "broker"), ("campus", "broker-upstream")):
+            private, certificate = pair(owner)
+            files |= {f"{name}-key.pem": pem(private), f"{name}.pem": certificate}
         self.world = World(folder / "world", [], with_tls=True, edit=self._edited, files=files)
         with httpx2.Client(verify=self.world.trust, trust_env=False) as http:
             provider = http.get(f"{self.world.issuer}/saml/metadata").raise_for_status().content
+            for name, encrypted in CAMPUS.items():
+                document = http.get(f"{self.world.issuer}/up/{name}/metadata").raise_for_status().content
+                self.campus.meet(name, document, encrypts=encrypted == "true")
         for site in self.sites.values():
             site.start(self.world.issuer, provider)
 
@@ -62,6 +89,7 @@ class SamlWorld:
         for site in self.sites.values():
             site.close()
         self.world.close()
+        self.campus.close()
 
     def _edited(self, config: str) -> str:
         partners = "".join(
@@ -73,6 +101,11 @@ class SamlWorld:
             )
             for site in self.sites.values()
         )
+        entity_id = self.campus.entity_id
+        upstreams = "".join(
+            UPSTREAM.format(name=name, entity_id=entity_id, encrypted=each) for name, each in CAMPUS.items()
+        )
+        config = config.replace("\nupstreams:\n", f"\nupstreams:\n{upstreams}\n", 1)
         return config.replace("\nbroker:\n", KEYS, 1).replace("\npartners:\n", f"\npartners:\n{partners}\n", 1)
 
 
