@@ -363,8 +363,9 @@ def _addresses(connect: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, str
 
 #: What holds names of claims, scopes and levels: many look like addresses, and nobody calls them.
 _NAMES = frozenset({
-    "acr_levels", "attributes", "claims", "entity_id", "id_token_claims", "ignored_claims", "level_claim", "required_claims",
-    "required_values", "scopes", "subject_claim", "userinfo_claims",
+    "acr_levels", "attributes", "authorities", "cancel_statuses", "claims", "entity_categories", "entity_id",
+    "id_token_claims", "ignored_claims", "level_claim", "name_id_format", "own_entity_id", "providers", "requester_id",
+    "required_claims", "required_values", "roles_claim", "scopes", "subject", "subject_claim", "userinfo_claims",
 })  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from broker.flows.assertions import Assertions
 from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches
+from broker.upstream.eidas import EidasConnect
 from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.meta import MetaConfig, MetaConnector
 from broker.upstream.national_oidc import (
@@ -241,6 +242,7 @@ KINDS: Mapping[str, Kind] = {
     "bankid": Kind(
         BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns, asks_callers=True
     ),
+    "eidas": Kind(EidasConnect, reaches, _build_saml, _saml_concerns, described=_described),
     "email": Kind(
         EmailCodeConnect, lambda _: EmailCodeConnector.reaches, _build_email, needs="mail", asks_callers=True
     ),

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance, Comparison
@@ -38,7 +38,15 @@ from broker.upstream.port import Begun, Done, Pending, Published, Redirect, Repl
 from broker.upstream.supplies import ProvidersKnown, References
 from broker.wire.saml import metadata, posted, redirect
 from broker.wire.saml.algorithms import ECDH_ES, ENCRYPTION, SIGNATURES, Content, KeyTransport, KeyWrap, Signature
-from broker.wire.saml.keys import DecryptingKey, SigningKey, VerifyingKey, decrypting_key, signing_key, verifying_key
+from broker.wire.saml.keys import (
+    DecryptingKey,
+    PublicKey,
+    SigningKey,
+    VerifyingKey,
+    decrypting_key,
+    signing_key,
+    verifying_key,
+)
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.request import ToAsk, build_request
 from broker.wire.saml.response import Expected, ReadResponse, Refusal, Status, read_response
@@ -71,6 +79,7 @@ class Scheme:
 
     signatures: Collection[Signature] = SIGNATURES
     encryption: Collection[str] = ENCRYPTION
+    least_rsa_bits = 2048
 
     def algorithm(self, key: SigningKey) -> Signature:
         """What our requests are signed by."""
@@ -83,6 +92,10 @@ class Scheme:
     def asks(self, request: ToAsk, ask: UpstreamAsk) -> ToAsk:
         """*request* with what the scheme wants said."""
         return request
+
+    def subject(self, response: ReadResponse) -> str | None:
+        """Whom the response speaks of, where the scheme has a way of its own to say that. Raises: UpstreamRefused."""
+        return None
 
     def claims(self, response: ReadResponse, claims: Mapping[str, Any]) -> Mapping[str, Any]:
         """*claims* in the words that the config maps. Raises: UpstreamRefused: the scheme forbids the answer."""
@@ -167,6 +180,8 @@ class OwnKeys:
         """What *connect* refers to. Raises: XmlRefused: a key that is not used. OSError: a file that cannot be read."""
         given = [(references.secret(each.key).encode(), references.path(each.certificate)) for each in connect.keys]
         signing = tuple(signing_key(key, certificate.read_bytes()) for key, certificate in given)
+        if any(_is_short(each.private.public_key(), connect.scheme.least_rsa_bits) for each in signing):
+            raise XmlRefused("key_weak", f"RSA of fewer than {connect.scheme.least_rsa_bits} bits")
         return cls(signing, tuple(decrypting_key(key) for key, _ in given))
 
     @property
@@ -360,7 +375,7 @@ class SamlConnector:
             audience=asked.own,
             acs=asked.acs,
             in_response_to=asked.id,
-            keys=_signing(provider),
+            keys=_signing(provider, self._scheme.least_rsa_bits),
             decrypting=tuple(self._keys.decrypting),
             signs_response=connect.signs_response,
             signs_assertion=connect.signs_assertion,
@@ -418,6 +433,8 @@ class SamlConnector:
 
     def _subject(self, read: ReadResponse, now: datetime) -> str:
         """Whom the response speaks of; a personal number in its normal form."""
+        if (own := self._scheme.subject(read)) is not None:
+            return own
         connect, nobody = (
             self._connect,
             UpstreamRefused("names nobody by what persons are known by", code="saml.subject"),
@@ -446,7 +463,7 @@ def _too_weak(detail: str) -> UpstreamRefused:
     return UpstreamRefused(detail, code="saml.no_context", message_key="notice.too_weak")
 
 
-def _signing(provider: SamlProvider) -> tuple[VerifyingKey, ...]:
+def _signing(provider: SamlProvider, least_rsa_bits: int) -> tuple[VerifyingKey, ...]:
     """The provider's keys that can be used; one that cannot does not take the others along."""
     found: list[VerifyingKey] = []
     for key in provider.keys:
@@ -455,7 +472,11 @@ def _signing(provider: SamlProvider) -> tuple[VerifyingKey, ...]:
                 found.append(verifying_key(key.certificate))
             except XmlRefused:
                 continue
-    return tuple(found)
+    return tuple(each for each in found if not _is_short(each.public, least_rsa_bits))
+
+
+def _is_short(key: PublicKey, least_rsa_bits: int) -> bool:
+    return isinstance(key, rsa.RSAPublicKey) and key.key_size < least_rsa_bits
 
 
 def last_word(status: Status) -> str:

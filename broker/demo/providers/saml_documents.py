@@ -208,8 +208,14 @@ def _assertion(answer: Answer, identifier: str) -> str:
         f"<saml:AuthnStatement AuthnInstant={quoteattr(said(answer.authn_instant))} SessionIndex="
         f'"_{secrets.token_hex(8)}"><saml:AuthnContext><saml:AuthnContextClassRef>{escape(level)}'
         f"</saml:AuthnContextClassRef>{authorities}</saml:AuthnContext></saml:AuthnStatement>"
-        f"<saml:AttributeStatement>{''.join(map(_attribute, answer.attributes))}</saml:AttributeStatement></saml:Assertion>"
+        f"{_attributes(answer.attributes)}</saml:Assertion>"
     )
+
+
+def _attributes(attributes: Sequence[Attribute]) -> str:
+    if not attributes:
+        return ""
+    return f"<saml:AttributeStatement>{''.join(map(_attribute, attributes))}</saml:AttributeStatement>"
 
 
 def _attribute(attribute: Attribute) -> str:
