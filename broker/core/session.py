@@ -168,7 +168,11 @@ def with_all_known(profile: Profile, known: Profile) -> Profile:
 
 
 def without_lent(session: Session, ways: Collection[str]) -> Session:
-    """*session* without the contacts that came along from *ways*, which are not hers any more, or not to be trusted."""
+    """
+    *session* without the contacts that came along from *ways*, which are not hers any more, or not to be trusted.
+
+    Nor with what registers said of her, who may have known her by those: they are asked again.
+    """
     gone = {name for name, way in session.lent.items() if way in ways}
     if not gone:
         return session
@@ -183,6 +187,7 @@ def without_lent(session: Session, ways: Collection[str]) -> Session:
         profile=profile,
         contact_proven=is_proven,
         contact_proven_at=session.contact_proven_at if is_proven else None,
+        recognitions={},
         lent={name: way for name, way in session.lent.items() if name not in gone},
     )
 

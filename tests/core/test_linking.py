@@ -28,7 +28,7 @@ from broker.core.linking import (
 )
 from broker.core.passkey import proof_of
 from broker.core.policy import Linking, Policy
-from broker.core.session import Profile, Session, standing, without_lent
+from broker.core.session import Profile, Recognition, Session, standing, with_recognition, without_lent
 from tests.core.world import NOW, later, policy, profile, session
 
 MAIL = Contact(ContactKind.EMAIL, "Maja@Example.com", True)
@@ -295,6 +295,14 @@ def test_one_of_two_that_came_along_stays() -> None:
     assert (bare.profile.email, bare.profile.phone_number) == (None, "+46701740605")
     assert (bare.contact_proven, bare.lent) == (True, {"phone_number": "phone"})
     assert proof_of(both).contacts == ()
+
+
+def test_who_was_known_by_what_came_along_is_asked_about_again() -> None:
+    """A member number that a register knew by the mailbox is not told once that is taken out; without that it stays."""
+    after = joined(strong(way="eid"), session(way="mail"), strongest=False)
+    known = with_recognition(after, "tyre-shop", Recognition("M-1042", later(days=1)))
+    assert without_lent(known, {"phone"}).recognitions == known.recognitions
+    assert without_lent(known, {"mail"}).recognitions == {}
 
 
 def test_contacts_nobody_verified_are_dropped() -> None:
