@@ -120,7 +120,8 @@ class UpstreamEdge:
 
     def _by_number(self, turn: Turn) -> tuple[str, ByNumber] | None:
         """The way in that codes for member numbers go by, and the asking partner's terms; None where it takes none."""
-        partner = self._policy().partner(turn.journey.partner) if turn.journey.ask is not None else None
+        ask = turn.journey.ask
+        partner = self._policy().partner(turn.journey.partner) if ask is not None and ask.handoff is None else None
         terms = partner.members.by_number if partner is not None and partner.members is not None else None
         if terms is None or not isinstance(turn.step, Login):
             return None

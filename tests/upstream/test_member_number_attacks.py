@@ -11,7 +11,7 @@ import pytest_asyncio
 from broker.errors import StoreDown
 from broker.stores.ports import Op
 from tests.downstream.register import Register, open_register
-from tests.upstream.codes import Post, open_post, said
+from tests.upstream.codes import MAJA, Post, open_post, said
 from tests.upstream.test_member_number import MEMBER, NOBODY, ON_FILE, CountedState, edit, open_counted, plain, start
 
 NEIGHBOURS = [f"+4670174{last}" for last in (1001, 1002, 1003, 1004, 1005, 1006)]
@@ -89,6 +89,29 @@ async def test_fifty_presses_at_once_ask_the_register_once(post: Post, register:
     await post.idle()
     assert {each.status for each in seen} == {303}
     assert (len(register.lookups), len(post.mail.sent)) == (1, 1)
+
+
+async def test_no_number_opens_a_handoff(stage_folder: Path, register: Register) -> None:
+    """At a recipient that takes numbers: in its own login she may give one, where it redeems a handoff she may not."""
+    theirs = "claims: [name, email, phone_number]\n      consent: ask\n"
+    members = f"    members: {{uri: {register.url}, by_number: {{formats: ['M-####'], contact: email}}}}\n"
+    garages = {theirs: f"claims: [name, email, phone_number, member_number]\n      consent: ask\n{members}"}
+    async with open_post(stage_folder, edit=edit(register, **garages)) as post:
+        stage, browser = post.stage, post.stage.browser()
+        own = await browser.follow(await browser.get(stage.garage.request()))
+        assert "member number" in own.text
+        await post.arrived(browser, MAJA)
+        at_shop = await stage.shop.exchange(await post.typed(browser, post.mail.code))
+        offered = await stage.offer(at_shop["claims"]["sub"])
+        await browser.follow(await browser.get(offered.json["link"]))
+        started = await browser.press("share", ("field", "customer.phone"))
+        stranger, before = stage.browser(), len(register.lookups)
+        hinted = stage.garage.request(login_hint=started.query["login_hint"])
+        page = await stranger.follow(await stranger.get(hinted))
+        assert "identify" in page.ids
+        assert "member number" not in page.text
+        assert (await post.given(stranger, MEMBER)).status == 422
+        assert len(register.lookups) == before
 
 
 class Dying(CountedState):
