@@ -126,6 +126,7 @@ class ServicePages:
             Method(name, policy.text(policy.config.upstreams[name].titles, visitor.language))
             for name in self._desks.methods()
         ]
+        chosen = next((each.id for each in methods if each.id == kept.get("method")), methods[0].id if methods else "")
         token = self._logouts.form_token(visitor)
         view = DeskPage(
             form=Form(STAFF_PATH, token),
@@ -135,10 +136,12 @@ class ServicePages:
             cases=tuple(self._shown(each, visitor.language) for each in await self._desks.cases_of(staff.customer)),
             case_url=f"{STAFF_PATH}/cases/",
             problem_key=problem,
+            method=chosen,
             identifier=kept.get("identifier", ""),
             reference=kept.get("reference", ""),
+            is_incoming=kept.get("initiator") != "us",
             languages=policy.broker.languages,
-            language=kept.get("language") or policy.broker.default_language,
+            language=kept.get("language") or visitor.language,
         )
         return self._render(visitor, view, status=422 if problem else None)
 

@@ -175,6 +175,8 @@ def _partner(error: StafettError) -> str | None:
 
 
 def _message_key(error: StafettError) -> str | None:
+    if isinstance(error, Denied) and error.code == "desk.no_role":
+        return error.code
     return error.message_key if isinstance(error, UpstreamRefused) else None
 
 

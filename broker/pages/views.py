@@ -801,7 +801,8 @@ class DeskPage:
     Customer service: ask a caller who she is, and the agent's cases of today.
 
     Posts ``method``, ``identifier``, ``reference``, ``language`` (the caller's) and ``initiator`` (``caller`` or ``us``).
-    ``problem_key``: what was wrong with what was sent, which stands in the form again.
+    ``problem_key``: what was wrong with what was sent, which stands in the form again: ``method`` (the id of the one that is
+    chosen) and all below it.
     """
 
     form: Form
@@ -811,8 +812,10 @@ class DeskPage:
     cases: tuple[DeskCase, ...]
     case_url: str
     problem_key: str | None = None
+    method: str = ""
     identifier: str = ""
     reference: str = ""
+    is_incoming: bool = True
     languages: tuple[str, ...] = ()
     language: str = ""
 

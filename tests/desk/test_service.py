@@ -1,6 +1,7 @@
 """Customer service asks callers: who may, what the agent sees, and what she does not."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
@@ -228,7 +229,9 @@ async def test_staff_without_the_role(staged: Stage, phone: Phone) -> None:
     assert isinstance(staff, Staff)
     staff.roles = ()
     browser = staged.browser()
-    assert (await come_in(browser, "/staff")).status == 403
+    refused = await come_in(browser, "/staff")
+    assert refused.status == 403
+    assert "is not one that may ask callers" in refused.text
     assert (await browser.post("/staff", {"method": "bankid", "identifier": NUMBER})).status == 403
     assert phone.calls == []
 
@@ -281,6 +284,21 @@ async def test_what_cannot_be_asked(staged: Stage, phone: Phone, fields: dict[st
     page = await ask(browser, **fields)
     assert (page.status, "problem" in page.ids) == (422, True)
     assert phone.calls == []
+
+
+async def test_what_was_chosen_is_kept(staged: Stage, phone: Phone) -> None:
+    """Who called whom and in which language stand as they were sent; whoever mistypes a number chooses nothing twice."""
+    browser = await agent(staged)
+    page = await ask(browser, "Maja", initiator="us", language="fi")
+    assert re.search(r'id="initiator-us"[^>]* checked', page.text)
+    assert not re.search(r'id="initiator-caller"[^>]* checked', page.text)
+    assert '<option value="fi" selected>' in page.text
+
+
+async def test_the_callers_language_is_at_first_the_agents(staged: Stage) -> None:
+    """Most callers speak the language of whom they call."""
+    page = await (await agent(staged)).get("/staff", **{"accept-language": "pl"})
+    assert '<option value="pl" selected>' in page.text
 
 
 async def test_bankid_is_ill_when_the_agent_asks(staged: Stage, phone: Phone) -> None:

@@ -107,6 +107,14 @@ async def desk(stage_folder: Path) -> AsyncIterator[Desk]:
         yield opened
 
 
+async def test_the_way_that_was_chosen_is_kept(desk: Desk) -> None:
+    """What cannot be a phone number is said beside the choice of text messages, not of what stands first."""
+    page = await desk.asked(await agent(desk.stage), "Maja", method="sms")
+    assert page.status == 422
+    assert re.search(r'id="method-sms"[^>]* checked', page.text)
+    assert not re.search(r'id="method-email"[^>]* checked', page.text)
+
+
 def status(page: Answer) -> str:
     """What the page says about how it goes."""
     return page.text.partition('id="status"')[2].partition(">")[2].partition("<")[0]

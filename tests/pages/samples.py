@@ -375,13 +375,20 @@ def _desk(said: Callable[[str], str]) -> dict[str, Page]:
     standings = ("waiting", "confirmed", "declined", "not_confirmed", "unavailable", "cancelled")
     cases = tuple(DeskCase(f"c{n}", said(f"T-{n}"), said("BankID"), each, NOW) for n, each in enumerate(standings))
     page = DeskPage(
-        form, "/logout/confirm", said("Karin Ek"), ways, cases, "/staff/cases/", languages=("sv", "fi", "pl", "en")
+        form,
+        "/logout/confirm",
+        said("Karin Ek"),
+        ways,
+        cases,
+        "/staff/cases/",
+        method="bankid",
+        languages=("sv", "fi", "pl", "en"),
     )
     waits = DeskCasePage(case, cases[0], "bankid.RFA1", False, "/staff/cases/c0/poll", "/staff")
     return {
         "desk": page,
         "desk-problem": replace(
-            page, problem_key="desk.problem.identifier", identifier=said("1957"), reference=said("T-9")
+            page, problem_key="desk.problem.identifier", method="email", identifier=said("1957"), reference=said("T-9")
         ),
         "desk-closed": DeskPage(form, "/logout/confirm", "", (), (), "/staff/cases/"),
         "desk-case": waits,
