@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx2
+from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
@@ -30,6 +32,8 @@ from broker.config.render import example_folder, example_text
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.demo.providers.bankid.certificates import make_certificates
+from broker.demo.workshop import Keys
+from broker.demo.workshop import metadata as metadata_of_workshop
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.notify.ports import Messages
 from broker.observe.telemetry import Telemetry
@@ -48,14 +52,15 @@ SECRET = "0123456789abcdef0123456789abcdef"
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 BASE = re.sub(
-    r"^  staff:\n.*?(?=^  # )|^    # Links in the shop's newsletter.*?(?=^$)|^# -+\n# Customer service: .*?(?=^# -)",
+    r"^  staff:\n.*?(?=^  # )|^    # Links in the shop's newsletter.*?(?=^$)|^# -+\n# Customer service: .*?(?=^# -)"
+    r"|^  tyre-workshop:\n.*?(?=^# -)|^  # The same tyres, and another garage.*",
     "",
     example_text().replace("[bankid, ftn, ", "[bankid, "),
     flags=re.MULTILINE | re.DOTALL,
 )
 """
-The example with one eID at its partners, so that there is one way to step up, and with neither staff nor newsletters: their tests
-bring them themselves.
+The example with one eID at its partners, so that there is one way to step up, and with neither staff nor newsletters nor a
+partner that speaks SAML: their tests bring them themselves.
 """
 
 WAYS_IN = next(line.strip() for line in BASE.splitlines() if line.startswith("      upstreams: ["))
@@ -73,6 +78,8 @@ SHOP_CALLBACK = "http://127.0.0.1:8701/login/callback"
 SHOP_RETURN = "http://127.0.0.1:8701/booking-return"
 GARAGE = "verkstan-web"
 GARAGE_CALLBACK = "http://127.0.0.1:8702/callback"
+WORKSHOP = "urn:x-demo:ringvagens-dackverkstad"
+WORKSHOP_AT = "http://127.0.0.1:8714"
 
 PAYLOAD: dict[str, Any] = {
     "vehicle": {
@@ -529,12 +536,24 @@ def prepare(folder: Path) -> Path:
 
 
 def write_secrets(folder: Path, secret: str) -> None:
-    """What the example refers to below ``secrets/``: a key where it is named like one, else *secret*."""
+    """
+    What the example refers to below ``secrets/``: a key where it is named like one, else *secret*. And its pinned metadata.
+    """
     (folder / "secrets").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    (folder / "metadata" / "tyre-workshop.xml").write_bytes(
+        metadata_of_workshop(WORKSHOP, WORKSHOP_AT, workshop_keys())
+    )
     for name in sorted(set(re.findall(r"file:secrets/([\w.-]+)", example_text()))):
         path = folder / "secrets" / name
         path.write_bytes(_secret_of(name, secret))
         path.chmod(0o600)
+
+
+@cache
+def workshop_keys() -> Keys:
+    """Of the partner that speaks SAML; the same in the whole run."""
+    return Keys(rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048))
 
 
 def _secret_of(name: str, secret: str) -> bytes:

@@ -36,6 +36,7 @@ class Ports:
     mail: int = _port(8710, "mail", "The page of the simulated mailbox.")
     smtp: int = _port(8711, "smtp", "The simulated mail server.")
     sms: int = _port(8712, "sms", "The simulated gateway for text messages, and the phone that gets them.")
+    workshop: int = _port(8714, "saml-garage", "The tyre workshop, a garage that speaks SAML.")
 
 
 OPTIONS = {each.name: str(each.metadata["option"]) for each in fields(Ports)}
@@ -78,7 +79,7 @@ def write_example(folder: Path, ports: Ports, *, data_dir: Path | None = None) -
     """
     Render the example into *folder* as ``stafett.yaml``, its schemas and logos beside it; returns the file.
 
-    The secrets it refers to (``secrets/``, ``bankid/``) are the caller's to make.
+    The secrets it refers to (``secrets/``, ``bankid/``) and the metadata (``metadata/``) are the caller's to make.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("schemas", "logos"):

@@ -145,7 +145,7 @@ class HttpPlayer:
         await self._go("POST", target, data)
 
     async def _go(self, method: str, address: str, data: aiohttp.FormData | None = None) -> None:
-        """Ask for *address* and follow redirects, and our "continue" pages, to the page that is shown."""
+        """Ask for *address* and follow redirects, our "continue" pages and posted answers, to the page that is shown."""
         came_from = self.address
         for _ in range(_MOST_HOPS):
             address, _ = urldefrag(address)
@@ -162,10 +162,17 @@ class HttpPlayer:
                 method, data, address = "GET", None, urljoin(address, answer.headers["Location"])
                 continue
             self._show(address, body)
+            if (form := self._page.find("response")) is not None:
+                # The broker's answer to a partner, which the page sends by itself where there are scripts.
+                sent = entries(form, self._page.get("continue"))
+                came_from, method, data = address, "POST", aiohttp.FormData(sent)
+                address = urljoin(address, form.attributes.get("action", ""))
+                continue
             moves_on = self._page.moves_on_to()
             if moves_on is None:
                 return
-            if self._page.get("continue").attributes.get("href") != moves_on:
+            link = self._page.find("continue") or self._page.get("onward")
+            if link.attributes.get("href") != moves_on:
                 raise Stuck("the page moves on to another address than its link shows")
             came_from, method, data, address = address, "GET", None, urljoin(address, moves_on)
         raise Stuck(f"more than {_MOST_HOPS} redirects")

@@ -1,6 +1,6 @@
 """
-Everything of the story but the broker: the simulated providers, the tyre shop, the garage and the tyre hotel, each on a
-port of its own.
+Everything of the story but the broker: the simulated providers, the tyre shop, the garage, the tyre workshop and the tyre
+hotel, each on a port of its own.
 
 They share one event loop with whoever starts them; to each other they are strangers and speak HTTP only.
 """
@@ -27,9 +27,15 @@ from broker.demo.providers import apple, google, mailbox, meta, national, sms_ga
 from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
 from broker.demo.shop import create_app as create_shop
 from broker.demo.shop.letters import by_smtp
+from broker.demo.workshop import create_app as create_workshop
+from broker.demo.workshop import keys_from
+from broker.demo.workshop import metadata as metadata_of_workshop
 
 QR_MAX_AGE_S = 25
 """Older codes are refused by the simulated app: long enough to carry a screenshot over by hand."""
+
+WORKSHOP = "urn:x-demo:ringvagens-dackverkstad"
+"""The workshop's name as a service provider: that of the example, whatever its port."""
 
 _STOPPING_S = 5
 
@@ -228,8 +234,28 @@ def _sites(scene: Scene) -> tuple[Party, ...]:
     return (
         Party("shop", "the tyre shop", shop, "Nordhjul, the tyre shop"),
         Party("garage", "the garage", garage, "Verkstan i Hammarby, the garage"),
+        _workshop(scene),
         Party("hotel", "the tyre hotel", hotel, "Hjulvila, the tyre hotel, which has no login of its own"),
     )
+
+
+def _workshop(scene: Scene) -> Party:
+    """The workshop, and its metadata where the config looks for it."""
+    at, known = scene.at, scene.known
+    keys = keys_from(known.rsa_key("tyre-workshop-sig.pem"), known.rsa_key("tyre-workshop-enc.pem"))
+    pinned = scene.folder / "metadata" / "tyre-workshop.xml"
+    pinned.parent.mkdir(exist_ok=True)
+    pinned.write_bytes(metadata_of_workshop(WORKSHOP, at.workshop, keys))
+    app = create_workshop(
+        issuer=at.broker,
+        base_url=at.workshop,
+        entity_id=WORKSHOP,
+        keys=keys,
+        client_id="ringvagen-server",
+        client_secret=known.text("tyre-workshop"),
+        sharing_url=f"{at.broker}/shared",
+    )
+    return Party("workshop", "the tyre workshop", app, "Ringvägens Däckverkstad, a garage that speaks SAML")
 
 
 def make_cast(ports: Ports, folder: Path) -> Cast:

@@ -75,6 +75,9 @@ ELSA = Customer(
 OPTIONAL = ("field-vehicle-make", "field-vehicle-model", "field-customer-phone")
 """What the customer lets the garage know beyond the necessary: ids on the consent page."""
 
+OTHER_GARAGE = "book-fitting-tyre-workshop"
+"""The link on the receipt that leads to the garage that speaks SAML."""
+
 
 class Report:
     """Says what is being played and how long each step took; remembers what failed."""
@@ -186,6 +189,7 @@ class Story:
         await self.logs_in_on_the_same_device()
         await self.comes_with_google()
         await self.shares_nothing()
+        await self.goes_to_the_other_garage()
         await self.comes_by_every_way()
         await self.reads_a_newsletter()
         await self.keeps_a_passkey()
@@ -440,10 +444,76 @@ class Story:
             await player.fill("registration-number", "UXN 93B")
             await self._book()
 
+    async def goes_to_the_other_garage(self) -> None:
+        """A partner that speaks SAML: as a guest, with consent, and then without being asked."""
+        player, who = self._player, self._customer
+        await self._buys()
+        async with self._step("the receipt offers another garage, which speaks SAML; there she shares nothing"):
+            await self._follow_link(OTHER_GARAGE)
+            await player.wait_for(element="continue-guest", address=f"{self._at.broker}/j/")
+            await player.picture("broker-consent-workshop")
+            await player.click("continue-guest")
+            await player.wait_for(element="guest-form", address=f"{self._at.workshop}/booking")
+            _must(who.tyre in await player.text("tyres"), "the tyres are not shown")
+            source = await player.source()
+            _must(who.plate not in source and self._login.name not in source, "the guest page shows who she is")
+            await player.picture("workshop-guest")
+        await self._buys()
+        async with self._step("she shares with it for good, and stands there logged in, car and tyres filled in"):
+            await self._follow_link(OTHER_GARAGE)
+            await player.wait_for(element="share", address=f"{self._at.broker}/j/")
+            for optional in ("field-vehicle-make", "field-vehicle-model", "field-order-reference", "remember"):
+                await player.tick(optional)
+            await player.click("share")
+            await self._check_workshop()
+            await player.picture("workshop-booking")
+            await player.picture("workshop-booking", phone=True)
+        async with self._step("she books a time there, and the shop sees it"):
+            await player.tick(await self._free_time())
+            await player.click("book")
+            await player.wait_for(element="booking-reference")
+            await player.picture("workshop-booked")
+            await player.open(f"{self._at.shop}/orders")
+            _must('class="progress booked"' in await player.source(), "the order is not shown as booked")
+        await self._buys()
+        async with self._step("the next time nobody asks her anything"):
+            before = len(player.shown)
+            await self._follow_link(OTHER_GARAGE)
+            await self._check_workshop()
+            asked = [page for page in player.shown[before:] if page.startswith(f"{self._at.broker}/j/")]
+            _must(not asked, f"the broker asked at {asked}")
+        await self._logs_out_everywhere()
+
+    async def _check_workshop(self) -> None:
+        player, who = self._player, self._customer
+        await player.wait_for(element="vehicle-registration", address=f"{self._at.workshop}/booking")
+        _equal(await player.text("vehicle-registration"), who.plate)
+        _equal(await player.text("vehicle-model"), who.car)
+        _must(who.tyre in await player.text("tyres"), "the tyres are not filled in")
+        _equal(await player.text("order-reference"), self._order)
+        _equal(await player.text("user-name"), self._login.name)
+
+    async def _logs_out_everywhere(self) -> None:
+        player = self._player
+        async with self._step(
+            "logging out at the shop, she reads that the SAML garage may not know, and logs out there"
+        ):
+            await player.open(f"{self._at.shop}/")
+            await player.click("logout")
+            await player.wait_for(element="still", address=f"{self._at.broker}/")
+            await player.picture("broker-logged-out-still")
+            await player.click("still-tyre-workshop")
+            # The broker's page says that this is done now, and goes on by itself.
+            await player.wait_for(address=f"{self._at.shop}/logged-out")
+            await player.open(f"{self._at.workshop}/")
+            _must(await player.has("login"), "the workshop still knows the customer")
+            await player.picture("workshop-start")
+            await player.open(f"{self._at.shop}/")
+            _must(not await player.has("logout"), "the shop still knows the customer")
+
     async def comes_by_every_way(self) -> None:
         """Each way in that is offered, and out again."""
         player = self._player
-        await self._logs_out()
         for way in WAYS:
             async with self._step(f"{way.name} logs in {way.who}, and she logs out again"):
                 await self._starts_login()
@@ -648,9 +718,9 @@ class Story:
         if not await player.elements("car-"):
             await player.fill("registration-number", who.plate)
 
-    async def _follow_link(self) -> None:
-        self._link = await self._player.attribute("book-fitting", "href")
-        await self._player.click("book-fitting")
+    async def _follow_link(self, link: str = "book-fitting") -> None:
+        self._link = await self._player.attribute(link, "href")
+        await self._player.click(link)
 
     async def _tick_optional(self) -> None:
         for optional in OPTIONAL:

@@ -11,7 +11,7 @@ def test_a_good_config_is_called_good(terminal: Terminal) -> None:
     ran = terminal.run("check-config", str(path))
     assert ran.code == 0
     assert f"{path}: good (development, version " in ran.out
-    assert " upstreams, 3 partners, 2 payload types, 2 agreements" in ran.out
+    assert " upstreams, 4 partners, 2 payload types, 3 agreements" in ran.out
     assert ran.err == ""
 
 

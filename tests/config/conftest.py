@@ -4,15 +4,18 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from broker.config.load import Loaded, load
 from broker.config.render import example_folder, example_text
 from broker.demo.providers.bankid.certificates import make_certificates
+from broker.demo.workshop.keys import certificate_of
 from broker.errors import ConfigError
 from tests.stage import write_secrets
 
@@ -100,6 +103,18 @@ def keys() -> Mapping[str, str]:
     }
 
 
+@cache
+def saml_key() -> rsa.RSAPrivateKey:
+    """The broker's own as an identity provider, which production does not make."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def saml_certificate() -> str:
+    """Of that key, as PEM."""
+    certificate = x509.load_der_x509_certificate(certificate_of(saml_key()))
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
 PRODUCTION: tuple[Edit, ...] = (
     ("mode: development\n", ""),
     ("issuer: http://localhost:8700", "issuer: https://login.example.com"),
@@ -110,6 +125,7 @@ PRODUCTION: tuple[Edit, ...] = (
   state: {url: "env:REDIS_URL"}
   records: {url: "env:DATABASE_URL"}
   keys: {signing: ["file:rsa.pem", "file:ec.pem"], secret: "env:STAFETT_KEY"}
+  saml: {keys: [{key: "file:secrets/saml.pem", certificate: saml.crt}]}
   outbound:
 """,
     ),
@@ -131,10 +147,12 @@ PRODUCTION: tuple[Edit, ...] = (
 def production(bench: Bench, keys: Mapping[str, str]) -> Bench:
     """A config that production takes as it is: nothing in it is refused, nothing accepted."""
     bench.edit(*PRODUCTION)
-    for port, host in (("8701", "shop"), ("8702", "garage"), ("8706", "hotel")):
+    for port, host in (("8701", "shop"), ("8702", "garage"), ("8706", "hotel"), ("8714", "workshop")):
         bench.text = bench.text.replace(f"http://127.0.0.1:{port}", f"https://{host}.example")
     bench.put("rsa.pem", keys["rsa"])
     bench.put("ec.pem", keys["ec"])
+    bench.put("secrets/saml.pem", pem(saml_key()))
+    bench.put("saml.crt", saml_certificate())
     bench.environment = {
         "REDIS_URL": "rediss://:word@redis.example:6379/0",
         "DATABASE_URL": "postgresql+asyncpg://stafett@db.example/stafett",

@@ -350,11 +350,11 @@ def test_an_agreement_with_oneself(bench: Bench) -> None:
 
 def test_two_agreements_for_one_edge_and_purpose(refused: Refused, bench: Bench) -> None:
     """Which of two agreements counts must never be a question."""
-    first, second = (match.start() for match in re.finditer("  - from: tyre-shop", bench.text))
+    first, second, _ = (match.start() for match in re.finditer("  - from: tyre-shop", bench.text))
     bench.text += bench.text[first:second]
     last = bench.text.rindex("  - from: tyre-shop")
     assert bench.problems() == (
-        f"{bench.path}:{bench.text[:last].count(chr(10)) + 1} agreements[2]: repeats agreements[0]"
+        f"{bench.path}:{bench.text[:last].count(chr(10)) + 1} agreements[3]: repeats agreements[0]"
         " (tyre-shop>garage:tyre-fitting); join the two, or give one another purpose",
     )
 
@@ -534,7 +534,7 @@ def test_a_public_client_has_no_part_in_handoffs(bench: Bench) -> None:
     """It cannot prove itself where payloads are offered and fetched."""
     bench.edit(_PUBLIC)
     found = [each for each in bench.problems() if "is a public client" in each]
-    assert [each.split(" ")[1] for each in found] == ["agreements[0].from:", "agreements[1].from:"]
+    assert [each.split(" ")[1] for each in found] == [f"agreements[{index}].from:" for index in range(3)]
 
 
 @pytest.mark.parametrize(

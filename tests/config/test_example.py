@@ -116,7 +116,7 @@ def test_an_example_that_lost_an_address_is_not_rendered(text: str) -> None:
 def test_a_written_example_loads_from_its_folder(prepared: Path, bench: Bench, tmp_path: Path) -> None:
     """File and schemas are written; with the secrets beside them it is complete."""
     path = write_example(tmp_path / "demo", Ports(broker=9000))
-    for folder in ("secrets", "bankid"):
+    for folder in ("secrets", "bankid", "metadata"):
         (tmp_path / "demo" / folder).symlink_to(prepared / folder)
     loaded = load(path)
     assert loaded.policy.issuer == "http://localhost:9000"
@@ -201,5 +201,5 @@ def test_a_thousand_partners_load_in_about_a_second(bench: Bench) -> None:
     started = time.process_time()
     policy = bench.load().policy
     assert time.process_time() - started < 1.5
-    assert len(policy.config.partners) == 1003
+    assert len(policy.config.partners) == 1004
     assert policy.agreement("tyre-shop", "wash-999", "wash") is not None

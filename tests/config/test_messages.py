@@ -49,7 +49,7 @@ def build(bench: Bench) -> Any:
 def test_without_a_word_nobody_is_written_to(bench: Bench) -> None:
     """Neither mail nor text messages."""
     ways = bench.text.index("  # One field on the page for both"), bench.text.index("  passkey:\n")
-    bench.edit((MAIL_BLOCK + SMS_BLOCK, ""), (bench.text[slice(*ways)], ""), *[(", email, sms", "")] * 3)
+    bench.edit((MAIL_BLOCK + SMS_BLOCK, ""), (bench.text[slice(*ways)], ""), *[(", email, sms", "")] * 4)
     messages = build(bench).messages
     assert (messages.mail, messages.sms, messages.numbers) == (None, None, None)
 

@@ -19,7 +19,7 @@ def test_a_good_file_is_summed_up(bench: Bench) -> None:
     assert all(line.startswith("upstreams.ftn.connect.") and line.endswith(" (preset ftn)") for line in presets)
     assert summary == (
         f"{bench.path}: good (development, version {loaded.policy.version};"
-        f" {len(loaded.policy.config.upstreams)} upstreams, 3 partners, 2 payload types, 2 agreements)"
+        f" {len(loaded.policy.config.upstreams)} upstreams, 4 partners, 2 payload types, 3 agreements)"
     )
     assert report.exit_code == 0
 

@@ -112,7 +112,7 @@ def test_make_knows_every_port() -> None:
     """What the program lets one choose, the Makefile passes on."""
     named = re.search(r"^DEMO_PORTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert named is not None
-    assert [f"--{each.lower()}-port" for each in named[1].split()] == list(OPTIONS.values())
+    assert [f"--{each.lower().replace('_', '-')}-port" for each in named[1].split()] == list(OPTIONS.values())
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -19,13 +19,15 @@ from broker.config.load import Loaded, load
 from broker.config.render import example_text
 from broker.core.policy import Mode
 from broker.demo.providers.bankid.certificates import make_certificates
-from tests.config.conftest import PRODUCTION, pem
+from broker.demo.workshop import metadata
+from tests.config.conftest import PRODUCTION, pem, saml_certificate, saml_key
 from tests.packaging.charts import CHART, ROOT, Helm, Rendered, is_hook
 from tests.servers import free_port
-from tests.stage import START
+from tests.stage import START, WORKSHOP, workshop_keys
 
 # The oldest the chart allows, one between, the newest whose schemas are known.
 VERSIONS = ("1.30", "1.34", "1.37")
+LOGOS = ("tyre-shop", "garage", "tyre-hotel", "tyre-workshop")
 
 EVERYTHING = """\
 image: {repository: registry.example.com/login/stafett, digest: "sha256:%s", pullSecrets: [registry]}
@@ -387,7 +389,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
             "ec.pem": pem(ec.generate_private_key(ec.SECP256R1())),
         },
         "bankid": {name: (bankid / name).read_text() for name in ("rp.pem", "rp.key", "ca.pem")},
-        "clients": {name: secret_of(name) for name in re.findall(r"file:secrets/([\w.-]+)", example_text())},
+        "clients": {name: secret_of(name) for name in re.findall(r"file:secrets/([\w.-]+)", example_text())}
+        | {"saml.pem": pem(saml_key())},
     }
 
 
@@ -432,6 +435,7 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
         text = text.replace(old, new, 1)
     for old, new in (
         ("127.0.0.1:8701", "shop.example"), ("127.0.0.1:8702", "garage.example"), ("127.0.0.1:8706", "hotel.example"),
+        ("127.0.0.1:8714", "workshop.example"),
         ("http://", "https://"),
         ("host: 127.0.0.1", "host: 0.0.0.0"), ("STAFETT_KEY", "BROKER_SECRET"), ("file:rsa", "file:keys/rsa"),
         ("file:ec", "file:keys/ec"),
@@ -440,8 +444,10 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     trust_config = tmp_path / "stafett.yaml"
     trust_config.write_text(text, "utf-8")
     schemas = sorted((ROOT / "config/schemas").glob("*.json"))
-    logos = {name: (ROOT / f"config/logos/{name}.png").read_bytes() for name in ("tyre-shop", "garage", "tyre-hotel")}
+    logos = {name: (ROOT / f"config/logos/{name}.png").read_bytes() for name in LOGOS}
     mounted = [f"bankid/{name}" for name in secrets["bankid"]] + [f"secrets/{name}" for name in secrets["clients"]]
+    (tmp_path / "workshop.xml").write_bytes(metadata(WORKSHOP, "https://workshop.example", workshop_keys()))
+    (tmp_path / "saml.crt").write_text(saml_certificate())
     values: dict[str, Any] = {
         "binaryFiles": {f"logos/{name}.png": base64.b64encode(content).decode() for name, content in logos.items()},
         "secretFiles": {
@@ -452,6 +458,8 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     rendered = helm.render(
         *("--values", str(tmp_path / "values.yaml"), "--set-file", f"trustConfig={trust_config}"),
+        *("--set-file", rf"files.metadata/tyre-workshop\.xml={tmp_path / 'workshop.xml'}"),
+        *("--set-file", rf"files.saml\.crt={tmp_path / 'saml.crt'}"),
         *(part for file in schemas for part in ("--set-file", f"files.schemas/{re.escape(file.name)}={file}")),
     )
     for kind, loaded in found_in_pods(rendered, secrets, tmp_path / "pods").items():
@@ -461,7 +469,7 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
             assert (pod / "schemas" / file.name).read_text("utf-8") == file.read_text("utf-8")
         assert (pod / "logos/garage.png").read_bytes() == logos["garage"]
         assert (loaded.warnings, loaded.accepted_risks) == ((), ())
-        assert set(loaded.policy.config.partners) == {"tyre-shop", "garage", "tyre-hotel"}
+        assert set(loaded.policy.config.partners) == {"tyre-shop", "garage", "tyre-hotel", "tyre-workshop"}
 
 
 def test_what_the_pods_run_runs(

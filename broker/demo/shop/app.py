@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -73,7 +74,7 @@ class Shop:
         storage: Storage,
         letters: Letters | None,
         base_url: str,
-        partner_name: str,
+        garages: Mapping[str, str],
         hotel_name: str,
         now: Clock,
     ) -> None:
@@ -82,12 +83,18 @@ class Shop:
         self._storage = storage
         self._letters = letters
         self._base_url = base_url
+        self._garages = garages
         self._now = now
         self._visits: Visits[Visit] = Visits(Visit)
         self._accounts: dict[str, Account] = {}
         self._orders: dict[str, Order] = {}
         self._pictures = {tyre.sku: draw_tyre(tyre) for tyre in TYRES}
-        site = {"site": name, "partner_name": partner_name, "hotel_name": hotel_name, "has_letters": bool(letters)}
+        site = {
+            "site": name,
+            "partner_name": next(iter(garages.values())),
+            "hotel_name": hotel_name,
+            "has_letters": bool(letters),
+        }
         self._pages = Pages(
             __package__,
             issuer=login.issuer,
@@ -169,6 +176,7 @@ class Shop:
             deliver_to=checkout.deliver_to,
             language=language,
             subject=visit.customer.subject if visit.customer else None,
+            garage=next(iter(self._garages)),
         )
         self._orders[order.reference] = order
         visit.orders.append(order.reference)
@@ -194,6 +202,8 @@ class Shop:
             "order.html",
             order=order,
             progress=self._progress(order),
+            partner_name=self._garages[order.garage],
+            others={garage: name for garage, name in self._garages.items() if garage != order.garage},
             came_back=request.query_params.get("handoff") in ("cancelled", "expired"),
         )
 
@@ -201,6 +211,20 @@ class Shop:
         order = self._order(request)
         await self._bookings.offer(order)
         return _see(f"/orders/{order.reference}#fitting")
+
+    async def choose_garage(self, request: Request) -> Response:
+        """
+        On to another garage, by an offer in place of the one before. Asked for by a link: followed again, it leads by the same
+        offer.
+        """
+        order, garage = self._order(request), request.path_params["garage"]
+        if garage not in self._garages or order.deliver_to != "partner":
+            raise HTTPException(404)
+        if (order.garage != garage or order.offer is None) and self._progress(order) not in ("arrived", "booked"):
+            order.garage = garage
+            await self._bookings.offer(order)
+        is_chosen = order.garage == garage and order.offer is not None
+        return _see(order.offer.link if is_chosen and order.offer else f"/orders/{order.reference}#fitting")
 
     async def store(self, request: Request) -> Response:
         """On to the tyre hotel. Asked for by a link: it makes the same offer however often it is followed."""
@@ -374,6 +398,7 @@ class Shop:
             Route("/orders", self.orders),
             Route("/orders/{reference}", self.order),
             Route("/orders/{reference}/booking-link", self.offer_again, methods=["POST"]),
+            Route("/orders/{reference}/garages/{garage}", self.choose_garage),
             Route("/orders/{reference}/storage", self.store),
             Route("/booking-return", self.come_back),
             Route("/storage-return", self.come_back_from_hotel),
@@ -399,6 +424,7 @@ def create_app(
     name: str = "Nordhjul",
     partner: str = "garage",
     partner_name: str = "Verkstan i Hammarby",
+    other_garages: Mapping[str, str] = MappingProxyType({"tyre-workshop": "Ringvägens Däckverkstad"}),
     hotel: str = "tyre-hotel",
     hotel_name: str = "Hjulvila",
     send: Send | None = None,
@@ -416,6 +442,7 @@ def create_app(
         issuer: the broker's issuer URL, all that is needed to find its endpoints.
         base_url: this shop's origin, without a slash at the end.
         partner, partner_name: the garage that fits the tyres: its name in the broker's list, and to people.
+        other_garages: those a customer may choose instead, the same.
         hotel, hotel_name: the tyre hotel, the same.
         send: delivers newsletters; None for a shop that sends none.
         http_transport: replaces the network, for tests.
@@ -429,7 +456,7 @@ def create_app(
         scope="openid profile email phone",
         transport=http_transport,
     )
-    bookings = Bookings(login, partner=partner, return_uri=f"{base_url}/booking-return")
+    bookings = Bookings(login, return_uri=f"{base_url}/booking-return")
     shop = Shop(
         name=name,
         login=login,
@@ -437,7 +464,7 @@ def create_app(
         storage=Storage(login, partner=hotel, return_uri=f"{base_url}/storage-return"),
         letters=Letters(login, landing_uri=f"{base_url}/winter", send=send, now=now) if send is not None else None,
         base_url=base_url,
-        partner_name=partner_name,
+        garages={partner: partner_name, **other_garages},
         hotel_name=hotel_name,
         now=now,
     )

@@ -1,5 +1,5 @@
 """
-Offering the fitting at a partner garage: all the shop has to write for a handoff.
+Offering the fitting at a partner garage, of which there may be several: all the shop has to write for a handoff.
 
 The shop's server posts what the customer bought to the broker and gets a link back. Nothing reaches the
 garage unless the customer follows the link and agrees there.
@@ -17,17 +17,15 @@ _ENDED = frozenset({"acknowledged", "expired", "revoked", "declined"})
 
 class Bookings:
     """
-    Makes offers to one partner garage.
+    Makes offers to the garage of each order, which is a name in the broker's partner list.
 
     Args:
         login: our relation to the broker.
-        partner: the garage's name in the broker's partner list.
         return_uri: our registered address for customers who turn back on the way.
     """
 
-    def __init__(self, login: Login, *, partner: str, return_uri: str) -> None:
+    def __init__(self, login: Login, *, return_uri: str) -> None:
         self._login = login
-        self._partner = partner
         self._return_uri = return_uri
 
     async def offer(self, order: Order) -> None:
@@ -68,7 +66,7 @@ class Bookings:
         """
         contact = _filled(email=order.contact.email, phone=order.contact.phone)
         return {
-            "partner": self._partner,
+            "partner": order.garage,
             "purpose": "tyre-fitting",
             "type": "tyre-fitting/v1",
             "subject": order.subject,

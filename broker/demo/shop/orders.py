@@ -51,7 +51,7 @@ class Offer:
 
 @dataclass
 class Order:
-    """A paid order. `subject` is our pairwise identifier of the customer, None for a guest."""
+    """A paid order. `subject` is our pairwise identifier of the customer, None for a guest; `garage`: the partner that fits."""
 
     reference: str
     placed_at: datetime
@@ -61,6 +61,7 @@ class Order:
     deliver_to: Literal["partner", "customer"]
     language: str
     subject: str | None
+    garage: str
     offer: Offer | None = None
     offers_made: int = 0
 
