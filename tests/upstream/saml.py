@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from html import unescape
 from pathlib import Path
@@ -24,7 +25,7 @@ from broker.core.identity import Evidence
 from broker.core.saml import SamlProvider
 from broker.demo.providers.saml_documents import Pair
 from broker.demo.providers.saml_idp import PEOPLE, Fault, Mode, SamlIdp, create_app
-from broker.errors import UpstreamDown
+from broker.errors import StoreDown, UpstreamDown
 from broker.flows.assertions import Assertions
 from broker.stores.memory import MemoryState
 from broker.upstream.port import Begun, Done, Redirect, Reply, ReplyKind
@@ -54,6 +55,11 @@ def ec_pair(which: int = 0) -> Pair:
     return Pair.made(ec.generate_private_key(ec.SECP256R1()))
 
 
+def pem_of(pair: Pair) -> bytes:
+    """Its certificate."""
+    return load_der_x509_certificate(pair.certificate).public_bytes(Encoding.PEM)
+
+
 def own_keys(*pairs: Pair) -> OwnKeys:
     """The broker's."""
     return OwnKeys(
@@ -69,12 +75,15 @@ class PlayedPeers:
         self.simulator = simulator
         self.is_down = False
         self.is_gone = False
+        self.instead: SamlProvider | None = None
         self._read: tuple[list[Pair], SamlProvider | None] | None = None
 
     async def provider(self, source: str, entity_id: str) -> SamlProvider | None:
         """As the broker reads it."""
         if self.is_down:
             raise UpstreamDown("played to be away", code="saml.metadata_missing")
+        if self.instead is not None:
+            return self.instead
         if self.is_gone or entity_id != self.simulator.entity_id:
             return None
         if self._read is None or self._read[0] != self.simulator.keys:
@@ -99,12 +108,24 @@ async def visited(url: str, account: str | None = "maja") -> tuple[str, dict[str
     return unescape(action[1]), {name: unescape(value) for name, value in members}
 
 
+class Forgetful(MemoryState):
+    """A store that can be played to be away."""
+
+    fail = False
+
+    async def run(self, *ops: Any) -> list[Any]:
+        """See `StateStore.run`."""
+        if self.fail:
+            raise StoreDown("played to be away")
+        return list(await super().run(*ops))
+
+
 class Provider:
     """A connector and the simulator it goes to, without a broker around; its form is filled in by hand."""
 
     def __init__(self, kind: str, mode: Mode, *pairs: Pair, signer: Pair | None = None, **settings: Any) -> None:
         self.kind, self.settings, self.pairs = kind, settings, pairs or (rsa_pair(),)
-        self.clock, self.state = Clock(), MemoryState()
+        self.clock, self.state = Clock(), Forgetful()
 
         async def published() -> bytes:
             document = self.connector.published("metadata", address=ADDRESS, now=self.clock.now)
@@ -196,12 +217,12 @@ async def open_world(
     """The connector is built from the (edited) config file as the broker builds it; only the metadata is played."""
     pair = own or rsa_pair()
     write(folder / "secrets" / "saml-up.pem", pair.pem)
-    write(folder / "secrets" / "saml-up.crt", load_der_x509_certificate(pair.certificate).public_bytes(Encoding.PEM))
+    write(folder / "secrets" / "saml-up.crt", pem_of(pair))
     made: list[SamlIdp] = []
     stages: list[Stage] = []
 
     async def published() -> bytes:
-        answer = await stages[0].client.get("/up/eid/metadata")
+        answer = await stages[0].client.get(f"{issuer}/up/eid/metadata")
         assert answer.status_code == 200
         return answer.content
 
@@ -212,7 +233,7 @@ async def open_world(
     async with on_loopback(app_for):
         simulator = made[0]
         peers = PlayedPeers(simulator)
-        write(folder / "metadata" / "idp.xml", simulator.metadata())
+        write(folder / "metadata" / "idp.xml", simulator.metadata(timedelta(days=3650)))
 
         def cast(clock: Any) -> dict[str, Any]:
             simulator.clock = clock
