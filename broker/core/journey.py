@@ -29,7 +29,7 @@ from broker.core.linking import Question, Rule, may_bootstrap
 from broker.core.policy import Agreement, Policy, is_loopback
 from broker.core.redirects import is_private_use
 from broker.core.release import MEMBER_NUMBER, HandoffTerms, LoginTerms, Release, decide_release
-from broker.core.saml_login import SamlAsk, context_of_acr, entity_of, fitting_levels
+from broker.core.saml_login import SamlAsk, context_of_acr, demanded, entity_of, fitting_levels
 from broker.core.session import Need, Session, shortfall, standing
 from broker.core.trust import (
     Available,
@@ -198,11 +198,15 @@ class WrongCustomer:
 
 @dataclass(frozen=True, slots=True)
 class AskConsent:
-    """Show exactly ``release`` and ask. ``wish``: the same as names. ``agreement``: None for a plain login."""
+    """
+    Show exactly ``release`` and ask. ``wish``: the same as names. ``agreement``: None for a plain login. ``missing``: claims that
+    the partner says it needs, and does not get whatever the customer answers.
+    """
 
     wish: Wish
     release: Release
     agreement: Agreement | None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +219,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer the partner's request with ``error`` (Core section 3.1.2.6). ``reason``: for the operator."""
+    """
+    Answer the partner's request with ``error`` (Core section 3.1.2.6). ``reason``: for the operator. ``missing``: claims for want
+    of which it is refused.
+    """
 
     error: str
     reason: str
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -597,14 +605,24 @@ def _login_consent(
 ) -> Step:
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
-    if partner is None or login is None or login.consent == "implied":
+    if partner is None or login is None:
+        return Answer(session, None)
+    needed = demanded(ask.saml, ask.partner, policy)
+    if login.consent == "implied" and not needed:
         return Answer(session, None)
     release = login_release(ask, session, policy, handoff=None, agreed=None, now=now)
+    if missing := release.lacking(needed):
+        return Refuse("access_denied", "the partner requires what cannot be told of this customer", missing)
+    if login.consent == "implied":
+        return Answer(session, None)
     shared = tuple(name for name in release.given if name != MEMBER_NUMBER and not name.endswith("_verified"))
     if not shared:
         return Answer(session, None)
-    wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, (), shared)
-    return by_consents(AskConsent(wish, release, None), journey, session, None, consents, now)
+    required = tuple(name for name in shared if name in needed)
+    optional = tuple(name for name in shared if name not in needed) if needed else shared
+    wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, required, optional)
+    missing = release.lacking(ask.saml.required) if ask.saml is not None else ()
+    return by_consents(AskConsent(wish, release, None, missing), journey, session, None, consents, now)
 
 
 def login_release(

@@ -899,8 +899,9 @@ class PartnerSaml(Strict):
     ``attribute_names``: ``uri`` or ``basic`` ones; ``attributes``: names of its own for single claims. ``encrypt``: ``never``
     only where its software cannot decrypt. ``sign_assertion``: besides the response, also where its metadata does not say so.
     ``authn_contexts``: classes of its own, and the level a login must have to be told as them. ``tell_logout``: send the
-    customer there when she logs out. ``tell_provider``: name who she logged in at, where that may be told. ``start``: needed
-    for handoffs. ``api``: how its server proves itself, for their data.
+    customer there when she logs out. ``tell_provider``: name who she logged in at, where that may be told.
+    ``missing_required``: what happens where an attribute that its metadata requires cannot be told. ``start``: needed for
+    handoffs. ``api``: how its server proves itself, for their data.
     """
 
     entity_id: EntityId
@@ -924,6 +925,7 @@ class PartnerSaml(Strict):
     authn_contexts: Mapping[EntityId, Assurance] = Field(default_factory=dict)
     tell_logout: bool = False
     tell_provider: bool = False
+    missing_required: Literal["proceed", "refuse"] = "proceed"
     start: SamlStart | None = None
     api: ServerCredentials | None = None
 

@@ -5,7 +5,7 @@ Which claims a partner gets, and why each was given or withheld.
 token, data endpoint, audit and "What I share" read the same `Release`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -78,6 +78,10 @@ class Release:
     def withheld(self) -> tuple[str, ...]:
         """Names of what is withheld although it exists, in order."""
         return tuple([item.name for item in self.items if not item.given and item.reason is not Reason.NOT_KNOWN])
+
+    def lacking(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of *names* that are not given, whyever; nothing else is given in their place."""
+        return tuple([name for name in names if name not in self.given]) if names else ()
 
     @property
     def is_offline(self) -> bool:

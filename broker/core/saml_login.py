@@ -26,7 +26,8 @@ class SamlAsk:
     What an AuthnRequest says besides what every request does (SAML Core section 3.4.1).
 
     ``request_id``: None for an answer nobody asked for. ``contexts``: the AuthnContextClassRefs asked for. ``name_id_format``:
-    the one to answer in. ``may_create``: False where only a customer the partner knows already may be named.
+    the one to answer in. ``may_create``: False where only a customer the partner knows already may be named. ``required``: the
+    claims that its metadata says it cannot do without.
     """
 
     request_id: str | None
@@ -34,6 +35,7 @@ class SamlAsk:
     contexts: tuple[str, ...] = ()
     comparison: Comparison = Comparison.EXACT
     may_create: bool = True
+    required: tuple[str, ...] = ()
 
 
 def told_context(ask: SamlAsk, level: Assurance | None, own: Mapping[str, Assurance]) -> str | None:
@@ -167,13 +169,20 @@ def claims_asked(service: SamlService, terms: PartnerSaml, allowed: Iterable[str
     Asked for by name, as with OpenID Connect's ``claims``: consent page and release then see no difference.
     """
     requested = {each.name for each in service.requested_attributes}
-    names = tuple(
-        claim
-        for claim in allowed
-        if not requested
-        or requested & {attribute_name(claim, terms).name, URI_ATTRIBUTES[claim].name, URI_ATTRIBUTES[claim].friendly}
-    )
+    names = tuple(claim for claim in allowed if not requested or requested & _names_of(claim, terms))
     return ClaimsRequest(userinfo=names)
+
+
+def claims_required(service: SamlService, terms: PartnerSaml) -> tuple[str, ...]:
+    """The claims that *service* marks as required in its metadata, allowed or not; attributes that we do not know are none."""
+    required = {each.name for each in service.requested_attributes if each.is_required}
+    return tuple(claim for claim in URI_ATTRIBUTES if required & _names_of(claim, terms)) if required else ()
+
+
+def _names_of(claim: str, terms: PartnerSaml) -> set[str]:
+    """All names of *claim* that metadata may use."""
+    usual = URI_ATTRIBUTES[claim]
+    return {attribute_name(claim, terms).name, usual.name, usual.friendly}
 
 
 def attributes_of(claims: Mapping[str, Any], terms: PartnerSaml) -> tuple[tuple[AttributeName, tuple[str, ...]], ...]:
@@ -187,3 +196,11 @@ def entity_of(policy: Policy, partner: str) -> PartnerSaml | None:
     """What *partner* is as a SAML service provider; None where it is none."""
     known = policy.partner(partner)
     return known.saml if known is not None else None
+
+
+def demanded(saml: SamlAsk | None, partner: str, policy: Policy) -> tuple[str, ...]:
+    """The claims without which the login at *partner* is refused: what it requires, where the operator takes that at its word."""
+    if saml is None or not saml.required:
+        return ()
+    terms = entity_of(policy, partner)
+    return saml.required if terms is not None and terms.missing_required == "refuse" else ()

@@ -11,6 +11,7 @@ from broker.core.consent import Consent, Wish, granted_of
 from broker.core.handoff import UNDERWAY, Handoff, State
 from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver
 from broker.core.release import Release
+from broker.core.saml_login import demanded
 from broker.core.session import Session
 from broker.errors import BadAsk, Gone, Spent
 from broker.flows.context import Context, consent_of, digest_of, withdrawn_key
@@ -107,7 +108,7 @@ class Consents:
         turn = await self._logins.look(journey, visitor)
         step = turn.step
         if isinstance(step, Answer | Deliver):
-            return replace(turn, step=_narrowed(step, kept))
+            return replace(turn, step=_narrowed(step, kept | self._demanded(turn)))
         if not isinstance(step, AskConsent) or turn.session is None:
             raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
         if digest != digest_of_release(turn.session.value.customer, step.wish, step.release):
@@ -117,6 +118,11 @@ class Consents:
         if step.agreement is None or turn.handoff is None:
             return replace(turn, step=Answer(turn.session.value, consent))
         return replace(turn, step=Deliver(turn.handoff.value, step.agreement, step.wish, consent))
+
+    def _demanded(self, turn: Turn) -> frozenset[str]:
+        """What was required of her, and so is in no answer of hers."""
+        ask = turn.journey.ask
+        return frozenset(demanded(ask.saml, ask.partner, self._c.policy()) if ask is not None else ())
 
     async def deliver(self, turn: Turn) -> Handoff:
         """

@@ -981,6 +981,9 @@ class Logins:
             step = by_consents(step, journey, session.value, handoff.value if handoff else None, consents, now)
             if isinstance(step, AskConsent):
                 handoff = await self._bind(handoff, session.value, now)
+        elif isinstance(step, Refuse) and step.missing and session is not None:
+            customer, missing = session.value.customer, list(step.missing)
+            self._c.audit.note("login.refused", customer=customer, partner=journey.partner, missing=missing)
         return Turn(journey, step, session, handoff, browser_session=cookie, remembered=remembered)
 
     async def _consents(

@@ -95,6 +95,7 @@ class Show:
             remembered_until=now + (agreement.lifetime.consent if agreement else LOGIN_CONSENT),
             may_continue_as_guest=bool(agreement and recipient and recipient.guest_uri),
             customer=session.profile.name,
+            missing=tuple(self._label(name, "") for name in step.missing),
         )
 
     def shared(self, sharing: Sharing, session: Session, withdraw: Form, log_out: Form, gone: str | None) -> SharedPage:

@@ -402,7 +402,7 @@ class ConsentPage:
 
     ``source``: who passes the details on; None when the recipient itself asks for them at a plain login. ``until``: end
     of the consent, aware UTC; None when it is for this once only. ``may_be_remembered``: offer "do not ask again", which
-    then holds until ``remembered_until``.
+    then holds until ``remembered_until``. ``missing``: labels of what the recipient says it needs and does not get.
     """
 
     form: Form
@@ -416,6 +416,7 @@ class ConsentPage:
     remembered_until: datetime | None = None
     may_continue_as_guest: bool = True
     customer: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def required(self) -> tuple[ConsentField, ...]:

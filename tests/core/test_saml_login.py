@@ -12,6 +12,7 @@ from broker.core.saml_login import (
     SamlAsk,
     attributes_of,
     claims_asked,
+    claims_required,
     context_of_acr,
     fitting_levels,
     identifier_name,
@@ -159,6 +160,17 @@ def test_metadata_narrows_what_is_asked_for() -> None:
     assert asked.userinfo == ("email",)
     assert claims_asked(service(requested_attributes=wanted), terms(), ("name",)).userinfo == ()
     assert claims_asked(service(), terms(), ("name", "email")).userinfo == ("name", "email")
+
+
+def test_what_metadata_requires() -> None:
+    """Claims by any of their names, allowed here or not; what is only requested or unknown to us is not required."""
+    mail, unknown = "urn:oid:0.9.2342.19200300.100.1.3", "urn:oid:9.9"
+    wanted = tuple(RequestedAttribute(name, is_required=True) for name in (mail, unknown, "mobile", "urn:x:efternamn"))
+    named = terms(attributes={"family_name": "urn:x:efternamn"})
+    asked = service(requested_attributes=(*wanted, RequestedAttribute("displayName")))
+    assert claims_required(asked, named) == ("family_name", "email", "phone_number")
+    assert claims_required(service(requested_attributes=(RequestedAttribute(mail),)), named) == ()
+    assert claims_required(service(), named) == ()
 
 
 def test_attributes_by_their_names() -> None:

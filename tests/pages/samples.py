@@ -258,7 +258,15 @@ def _consent(said: Callable[[str], str], form: Form, shop: Party, garage: Party)
         "consent-required": ConsentPage(
             form, said("d1"), garage, needed, shop, purpose, may_be_remembered=False, may_continue_as_guest=False
         ),
-        "consent-login": ConsentPage(form, said("d1"), garage, profile, until=until, may_continue_as_guest=False),
+        "consent-login": ConsentPage(
+            form,
+            said("d1"),
+            garage,
+            profile,
+            until=until,
+            may_continue_as_guest=False,
+            missing=(said("Mobile number"), said("Date of birth")),
+        ),
     }
 
 

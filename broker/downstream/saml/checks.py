@@ -12,7 +12,7 @@ from broker.core.claims_request import ClaimsRequest
 from broker.core.journey import Ask
 from broker.core.policy import NameIdFormat, Partner, PartnerSaml, Policy
 from broker.core.saml import POST, SamlService
-from broker.core.saml_login import SamlAsk, claims_asked, identifier_name, name_id_format
+from broker.core.saml_login import SamlAsk, claims_asked, claims_required, identifier_name, name_id_format
 from broker.downstream.saml.services import Services
 from broker.errors import BadAsk, Denied
 from broker.wire.saml import redirect, xml
@@ -205,6 +205,8 @@ def ask_of(proven: Proven, handoff: str | None) -> Ask:
     """The request as all protocols say it. Raises: BadAsk, Denied."""
     sender, request = proven.sender, proven.request
     login = sender.partner.login
+    required = claims_required(sender.service, sender.terms) if handoff is None else ()
+    _check_required(required, sender)
     claims = claims_asked(sender.service, sender.terms, login.claims) if login is not None else ClaimsRequest()
     identifier_name(sender.service, sender.terms)
     return Ask(
@@ -224,8 +226,18 @@ def ask_of(proven: Proven, handoff: str | None) -> Ask:
             contexts=request.contexts,
             comparison=request.comparison,
             may_create=request.may_create is not False,
+            required=required,
         ),
     )
+
+
+def _check_required(required: tuple[str, ...], sender: Sender) -> None:
+    """Nobody logs in for nothing: what a partner requires and may never have is found out at once. Raises: Denied."""
+    allowed = sender.partner.login.claims if sender.partner.login is not None else ()
+    if sender.terms.missing_required == "refuse" and not set(required) <= set(allowed):
+        raise Denied(
+            "its metadata requires claims that it may not have", code="saml.required", partner=sender.partner_id
+        )
 
 
 def _prompt(request: AuthnRequest) -> tuple[str, ...]:
