@@ -6,14 +6,19 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
 import pytest_asyncio
 
 from broker.core.logout import Change
 from broker.flows.logout import Logouts, UpstreamOver
+from broker.notify.phone import PhoneRules
+from broker.notify.ports import Messages
 from broker.stores.ports import KnownCustomer, Records
 from tests.journeys.ways import answers, begin, is_in, logs_in, open_ways, proves, ways_of
 from tests.stage import Answer, Browser, Stage
+from tests.upstream.codes import PlayedSender
 
 
 class Held:
@@ -44,7 +49,9 @@ async def opened(stage_folder: Path) -> AsyncIterator[tuple[Stage, Held]]:
         held.append(Held(records))
         return held[0]
 
-    async with open_ways(stage_folder, wrap=wrap) as stage:
+    # What she is told goes nowhere: a mail server of somebody else's may listen where the example says.
+    messages = Messages(PlayedSender(), PlayedSender(), PhoneRules(["SE"], "SE"))
+    async with open_ways(stage_folder, wrap=wrap, messages=messages) as stage:
         yield stage, held[0]
 
 
@@ -148,3 +155,44 @@ async def test_a_blocked_way_is_no_other_way(opened: tuple[Stage, Held]) -> None
     assert await ways_of(stage, subject) == ["google", "eid"]
     await take_out(browser, 1)
     assert await ways_of(stage, subject) == ["eid"]
+
+
+async def test_forty_tabs_take_out_both_and_one_stays(opened: tuple[Stage, Held]) -> None:
+    """Whoever comes late reads that it is the last, or that she is to log in; then as many bring the other back, once."""
+    stage, _ = opened
+    browser = stage.browser()
+    subject = await linked(stage, browser)
+    shown = await browser.get("/shared")
+    forms = [await browser.get(link_of(shown, which)) for which in (1, 2)]
+    seen = await asyncio.gather(*(in_tab(browser, forms[tab % 2], "remove") for tab in range(40)))
+    assert {each.status for each in seen} == {303}
+    (left,) = await ways_of(stage, subject)
+    again = stage.browser()
+    assert await logs_in(stage, again, left) == subject
+    shown = await again.get("/shared")
+    await asyncio.gather(*(in_tab(again, shown, "restore-1") for _ in range(20)))
+    assert sorted(await ways_of(stage, subject)) == ["eid", "google"]
+
+
+async def in_tab(browser: Browser, page: Answer, button: str) -> Answer:
+    tab = browser.copy()
+    tab.page = page
+    return await tab.press(button)
+
+
+@pytest.mark.parametrize(
+    "way", ["//evil.example", "https://evil.example/", "x\r\nset-cookie: a=b", "a" * 5000, "../.."]
+)
+async def test_a_stale_form_leads_to_no_page_but_hers(opened: tuple[Stage, Held], way: str) -> None:
+    """Whatever it names: the page it goes back to has one address, where the name is only a name."""
+    stage, _ = opened
+    browser = stage.browser()
+    await linked(stage, browser)
+    page = await browser.get(link_of(await browser.get("/shared"), 1))
+    csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
+    stage.clock.forward(minutes=11)
+    answer = await browser.post("/shared/ways/remove", {"csrf": csrf, "way": way, "answer": "remove"})
+    where = urlsplit(answer.location)
+    assert (where.netloc, where.path) == ("localhost:8700", "/shared/ways/remove")
+    assert "set-cookie" not in answer.headers
+    assert (await browser.get(answer.location)).location == "http://localhost:8700/shared"
