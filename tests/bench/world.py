@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -48,8 +48,16 @@ def cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def open_world() -> Iterator[World]:
-    """Start everything, give it, stop everything."""
+def open_world(
+    edit: Callable[[str], str] = lambda text: text, files: Mapping[str, bytes] | None = None
+) -> Iterator[World]:
+    """
+    Start everything, give it, stop everything.
+
+    Args:
+        edit: changes the config's text.
+        files: what the config refers to, by the name beside it.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="stafett-bench-") as name,
         servers.RedisServer(servers.redis_program()) as redis,
@@ -66,8 +74,16 @@ def open_world() -> Iterator[World]:
             "      id_token_alg: ES256\n      refresh_tokens: {}\n    # Logins that",
             1,
         )
-        (folder / "stafett.yaml").write_text(text, "utf-8")
-        environment = {**os.environ, "BENCH_REDIS_URL": redis.url, "STAFETT_LOG_LEVEL": "warning"}
+        for file, octets in (files or {}).items():
+            (folder / file).write_bytes(octets)
+            (folder / file).chmod(0o600)
+        (folder / "stafett.yaml").write_text(edit(text), "utf-8")
+        environment = {
+            **os.environ,
+            "BENCH_REDIS_URL": redis.url,
+            "BENCH_SECRET": SECRET,
+            "STAFETT_LOG_LEVEL": "warning",
+        }
         google_port = str(ports.google)
         google = start([sys.executable, "-m", "tests.bench.google", google_port, str(ports.broker)], environment, cpu=1)
         broker = start(
