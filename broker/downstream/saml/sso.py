@@ -73,6 +73,11 @@ class Sso:
             ask = self._ask(proven)
             await self._requests.admit(ask, comes_back=False)
             return await self._begin(request, visitor, ask, policy)
+        except StoreDown as error:
+            if not proven.request.is_passive:
+                raise
+            # Nobody looks at a passive request's page: the partner must hear that it should try again.
+            return self._refuse(error, request, visitor, _address(proven))
         except (BadAsk, NeedsCustomer, Denied) as error:
             return self._refuse(error, request, visitor, _address(proven))
 
@@ -93,6 +98,10 @@ class Sso:
             raise not_taken(error) from error
         try:
             reference = await self._requests.admit(self._ask(proven), comes_back=True)
+        except StoreDown as error:
+            if not proven.request.is_passive:
+                raise
+            return self._refuse(error, request, visitor_of(request, policy.broker), _address(proven))
         except (BadAsk, Denied) as error:
             return self._refuse(error, request, visitor_of(request, policy.broker), _address(proven))
         return RedirectResponse(f"{SSO_PATH}/{reference}", status_code=303)
