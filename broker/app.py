@@ -45,11 +45,12 @@ from broker.downstream.oidc.token import Token
 from broker.downstream.oidc.userinfo import Userinfo
 from broker.downstream.partners import PartnerExits
 from broker.downstream.saml.answers import SamlAnswers
+from broker.downstream.saml.forms import LARGEST
 from broker.downstream.saml.keys import SIGNATURES, SamlKeys, TimedKey
-from broker.downstream.saml.logout import Slo
+from broker.downstream.saml.logout import SLO_PATH, Slo
 from broker.downstream.saml.metadata import SamlMetadata
 from broker.downstream.saml.services import Services
-from broker.downstream.saml.sso import Sso
+from broker.downstream.saml.sso import SSO_PATH, Sso
 from broker.downstream.service_desk import ServiceDeskApi
 from broker.errors import ConfigError, StafettError
 from broker.flows.answers import Answers
@@ -508,7 +509,7 @@ def build(
         shared,
         issuer=lambda: policy().issuer,
         trusted=lambda: policy().broker.trusted_proxies,
-        larger=larger_forms(connectors),
+        larger={**larger_forms(connectors), SSO_PATH: LARGEST, SLO_PATH: LARGEST},
     )
     metrics = _metrics(telemetry, loaded, context.audit, context.outbox, sorted(failed), peers)
     return Broker(telemetry.watched(app, quiet=QUIET), context, connectors, notices, watch, metrics, senders.messages)

@@ -85,8 +85,9 @@ class TestRelayState:
             "{{ 7*7 }}{% raw %}",
             "&quot;&#34;&amp;",
             "a=b&SAMLResponse=x&c=d;e",
-            "å" * 40,
-            "x" * 80,
+            "å" * 512,
+            "x" * 1024,
+            "https://hotel.example/?next=" + "%2e%2e/'\"><img src=x onerror=alert(1)>&amp;" * 15,
             "\u202e\u2028",
             "+ %2B%00",
         ],
@@ -100,6 +101,7 @@ class TestRelayState:
             "members",
             "wide",
             "long",
+            "long-markup",
             "rtl",
             "encoded",
         ],
@@ -119,6 +121,15 @@ class TestRelayState:
         assert form is not None
         assert [name for name, _ in form["fields"]] == ["SAMLResponse", "RelayState"]
         assert "<script>alert" not in answer.text
+
+    async def test_a_long_one_comes_back_after_logging_out(self, party: Party) -> None:
+        """In a signed address, in one piece, and nothing beside it."""
+        state = "https://hotel.example/?a=b&SAMLResponse=x&SigAlg=none#" + "ö&Signature=x;" * 50
+        browser = party.stage.browser()
+        received = await hotel_login(party, browser)
+        query = party.hotel.query(party.hotel.logout_request(received), relay_state=state, key=party.hotel.key)
+        status, _, came = party.hotel.logged_out(await browser.get(f"/saml/slo?{query}"))
+        assert (status, came) == ("Success", state)
 
     @pytest.mark.parametrize("state", ["a\r\nSet-Cookie: x=y", "a\nb", "a\x00b", "\x1b[31m", "\x7f"], ids=range(5))
     async def test_control_characters_harm_nobody(

@@ -278,11 +278,27 @@ class TestHowItIsWritten:
         shown_here(await ask(party, party.hotel.request(Version="1.1")), capsys, "saml.message_head")
 
     async def test_a_long_relay_state(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
-        """80 octets, not letters, in both bindings."""
-        long = "å" * 41
+        """1,024 octets, not letters, in both bindings."""
+        long = "å" * 513
         shown_here(await ask(party, party.hotel.request(), relay_state=long), capsys, "saml.relay_state")
         form = party.hotel.form(relay_state=long)
         shown_here(await party.stage.browser().post("/saml/sso", form), capsys, "saml.relay_state")
+
+    @pytest.mark.parametrize(("lines", "status"), [(30_000, 303), (80_000, 303), (90_000, 413)])
+    async def test_a_long_form(self, party: Party, lines: int, status: int) -> None:
+        """256 KiB, for messages only; what goes on afterwards, and everything else, keeps to less."""
+        form = party.hotel.form()
+        form["SAMLRequest"] += "\n" * lines
+        assert (await party.stage.browser().post("/saml/sso", form)).status == status
+        for path in ("/saml/sso/", "/saml/sso/x", "/saml/leave", "/authorize"):
+            assert (await party.stage.browser().post(path, form)).status == 413
+
+    async def test_a_long_form_to_log_out(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
+        """As long as one to log in, and read as strictly."""
+        form = {"SAMLRequest": "A" * 200_000}
+        answer = await party.stage.browser().post("/saml/slo", form)
+        assert answer.status == 400
+        assert (await party.stage.browser().post("/saml/slo", {"SAMLRequest": "A" * 270_000})).status == 413
 
     async def test_a_member_twice(self, party: Party, capsys: pytest.CaptureFixture[str]) -> None:
         """docs/security.md A7."""

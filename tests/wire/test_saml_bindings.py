@@ -156,6 +156,8 @@ def test_a_longer_relay_state_only_where_it_is_wanted() -> None:
     query = redirect.encode(MESSAGE, field="SAMLRequest") + "&RelayState=" + "x" * 200
     assert redirect.decode(query, max_relay_state=1024).relay_state == "x" * 200
     assert refused(redirect.encode, MESSAGE, field="SAMLRequest", relay_state="x" * 81) == "saml.relay_state"
+    back = redirect.encode(MESSAGE, field="SAMLResponse", relay_state="x" * 200, max_relay_state=1024)
+    assert redirect.decode(back, max_relay_state=1024).relay_state == "x" * 200
 
 
 def test_who_signed() -> None:

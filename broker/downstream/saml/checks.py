@@ -32,8 +32,8 @@ SKEW = timedelta(minutes=3)
 _MAX_ELEMENTS = 300
 """security: of a message that anybody may send; checking one against the schema takes longest where it follows it least."""
 
-MAX_RELAY_STATE = 80
-"""Octets (saml-bindings-2.0-os, section 3.4.3)."""
+MAX_RELAY_STATE = 1024
+"""Octets that a peer may send, and gets back. SAML says 80 (saml-bindings-2.0-os, section 3.4.3); addresses are longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ async def known_sender(root: Element, policy: Policy, services: Services) -> Sen
 
 
 def check_relay_state(relay_state: str | None) -> None:
-    """At most 80 octets. Raises: XmlRefused."""
+    """Not longer than an address. Raises: XmlRefused."""
     if relay_state is not None and len(relay_state.encode()) > MAX_RELAY_STATE:
         raise XmlRefused("relay_state")
 

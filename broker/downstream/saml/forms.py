@@ -5,6 +5,9 @@ Messages in forms, and messages that are not taken.
 from broker.errors import BadAsk
 from broker.wire.saml.refused import XmlRefused
 
+LARGEST = 256 * 1024
+"""Octets of a form with a message in it: a signed one with the sender's certificates is larger than other forms."""
+
 _MAX_MEMBERS = 20
 
 

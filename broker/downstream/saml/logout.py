@@ -72,7 +72,8 @@ class Slo:
     async def get(self, request: Request) -> Response:
         """A message in the query: a request, or the answer to one of ours."""
         try:
-            message = redirect.decode(request.scope["query_string"].decode("latin-1"))
+            query = request.scope["query_string"].decode("latin-1")
+            message = redirect.decode(query, max_relay_state=checks.MAX_RELAY_STATE)
             if message.field == "SAMLResponse":
                 return await self._returned(message.octets, message)
             leaving = await self._leaving(message.octets, message.relay_state, message)
@@ -216,7 +217,14 @@ class Slo:
         key = self._keys.signing(self._clock())
         algorithm, digest = algorithms(key, terms, service)
         if endpoint.binding == REDIRECT:
-            query = redirect.encode(message, field=field, relay_state=relay_state, key=key, algorithm=algorithm)
+            query = redirect.encode(
+                message,
+                field=field,
+                relay_state=relay_state,
+                key=key,
+                algorithm=algorithm,
+                max_relay_state=checks.MAX_RELAY_STATE,
+            )
             joint = "&" if "?" in endpoint.location else "?"
             return redirect_to(f"{endpoint.location}{joint}{query}")
         root = parse(message)

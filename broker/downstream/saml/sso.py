@@ -64,7 +64,8 @@ class Sso:
         """The request in the query (saml-bindings-2.0-os, section 3.4)."""
         policy = self._policy()
         try:
-            message = redirect.decode(request.scope["query_string"].decode("latin-1"))
+            query = request.scope["query_string"].decode("latin-1")
+            message = redirect.decode(query, max_relay_state=checks.MAX_RELAY_STATE)
             proven = await self._proven(message.field, message.octets, message.relay_state, message, policy)
         except XmlRefused as error:
             raise not_taken(error) from error

@@ -58,13 +58,16 @@ def encode(
     relay_state: str | None = None,
     key: SigningKey | None = None,
     algorithm: Signature | None = None,
+    max_relay_state: int = MAX_RELAY_STATE,
 ) -> str:
     """
     The query, without question mark, that carries *octets*: signed when there is a *key*.
 
-    Raises: XmlRefused: signature_algorithm when it does not fit the key, relay_state beyond 80 octets.
+    Args:
+        max_relay_state: octets; more than the 80 of the standard only for one that is given back to who sent it.
+    Raises: XmlRefused: signature_algorithm when it does not fit the key, relay_state beyond *max_relay_state*.
     """
-    if relay_state is not None and len(relay_state.encode()) > MAX_RELAY_STATE:
+    if relay_state is not None and len(relay_state.encode()) > max_relay_state:
         raise XmlRefused("relay_state")
     query = f"{field}={_quoted(_deflated(octets))}"
     if relay_state is not None:
