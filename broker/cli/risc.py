@@ -78,5 +78,7 @@ def _done(loaded: Loaded, key: Path, api: str, what: Callable[[RiscStreams], Awa
 def _account(key: Path) -> ServiceAccount:
     try:
         return parse_service_account(key.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError((f"--key: {key} cannot be read ({error.strerror or 'no file'})",)) from None
     except ValueError as error:
         raise ConfigError((f"--key: {key} is {error}",)) from None

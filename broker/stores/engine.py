@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from operator import attrgetter
+from socket import gaierror
 from typing import Any
 from urllib.parse import quote
 
@@ -262,6 +263,8 @@ class Database:
                 yield
         except StatementError as error:
             raise self._translated(error) from None
+        except gaierror:
+            raise self.down("the host's name cannot be looked up") from None
         except (SQLAlchemyError, sqlite3.Error, InterfaceError, OSError, TimeoutError) as error:
             raise self.down(type(error).__name__) from None
         except PostgresError as error:

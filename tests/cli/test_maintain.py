@@ -95,6 +95,14 @@ class TestMigrate:
         assert f"127.0.0.1:{port}" in ran.err
         assert "hunter2" not in ran.said
 
+    def test_a_host_that_no_name_server_knows(self, terminal: Terminal) -> None:
+        """Said in words: a slip in the URL is the likeliest mistake."""
+        terminal.write({"  data_dir: data\n": '  data_dir: data\n  records: {url: "env:DATABASE_URL"}\n'})
+        ran = terminal.run("migrate", DATABASE_URL="postgresql+asyncpg://stafett:hunter2@db.invalid/stafett")
+        assert ran.code == 3
+        assert "db.invalid" in ran.err
+        assert "gaierror" not in ran.err
+
     @pytest.mark.parametrize(
         "url", ["redis://[::1/0", "redis://localhost:6379/0?nonsense=1", "redis://localhost:port/0"]
     )

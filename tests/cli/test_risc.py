@@ -149,6 +149,14 @@ def test_what_is_no_key_file(terminal: Terminal, api: Api, key: Path, text: str)
     assert "not the JSON key file of a service account" in refused.err
 
 
+def test_a_key_file_that_is_not_there(terminal: Terminal, api: Api, key: Path) -> None:
+    """A sentence with the option it belongs to."""
+    key.unlink()
+    refused = run(terminal, api, key, "show")
+    assert refused.code == 1
+    assert refused.err == f"--key: {key} cannot be read (No such file or directory)\n"
+
+
 def test_an_upstream_that_tells_no_events(terminal: Terminal, api: Api, key: Path) -> None:
     """Which there are is said."""
     refused = run(terminal, api, key, "show", "--upstream", "bankid")
