@@ -38,6 +38,7 @@ from broker.upstream.saml import OwnKeys as SamlKeys
 from broker.upstream.saml import SamlConnect, SamlConnector
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from broker.upstream.supplies import References, Supplies
+from broker.upstream.sweden_connect import SwedenConnect
 from broker.wire.bankid_api import client_tls, is_public_test_certificate
 from broker.wire.oauth import parse_client_key
 from broker.wire.signed_secret import parse_es256_key
@@ -252,4 +253,5 @@ KINDS: Mapping[str, Kind] = {
     "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey, misfits=_passkey_misfits),
     "saml": Kind(SamlConnect, reaches, _build_saml, _saml_concerns, described=_described),
     "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms", asks_callers=True),
+    "sweden-connect": Kind(SwedenConnect, reaches, _build_saml, _saml_concerns, described=_described),
 }

@@ -115,7 +115,7 @@ class SwedenConnect(SamlConnect):
     countries: tuple[Country, ...] = ()
     country: Country | None = None
     claims: Mapping[str, Attribute] = Field(default_factory=_claims)
-    ignored_claims: tuple[str, ...] = Field(default_factory=_known)
+    ignored_claims: tuple[str, ...] = Field(default=_known(), json_schema_extra={"x-default": "see below"})
     acr_levels: Annotated[Mapping[str, Assurance], Field(min_length=1)] = Field(default_factory=_usual_levels)
     personal_number_country: Literal["SE"] = "SE"
     comparison: Literal["exact"] = "exact"
