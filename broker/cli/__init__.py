@@ -262,7 +262,7 @@ def demo(
 ) -> None:
     """Run the whole story on this machine.
 
-    Broker, simulated providers, tyre shop, garage and tyre hotel; Ctrl-C stops it.
+    Broker, simulated providers, tyre shop, garages and tyre hotel; Ctrl-C stops it.
     """
     try:
         from broker.cli.demo import run

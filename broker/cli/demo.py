@@ -1,5 +1,5 @@
 """
-``stafett demo``: broker, simulated providers, tyre shop, garage and tyre hotel in one process, and with ``--check`` also the
+``stafett demo``: broker, simulated providers, tyre shop, garages and tyre hotel in one process, and with ``--check`` also the
 customer.
 """
 
@@ -199,7 +199,8 @@ def welcome(stage: Stage, folder: Path) -> str:
     6. On a receipt, store your summer tyres: the same for a partner without OpenID Connect.
     7. Log out, and be somebody else with Google; or share nothing and go on as a guest.
     8. Ask for the shop's winter letter, follow its link from the mailbox, and have a code sent to where the letter went.
-    9. Be customer service at {at.broker}/staff (Karin), and ask a caller; the phone shows the question.
+    9. On a receipt, choose the other garage: the same by SAML. Then log out at the shop.
+   10. Be customer service at {at.broker}/staff (Karin), and ask a caller; the phone shows the question.
 
   Who you can be
 {people}

@@ -36,6 +36,8 @@ PICTURES = {
     "eid": Picture("eid-choose-phone"),
     "newsletter": Picture("shop-newsletter", width=960),
     "newsletter-choose": Picture("broker-choose-newsletter-phone"),
+    "workshop": Picture("workshop-booking", width=960),
+    "logged-out": Picture("broker-logged-out-still", trims=True),
     "customer-service": Picture("broker-staff", trims=True),
     "customer-service-code": Picture("broker-staff-code", trims=True),
     "customer-service-phone": Picture("app-call"),

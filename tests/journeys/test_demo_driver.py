@@ -31,6 +31,11 @@ FORM = """
 """
 CONTINUE = '<head><meta http-equiv="refresh" content="0;url={0}"></head><a id="continue" href="{1}">Continue</a>'
 
+POSTED = """
+<form id="response" method="post" action="/echo"><input type="hidden" name="SAMLResponse" value="a+b/c=">
+<button id="continue">Continue</button></form>
+"""
+
 
 async def _page(request: Request) -> Response:
     match request.path_params["page"]:
@@ -40,6 +45,10 @@ async def _page(request: Request) -> Response:
             return HTMLResponse(CONTINUE.format("/here", "/here"))
         case "continue-elsewhere":
             return HTMLResponse(CONTINUE.format("/here", "/there"))
+        case "posted":
+            return HTMLResponse(POSTED)
+        case "goes-on":
+            return HTMLResponse(CONTINUE.format("/here", "/here").replace("continue", "onward"))
         case "round":
             return RedirectResponse("/round", status_code=303)
         case "log-in":
@@ -106,6 +115,18 @@ async def test_continue_pages_are_followed(player: HttpPlayer) -> None:
     await player.open(_at(player, "/continue"))
     assert player.address.endswith("/here")
     assert [page.rpartition("/")[2] for page in player.shown] == ["start", "continue", "here"]
+
+
+async def test_the_last_page_of_a_logout_goes_on(player: HttpPlayer) -> None:
+    """Where its link says, too."""
+    await player.open(_at(player, "/goes-on"))
+    assert player.address == _at(player, "/here")
+
+
+async def test_posted_answers_are_posted(player: HttpPlayer) -> None:
+    """What the broker's page would send by a script, and nothing else."""
+    await player.open(_at(player, "/posted"))
+    assert (await player.source()).startswith("SAMLResponse=a+b/c=|")
 
 
 async def test_a_continue_page_must_say_where(player: HttpPlayer) -> None:

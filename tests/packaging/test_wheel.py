@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from broker import __version__
-from broker.config.render import Ports
+from broker.config.render import OPTIONS, Ports
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,14 +167,13 @@ def test_demo_and_serve_run_from_the_wheel(installed: Installed, ports: Ports) -
                 get("127.0.0.1", ports.shop, "/healthz")[0] == 200,
                 get("127.0.0.1", ports.garage, "/healthz")[0] == 200,
                 get("127.0.0.1", ports.hotel, "/healthz")[0] == 200,
+                get("127.0.0.1", ports.workshop, "/healthz")[0] == 200,
                 get("127.0.0.1", ports.google, "/.well-known/openid-configuration")[0] == 200,
                 get("127.0.0.1", ports.bankid_app, "/")[0] == 200,
             )
         )
 
-    options = {"broker": "broker", "shop": "shop", "garage": "garage", "google": "google", "bankid_api": "bankid",
-               "bankid_app": "phone", "hotel": "hotel"}  # fmt: skip
-    chosen = [part for field, name in options.items() for part in (f"--{name}-port", str(getattr(ports, field)))]
+    chosen = [part for field, option in OPTIONS.items() for part in (option, str(getattr(ports, field)))]
     with installed.running("demo", "--folder", "demo", *chosen, up=demo_is_up):
         status, shop = get("127.0.0.1", ports.shop, "/", **{"Accept-Language": "sv"})
         assert (status, 'lang="sv"' in shop) == (200, True)
