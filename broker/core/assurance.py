@@ -155,6 +155,11 @@ def context_of(level: Assurance) -> str | None:
     return _CONTEXT.get(level)
 
 
+def level_of_context(uri: str) -> Assurance | None:
+    """The level that a class says, the weakest where it says it of two; None for a class that is none of ours."""
+    return _FROM_CONTEXT.get(uri)
+
+
 def meets_context(level: Assurance, wanted: Sequence[str], comparison: Comparison) -> bool:
     """
     Whether a login at *level* may answer a request for *wanted* classes (SAML Core 2.0 section 3.3.2.2.1).

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker.core.assurance import Assurance, Comparison, context_of, level_of_acr, meets_context
+from broker.core.assurance import Assurance, Comparison, context_of, level_of_acr, level_of_context, meets_context
 from broker.core.claims_request import ClaimsRequest
 from broker.core.policy import NameIdFormat, PartnerSaml, Policy
 from broker.core.saml import EMAIL_ADDRESS, PERSISTENT, TRANSIENT, UNSPECIFIED, SamlService
@@ -65,8 +65,9 @@ def told_context(ask: SamlAsk, level: Assurance | None, own: Mapping[str, Assura
         case Comparison.MAXIMUM:
             return usual if any(each[0] >= level for each in asked) else None
         case Comparison.BETTER:
-            is_better = len(asked) == len(ask.contexts) and all(each[0] < level for each in asked)
-            return _better(level, own, max(each[0] for each in asked)) if is_better else None
+            all_asked = [own.get(each) or level_of_context(each) for each in ask.contexts]
+            known = [each for each in all_asked if each is not None and each < level]
+            return _better(level, own, max(known)) if len(known) == len(all_asked) else None
 
 
 def _usual(level: Assurance, own: Mapping[str, Assurance]) -> str | None:

@@ -70,6 +70,105 @@ def test_classes_of_the_partners_own(level: Assurance, comparison: str, classes:
     assert told_context(ask(*classes, comparison=Comparison(comparison)), level, OWN) == told
 
 
+#: What logins at each level are told as. Comparison, classes asked for; soft, self-asserted, contact, low, substantial, high.
+OF_EIDAS = """
+exact    unspecified      -           unspecified unspecified -           -           -
+minimum  unspecified      -           unspecified unspecified low         substantial high
+maximum  unspecified      -           unspecified unspecified -           -           -
+better   unspecified      -           -           -           low         substantial high
+exact    low              -           -           -           low         -           -
+minimum  low              -           -           -           low         substantial high
+maximum  low              -           unspecified unspecified low         -           -
+better   low              -           -           -           -           substantial high
+exact    substantial      -           -           -           -           substantial -
+minimum  substantial      -           -           -           -           substantial high
+maximum  substantial      -           unspecified unspecified low         substantial -
+better   substantial      -           -           -           -           -           high
+exact    high             -           -           -           -           -           high
+minimum  high             -           -           -           -           -           high
+maximum  high             -           unspecified unspecified low         substantial high
+better   high             -           -           -           -           -           -
+exact    unknown          -           -           -           -           -           -
+minimum  unknown          -           -           -           -           -           -
+maximum  unknown          -           -           -           -           -           -
+better   unknown          -           -           -           -           -           -
+exact    low,high         -           -           -           low         -           high
+minimum  low,high         -           -           -           low         substantial high
+maximum  low,high         -           unspecified unspecified low         substantial high
+better   low,high         -           -           -           -           -           -
+exact    low,unknown      -           -           -           low         -           -
+minimum  low,unknown      -           -           -           low         substantial high
+maximum  low,unknown      -           unspecified unspecified low         -           -
+better   low,unknown      -           -           -           -           -           -
+exact    ppt              -           -           -           -           -           -
+minimum  ppt              -           -           -           -           -           -
+maximum  ppt              -           -           -           -           -           -
+better   ppt              -           -           -           -           -           -
+"""
+
+#: The same where `OWN` are classes of the partner's own.
+OF_ITS_OWN = """
+exact    ppt              -           -           ppt         ppt         ppt         ppt
+minimum  ppt              -           -           ppt         loa2        loa3        loa3
+maximum  ppt              -           unspecified ppt         -           -           -
+better   ppt              -           -           -           loa2        loa3        loa3
+exact    loa2             -           -           -           loa2        loa2        loa2
+minimum  loa2             -           -           -           loa2        loa3        loa3
+maximum  loa2             -           unspecified ppt         loa2        -           -
+better   loa2             -           -           -           -           loa3        loa3
+exact    loa3             -           -           -           -           loa3        loa3
+minimum  loa3             -           -           -           -           loa3        loa3
+maximum  loa3             -           unspecified ppt         loa2        loa3        -
+better   loa3             -           -           -           -           -           high
+exact    loa2,loa3        -           -           -           loa2        loa3        loa3
+minimum  loa2,loa3        -           -           -           loa2        loa3        loa3
+maximum  loa2,loa3        -           unspecified ppt         loa2        loa3        -
+better   loa2,loa3        -           -           -           -           -           high
+exact    loa3,unknown     -           -           -           -           loa3        loa3
+minimum  loa3,unknown     -           -           -           -           loa3        loa3
+maximum  loa3,unknown     -           unspecified ppt         loa2        loa3        -
+better   loa3,unknown     -           -           -           -           -           -
+exact    ppt,low          -           -           ppt         low         ppt         ppt
+minimum  ppt,low          -           -           ppt         low         substantial high
+maximum  ppt,low          -           unspecified unspecified low         -           -
+better   ppt,low          -           -           -           -           loa3        loa3
+exact    unspecified      -           unspecified unspecified -           -           -
+minimum  unspecified      -           unspecified unspecified low         substantial high
+maximum  unspecified      -           unspecified unspecified -           -           -
+better   unspecified      -           -           ppt         low         substantial high
+exact    unknown          -           -           -           -           -           -
+minimum  unknown          -           -           -           -           -           -
+maximum  unknown          -           -           -           -           -           -
+better   unknown          -           -           -           -           -           -
+"""
+URIS = {word: f"{LOA}{word}" for word in ("low", "substantial", "high")} | {
+    "unspecified": f"{CLASSES}unspecified",
+    "unknown": f"{CLASSES}Kerberos",
+    "ppt": PPT,
+    "loa2": LOA2,
+    "loa3": LOA3,
+}
+
+
+@pytest.mark.parametrize("row", OF_EIDAS.strip().splitlines(), ids=lambda row: "-".join(row.split()[:2]))
+def test_every_comparison_of_every_class(row: str) -> None:
+    """SAML Core section 3.3.2.2.1, complete: what we do not know is never met, and nothing is better than it."""
+    assert told_by_level(row, {}) == row.split()[2:]
+
+
+@pytest.mark.parametrize("row", OF_ITS_OWN.strip().splitlines(), ids=lambda row: "-".join(row.split()[:2]))
+def test_every_comparison_of_its_own_classes(row: str) -> None:
+    """The same with a vocabulary of the partner's, mixed with that of eIDAS and with what nobody knows."""
+    assert told_by_level(row, OWN) == row.split()[2:]
+
+
+def told_by_level(row: str, own: dict[str, Assurance]) -> list[str]:
+    comparison, classes, *_ = row.split()
+    asked = ask(*(URIS[each] for each in classes.split(",")), comparison=Comparison(comparison))
+    words = {uri: word for word, uri in URIS.items()} | {None: "-"}
+    return [words[told_context(asked, level, own)] for level in Assurance]
+
+
 @pytest.mark.parametrize("level", Assurance)
 @pytest.mark.parametrize("comparison", Comparison)
 def test_nothing_stronger_than_the_login_is_told(level: Assurance, comparison: Comparison) -> None:
