@@ -24,12 +24,12 @@ URI_NAMES = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address of a peer and how it is spoken to; *index* and *is_default* where the metadata has them."""
+    """An address of a peer and how it is spoken to; *index* and *is_default* where the metadata has them, else None."""
 
     binding: str
     location: str
     index: int | None = None
-    is_default: bool = False
+    is_default: bool | None = None
     response_location: str | None = None
 
     @property
@@ -99,10 +99,12 @@ class SamlService:
     valid_until: datetime | None = None
 
     def default_acs(self) -> Endpoint | None:
-        """The assertion consumer when none is named: the default, else the one of lowest index (section 2.4.4.1)."""
+        """
+        The assertion consumer when none is named: the first that is the default, else that does not say it is not, else the
+        first (saml-metadata-2.0-os, section 2.2.3).
+        """
         posts = [each for each in self.acs if each.binding == POST]
-        defaults = [each for each in posts if each.is_default]
-        return min(defaults or posts, key=lambda each: each.index or 0, default=None)
+        return min(posts, key=lambda each: (True, None, False).index(each.is_default), default=None)
 
 
 @dataclass(frozen=True, slots=True)

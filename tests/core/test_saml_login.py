@@ -4,7 +4,7 @@ import pytest
 
 from broker.core.assurance import Assurance, Comparison
 from broker.core.policy import NameIdFormat, PartnerSaml
-from broker.core.saml import PERSISTENT, TRANSIENT, UNSPECIFIED, RequestedAttribute, SamlService
+from broker.core.saml import PERSISTENT, POST, TRANSIENT, UNSPECIFIED, Endpoint, RequestedAttribute, SamlService
 from broker.core.saml_login import (
     PAIRWISE_ID,
     SUBJECT_ID,
@@ -280,3 +280,22 @@ def test_attributes_by_their_names() -> None:
     ]
     assert attributes_of(claims, terms(attribute_names="basic"))[0][0].name == "mail"
     assert attributes_of(claims, terms(attributes={"email": "urn:x:epost"}))[0][0].name == "urn:x:epost"
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen"),
+    [
+        ([(2, None), (1, None)], 2),
+        ([(0, False), (1, None)], 1),
+        ([(0, None), (1, True), (2, True)], 1),
+        ([(3, False), (1, False)], 3),
+        ([(0, False), (5, None), (1, True)], 1),
+        ([], None),
+    ],
+)
+def test_the_default_consumer(said: list[tuple[int, bool | None]], chosen: int | None) -> None:
+    """saml-metadata-2.0-os, section 2.2.3: by isDefault and by their order, never by their numbers; of those we post to."""
+    others = (Endpoint("urn:oasis:names:tc:SAML:2.0:bindings:PAOS", "https://sp.test/paos", 9, True),)
+    posts = tuple(Endpoint(POST, f"https://sp.test/{index}", index, is_default) for index, is_default in said)
+    found = SamlService("urn:sp", others + posts).default_acs()
+    assert (found.index if found else None) == chosen

@@ -15,11 +15,11 @@ import pytest_asyncio
 from broker.errors import StoreDown
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Op
-from tests.downstream.saml_party import Party, Received, Sp, open_party
+from tests.downstream.saml_party import Party, Received, Sp, open_party, pair
+from tests.downstream.test_saml_by_metadata import key, metadata
 from tests.stage import START, Answer, Browser
 
 GONE_AT = START + timedelta(minutes=1)
-LATER = START + timedelta(days=5)
 
 
 class Failing(MemoryState):
@@ -206,3 +206,83 @@ class TestTheStore:
         store.heal()
         received = party.hotel.receive(answer)
         assert (received.status, received.second) == ("Responder", None)
+
+
+def document(acs: str, until: str, *, name: str = "gallery", keys: str | None = None) -> bytes:
+    """Metadata of one service provider with one consumer and an end."""
+    whole = metadata(name, key(name) if keys is None else keys).replace(
+        b" entityID=", f' validUntil="{until}" entityID='.encode()
+    )
+    return whole.replace(f"https://{name}.example/acs".encode(), acs.encode())
+
+
+GALLERY = """
+partners:
+  gallery:
+    names: {en: Gallery}
+    home_uri: https://gallery.example/
+    saml: {entity_id: "https://gallery.example/saml", metadata: gallery.xml}
+    login: {upstreams: [google, bankid], claims: [name, email], consent: implied}
+"""
+ACS = "https://gallery.example/acs"
+
+
+class TestMetadata:
+    """A partner's metadata is another when the login that it asked for ends."""
+
+    async def ended(self, prepared: Path, changed: bytes | None, *, asked: str = ACS) -> Answer:
+        """She logs in for as long as the old metadata is over; what is there then is *changed*."""
+        edit = {"\npartners:\n": GALLERY, "\nagreements:\n": "\nagreements:\n"}
+        before = document(ACS, f"{GONE_AT:%Y-%m-%dT%H:%M:%SZ}")
+        async with open_party(prepared, files={"gallery.xml": before}, edit=edit) as party:
+            where = "https://gallery.example"
+            gallery = Sp(party.stage, "gallery", f"{where}/saml", asked, idp_certificate=pair("broker")[1])
+            browser = party.stage.browser()
+            await browser.follow(await browser.get(gallery.redirect()))
+            file = party.stage.loaded.path.parent / "gallery.xml"
+            if changed is None:
+                file.unlink()
+            else:
+                file.write_bytes(changed)
+            party.stage.clock.forward(minutes=5)
+            answer = await browser.log_in("google", "maja")
+            if answer.form_post is not None:
+                assert gallery.receive(answer, wants=ACS).status in {"Success", "Responder"}
+            return answer
+
+    async def test_still_says_where(self, prepared_stage: Path) -> None:
+        """A renewal in between is none of hers."""
+        answer = await self.ended(prepared_stage, document(ACS, "2026-12-30T00:00:00Z"))
+        assert answer.form_post is not None
+
+    @pytest.mark.parametrize("what", ["consumer", "partner", "expired", "gone", "broken"])
+    async def test_no_longer_says_where(
+        self, prepared_stage: Path, what: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """docs/security.md A5: the address must be hers when the answer leaves, not only when it was asked for."""
+        changed = {
+            "consumer": document(f"{ACS}/new", "2026-12-30T00:00:00Z"),
+            "partner": document(ACS, "2026-12-30T00:00:00Z", name="museum"),
+            "expired": document(ACS, f"{GONE_AT:%Y-%m-%dT%H:%M:%SZ}"),
+            "gone": None,
+            "broken": b"<",
+        }[what]
+        answer = await self.ended(prepared_stage, changed)
+        assert answer.form_post is None
+        assert answer.status in {400, 403, 503}
+        assert "Maja" not in answer.text
+        assert "code=saml." in capsys.readouterr().out
+
+    @pytest.mark.parametrize("what", ["key", "method"])
+    async def test_no_longer_says_how_to_encrypt(self, prepared_stage: Path, what: str) -> None:
+        """security: who she is never leaves in the clear for want of a key (saml2int SDP-IDP11)."""
+        keys = {
+            "key": key("gallery", "signing"),
+            "method": key("gallery", "", "http://www.w3.org/2001/04/xmlenc#aes256-cbc"),
+        }[what]
+        answer = await self.ended(prepared_stage, document(ACS, "2026-12-30T00:00:00Z", keys=keys))
+        assert answer.status in {200, 400, 403}
+        if answer.form_post is not None:
+            response = base64.b64decode(dict(answer.form_post["fields"])["SAMLResponse"])
+            assert b"Assertion" not in response
+            assert b"Maja" not in response

@@ -173,7 +173,7 @@ def _endpoints(role: Element, path: str) -> tuple[Endpoint, ...]:
             binding=each.get("Binding", ""),
             location=each.get("Location", ""),
             index=_index(each.get("index")),
-            is_default=_is_true(each.get("isDefault")),
+            is_default=_is_true(each.get("isDefault")) if "isDefault" in each.attrib else None,
             response_location=each.get("ResponseLocation"),
         )
         for each in _all(role, path)
