@@ -18,7 +18,7 @@ from broker.config.keys import certificate
 from broker.config.load import Loaded
 from broker.core.policy import MetadataSource
 from broker.core.saml import Endpoint, PeerKey, SamlEntity
-from broker.errors import ConfigError, Denied, UpstreamDown
+from broker.errors import ConfigError, Denied, StafettError, UpstreamDown
 from broker.flows.saml_sources import ACCEPT, QuerySource
 from broker.wire.saml.aggregate import Demands, Metadata, read
 
@@ -42,8 +42,7 @@ class Asked:
 
 def show(asked: Asked, *, as_json: bool) -> None:
     """Print who is in it."""
-    octets, demands = _obtained(asked)
-    found = read(octets, demands=demands, now=utc_now())
+    _, _, found = _read(asked)
     entities = [entity for name in _wanted(found, asked) if (entity := found.find(name)) is not None]
     if as_json:
         rows = [_row(entity) for entity in entities]
@@ -55,8 +54,7 @@ def show(asked: Asked, *, as_json: bool) -> None:
 
 def verify(asked: Asked) -> None:
     """Say whether the broker would believe it. Raises: StafettError with why not."""
-    octets, demands = _obtained(asked)
-    found = read(octets, demands=demands, now=utc_now())
+    _, demands, found = _read(asked)
     _wanted(found, asked)
     by = "signed by a given key" if demands.keys else "not held to any signature"
     print(f"{len(found)} entities, {by}, valid until {_said(found.valid_until) or 'further notice'}")
@@ -64,8 +62,7 @@ def verify(asked: Asked) -> None:
 
 def fetch(asked: Asked, out: Path) -> None:
     """Write what the source gives now to *out*, verified."""
-    octets, demands = _obtained(asked)
-    found = read(octets, demands=demands, now=utc_now())
+    octets, _, found = _read(asked)
     _wanted(found, asked)
     fresh = out.with_name(f".{out.name}.new")
     fresh.write_bytes(octets)
@@ -77,8 +74,17 @@ def _wanted(found: Metadata, asked: Asked) -> Sequence[str]:
     if asked.entity is None:
         return list(found.entity_ids)
     if asked.entity not in found.entity_ids:
-        raise Denied(f"says nothing of {asked.entity}", code="saml.metadata_entity")
+        raise Denied(f"{asked.what}: says nothing of {asked.entity}", code="saml.metadata_entity")
     return [asked.entity]
+
+
+def _read(asked: Asked) -> tuple[bytes, Demands, Metadata]:
+    """Raises: StafettError: why it is not believed, by the code that the log has for it."""
+    octets, demands = _obtained(asked)
+    try:
+        return octets, demands, read(octets, demands=demands, now=utc_now())
+    except StafettError as error:
+        raise Denied(f"{asked.what}: {error.detail} ({error.code})", code=error.code) from None
 
 
 def _obtained(asked: Asked) -> tuple[bytes, Demands]:
@@ -87,6 +93,8 @@ def _obtained(asked: Asked) -> tuple[bytes, Demands]:
     if file.is_file():
         given = [_certificate(each) for each in asked.certificates]
         return file.read_bytes(), Demands.of(given, asked.max_validity)
+    if file.suffix or len(file.parts) > 1:
+        raise ConfigError((f"{file}: there is no such file",))
     loaded, _ = read_config(asked.config)
     source = loaded.policy.config.saml.metadata.get(asked.what)
     if source is None:
@@ -128,6 +136,8 @@ def _question(loaded: Loaded, fetchers: MetadataFetchers, asked: Asked) -> str:
 def _certificate(file: Path) -> bytes:
     try:
         return certificate(file.read_bytes())
+    except OSError as error:
+        raise ConfigError((f"{file}: cannot be read ({error.strerror})",)) from None
     except ValueError as error:
         raise ConfigError((f"{file}: {error}",)) from None
 

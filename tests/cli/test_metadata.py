@@ -1,6 +1,7 @@
 """``stafett metadata``: what operators are told of metadata, and what is not believed."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,6 +114,18 @@ class TestFile:
             ran = here.run("metadata", command, "peers.xml", "--certificate", "signer.pem")
             assert (ran.code, ran.out) == (1, "")
             assert words in ran.err
+            assert re.fullmatch(r"stafett: peers\.xml: .+ \(saml\.\w+\)\n", ran.err), (
+                "the file, and the code of the log"
+            )
+
+    @pytest.mark.parametrize("words", [("nobody.xml",), ("peers.xml", "--certificate", "nobody.pem")])
+    def test_a_file_that_is_not_there(self, here: Terminal, words: tuple[str, ...]) -> None:
+        """Said by its name; a config, which is not needed for a file, is not asked for."""
+        (here.folder / "peers.xml").write_text(aggregate([service(1)], until=soon()))
+        ran = here.run("metadata", "verify", *words)
+        assert ran.code == 1
+        assert ran.err.startswith(f"{words[-1]}: ")
+        assert "stafett.yaml" not in ran.err
 
     def test_who_is_not_there(self, here: Terminal) -> None:
         """Whoever asks for one wants to know that it is missing."""
