@@ -212,6 +212,7 @@ async def open_world(
     shop_callback: str = SHOP_CALLBACK,
     own: Pair | None = None,
     signer: Pair | None = None,
+    edit: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> AsyncIterator[World]:
     """The connector is built from the (edited) config file as the broker builds it; only the metadata is played."""
@@ -246,7 +247,12 @@ async def open_world(
             f"    ceiling: {ceiling}\n    may_bootstrap_other_methods: true\n"
             f"    connect: {json.dumps(connect_block(simulator.entity_id, **changes))}\n"
         )
-        edits = {**offering("eid", block), f"issuer: {ISSUER}": f"issuer: {issuer}", SHOP_CALLBACK: shop_callback}
+        edits = {
+            **offering("eid", block),
+            f"issuer: {ISSUER}": f"issuer: {issuer}",
+            SHOP_CALLBACK: shop_callback,
+            **(edit or {}),
+        }
         async with open_stage(folder, edit=edits, cast=cast) as stage:
             stages.append(stage)
             yield World(stage, simulator, peers)

@@ -1,0 +1,197 @@
+"""
+Logins at SAML providers in a real Chromium. Their pages post the answer from another site, without our cookies; it ends at the
+shop all the same, by back, reload and in two tabs too.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, expect
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from broker.demo.providers.saml_idp import GENERIC, SWEDEN_CONNECT, Fault
+from tests.demo.sites import browsing
+from tests.stage import ISSUER
+from tests.upstream.saml import World, open_world
+from tests.upstream.test_oidc import on_loopback
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+SHOP_HOME = "home_uri: http://127.0.0.1:8701/"
+CALLBACK = "/up/eid/callback"
+
+
+@dataclass
+class Person:
+    """
+    Somebody at her browser. ``shop``: where she began. ``asked``: what it asked the broker for: method, path, and whether our
+    cookies came along.
+    """
+
+    issuer: str
+    shop: str
+    world: World
+    context: BrowserContext
+    asked: list[tuple[str, str, bool]] = field(default_factory=list)
+
+    async def comes_from_the_shop(self) -> Page:
+        """A tab of its own with the page that offers ways in."""
+        page = await self.context.new_page()
+        await page.goto(self.issuer + self.world.stage.shop.request())
+        return page
+
+    async def goes(self, page: Page) -> None:
+        """She chooses the provider and is there."""
+        await page.click("#method-eid")
+        await expect(page.locator("#account-maja")).to_be_visible()
+
+    async def is_in(self, page: Page) -> None:
+        """She is at the shop, and what she brings is good for an ID token."""
+        shop = self.world.stage.shop
+        await page.wait_for_url(f"{shop.redirect_uri}?*")
+        (code,) = parse_qs(urlsplit(page.url).query)["code"]
+        assert (await shop.token(code)).status == 200
+
+    def came(self, method: str) -> list[bool]:
+        """Whether our cookies were with each answer that came to the callback so."""
+        return [has_cookie for each, path, has_cookie in self.asked if (each, path) == (method, CALLBACK)]
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["saml", "sweden-connect"])
+async def person(request: pytest.FixtureRequest, stage_folder: Path, chromium: Browser) -> AsyncIterator[Person]:
+    """Broker, provider and shop on loopback, the broker on a site of its own; whatever her browser complains about fails."""
+    served: list[Any] = []
+    asked: list[tuple[str, str, bool]] = []
+    complaints: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked.append((scope["method"], scope["path"], any(name == b"cookie" for name, _ in scope["headers"])))
+        await served[0](scope, receive, send)
+
+    async def arrived(_: Request) -> HTMLResponse:
+        return HTMLResponse('<link rel="icon" href="data:,"><h1>At the shop</h1>')
+
+    shop_app = Starlette(routes=[Route("/login/callback", arrived), Route("/", arrived)])
+    mode = GENERIC if request.param == "saml" else SWEDEN_CONNECT
+    async with on_loopback(lambda _: app) as origin, on_loopback(lambda _: shop_app) as shop:
+        issuer, callback = origin.replace("127.0.0.1", "localhost"), f"{shop}/login/callback"
+        async with (
+            open_world(
+                stage_folder,
+                request.param,
+                mode,
+                issuer=issuer,
+                shop_callback=callback,
+                edit={SHOP_HOME: f"home_uri: {shop}/"},
+                acr_levels=dict.fromkeys(mode.levels, "low"),
+            ) as world,
+            browsing(chromium, locale="en-GB", viewport={"width": 390, "height": 844}) as context,
+        ):
+            served.append(world.stage.broker.app)
+            world.stage.shop.redirect_uri = callback
+            world.stage.client.base_url = issuer
+            context.set_default_timeout(10_000)
+            context.on("weberror", lambda error: complaints.append(str(error.error)))
+            yield Person(issuer, f"{shop}/", world, context, asked)
+    assert complaints == []
+    assert ISSUER not in issuer
+
+
+async def test_she_comes_back_logged_in(person: Person) -> None:
+    """The form brings none of our cookies and is not believed by itself; what her browser fetches then has them."""
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+    assert (person.came("POST"), person.came("GET")) == ([False], [True])
+    assert "SAMLResponse" not in page.url
+
+
+async def test_cancelled_there(person: Person) -> None:
+    """A no is brought by a form, too; she chooses again, this way too."""
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.click("#cancel")
+    await expect(page.locator("#method-bankid")).to_be_visible()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+
+
+async def test_refused_there(person: Person) -> None:
+    """A response that is not believed logs nobody in and loses nothing."""
+    person.world.simulator.switch(Fault.BROKEN_SIGNATURE)
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await expect(page.locator("#method-bankid")).to_be_visible()
+    assert "__Host-stafett-session" not in {each["name"] for each in await person.context.cookies()}
+    person.world.simulator.switch()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+
+
+async def test_back_from_the_provider(person: Person) -> None:
+    """She goes back, reloads, and chooses once more: a new request, and the answer to that one counts."""
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.go_back()
+    await expect(page.locator("#method-bankid")).to_be_visible()
+    await page.reload()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+    first, second = person.world.simulator.requests
+    assert first.get("ID") != second.get("ID")
+
+
+async def test_back_when_she_is_in(person: Person) -> None:
+    """However far back she goes, nothing is posted that counts a second time, and her session stays what it is."""
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+    before, answers = await person.context.cookies(), person.world.simulator.calls["answer"]
+    for _ in range(3):
+        await page.go_back()
+        if page.url.startswith((person.issuer, person.shop)):
+            break
+    await page.wait_for_url(person.shop)
+    assert await person.context.cookies() == before
+    assert person.world.simulator.calls["answer"] == answers
+
+
+async def test_one_login_in_two_tabs(person: Person) -> None:
+    """Whichever is first is in; the other's answer is to a request that is over, and leads to the shop without a second code."""
+    first = await person.comes_from_the_shop()
+    journey = first.url
+    await person.goes(first)
+    second = await person.context.new_page()
+    await second.goto(journey)
+    await person.goes(second)
+    await second.click("#account-maja")
+    await person.is_in(second)
+    await first.bring_to_front()
+    await first.click("#account-eleni")
+    await first.wait_for_url(person.shop)
+
+
+async def test_two_logins_at_once(person: Person) -> None:
+    """Each tab has a RelayState of its own, and they end in any order."""
+    first, second = await person.comes_from_the_shop(), await person.comes_from_the_shop()
+    await person.goes(first)
+    await person.goes(second)
+    await second.click("#account-maja")
+    await person.is_in(second)
+    await first.bring_to_front()
+    await first.click("#account-maja")
+    await person.is_in(first)
