@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lxml import etree
 from signxml import CanonicalizationMethod, SignatureConfiguration, SignatureConstructionMethod, XMLSigner, XMLVerifier
 
+from broker.observe.telemetry import Telemetry
 from broker.stores.ports import StateStore
 from tests.stage import ISSUER, SECRET, Answer, Browser, Stage, open_stage
 
@@ -448,6 +449,7 @@ async def open_party(
     state: StateStore | None = None,
     edit: Mapping[str, str] | None = None,
     keys: str = KEYS,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[Party]:
     """
     A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made. *keys*: of the broker.
@@ -466,7 +468,7 @@ async def open_party(
     (folder / "secrets" / "workshop").chmod(0o600)
     edits = {"\nbroker:\n": keys, "\npartners:\n": PARTNERS, "\nagreements:\n": AGREEMENTS, **(edit or {})}
     try:
-        async with open_stage(folder, state=state, edit=edits) as stage:
+        async with open_stage(folder, state=state, edit=edits, telemetry=telemetry) as stage:
             yield Party(stage)
     finally:
         shutil.rmtree(folder)
