@@ -5,19 +5,22 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from lxml import etree
+from playwright.async_api import Browser
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from broker.cli.serve import bind
 from broker.core.saml import PeerKey
+from broker.demo.run import Party, running, server_of
 from broker.demo.website.language import LANGUAGES
 from broker.demo.workshop import create_app, metadata
 from broker.demo.workshop.keys import certificate_of
@@ -32,6 +35,7 @@ from tests.stage import WORKSHOP, WORKSHOP_AT, workshop_keys
 from . import sites
 from .fake_broker import ISSUER, Network
 from .page import Page
+from .sites import barriers, browsing, press
 
 IDP = f"{ISSUER}/saml/metadata"
 ACS, SLO = f"{WORKSHOP_AT}/saml/acs", f"{WORKSHOP_AT}/saml/slo"
@@ -141,7 +145,8 @@ def at(moment: datetime) -> str:
 class World:
     """The workshop, what it knows of the broker, and a browser."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str = WORKSHOP_AT) -> None:
+        self.origin = origin
         self.now = NOW
         self.handoff_is_gone = False
         self.acknowledged: list[Any] = []
@@ -159,7 +164,7 @@ class World:
         self.network.add(ISSUER, broker)
         self.site = create_app(
             issuer=ISSUER,
-            base_url=WORKSHOP_AT,
+            base_url=origin,
             entity_id=WORKSHOP,
             keys=workshop_keys(),
             client_id="ringvagen-server",
@@ -167,7 +172,7 @@ class World:
             http_transport=self.network,
             now=lambda: self.now,
         )
-        self.network.add(WORKSHOP_AT, self.site)
+        self.network.add(origin, self.site)
         self.browser = self.network.browser()
 
     async def _metadata(self, _: Request) -> Response:
@@ -528,3 +533,32 @@ async def test_no_other_garage_than_those() -> None:
     assert (await world.get(f"{sites.SHOP}/orders/{reference}/garages/tyre-hotel")).status == 404
     home = (await world.buy(deliver_to="customer")).text["order-reference"]
     assert (await world.get(f"{sites.SHOP}/orders/{home}/garages/tyre-workshop")).status == 404
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+async def test_nobody_is_kept_out(chromium: Browser, scheme: Literal["light", "dark"], width: int) -> None:
+    """No barrier that axe knows on any page, in either colours, and nothing to scroll sideways on a phone."""
+    listening = bind("127.0.0.1", 0, "port")
+    world = World(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    settings: dict[str, Any] = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    async with (
+        running([(server_of(Party("workshop", "the workshop", world.site)), listening)]),
+        browsing(chromium, **settings) as context,
+    ):
+        page = await context.new_page()
+        found = []
+        for path in ("/", "/booking", "/guest?ref=bad", "/guest?ref=good"):
+            await page.goto(f"{world.origin}{path}")
+            found += await barriers(context)
+        await press(page, "#book")
+        found += await barriers(context)
+        await page.check("[name=slot] >> nth=0")
+        await page.fill("#name", "Anna Lind")
+        await page.fill("#plate", "ABC 12D")
+        await press(page, "#book")
+        assert await page.is_visible("#booking-reference")
+        found += await barriers(context)
+    assert found == []
