@@ -15,9 +15,9 @@ from lxml import etree
 
 from broker.wire.saml.answer import NameId, name_id_element
 from broker.wire.saml.message import add
-from tests.downstream.saml_party import SAML, Party, Received
+from tests.downstream.saml_party import LOA, SAML, Party, Received
 from tests.downstream.test_saml_refusals import ask, shown_here
-from tests.downstream.test_saml_sso import MAIL, NAME, hotel_login
+from tests.downstream.test_saml_sso import MAIL, NAME, contexts, hotel_login
 from tests.stage import PEOPLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -322,3 +322,97 @@ class TestQueries:
         value = party.clinic.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         query = f"{signed}&Signature={quote(base64.b64encode(value).decode(), safe='')}"
         assert (await party.stage.browser().get(f"/saml/sso?{query}")).status == 303
+
+
+class TestTwoTabs:
+    async def test_a_fresh_proof_is_made_in_the_tab_that_needs_one(self, party: Party) -> None:
+        """docs/security.md A13: the session that another tab has, or uses, is no fresh proof (saml2int SDP-IDP07)."""
+        browser = party.stage.browser()
+        first = await hotel_login(party, browser, method="google")
+        party.stage.clock.forward(seconds=30)
+        forced = party.hotel.request(ForceAuthn="true")
+        page = await browser.follow(await browser.get(party.hotel.redirect(forced)))
+        tab = browser.copy()
+        other = party.hotel.receive(await tab.get(party.hotel.redirect()))
+        assert other.one("saml:AuthnStatement").get("AuthnInstant") == first.one("saml:AuthnStatement").get(
+            "AuthnInstant"
+        )
+        again = await browser.get(page.url)
+        assert again.form_post is None
+        browser.page = again
+        done = party.hotel.receive(await browser.log_in("google", "maja"))
+        assert done.one("saml:AuthnStatement").get("AuthnInstant") > first.one("saml:AuthnStatement").get(
+            "AuthnInstant"
+        )
+
+    async def test_a_passive_one_disturbs_nobody(self, party: Party) -> None:
+        """It neither waits for the login that is under way nor ends it."""
+        browser = party.stage.browser()
+        await browser.follow(await browser.get(party.hotel.redirect(relay_state="tab-1")))
+        passive = party.hotel.request(IsPassive="true")
+        told = party.hotel.receive(await browser.copy().get(party.hotel.redirect(passive, relay_state="tab-2")))
+        assert (told.status, told.second, told.relay_state) == ("Responder", "NoPassive", "tab-2")
+        received = party.hotel.receive(await browser.log_in("google", "maja"))
+        assert (received.status, received.relay_state) == ("Success", "tab-1")
+
+    async def test_each_partner_gets_its_own_answer(self, party: Party) -> None:
+        """Two partners' logins side by side: each answer is for whom it names, and posted there."""
+        browser = party.stage.browser()
+        await browser.follow(await browser.get(party.hotel.redirect(relay_state="hotel")))
+        tab = browser.copy()
+        await tab.follow(await tab.get(party.clinic.redirect(relay_state="clinic", key=party.clinic.key)))
+        received = party.hotel.receive(await browser.log_in("google", "maja"))
+        assert received.relay_state == "hotel"
+        await tab.follow(await tab.press("method-google"))
+        at_clinic = party.clinic.receive(await tab.press("share", ("field", "email")))
+        assert at_clinic.relay_state == "clinic"
+        assert at_clinic.attributes.keys().isdisjoint({NAME, "displayName"})
+
+    @pytest.mark.parametrize("comparison", ["exact", "minimum", "maximum", "better"])
+    @pytest.mark.parametrize("by", ["session", "nobody"])
+    async def test_unknown_classes_are_met_by_nobody(self, party: Party, comparison: str, by: str) -> None:
+        """SAML Core section 3.3.2.2.1: nothing is known to be as strong as what nobody here knows."""
+        browser = party.stage.browser()
+        if by == "session":
+            await hotel_login(party, browser)
+        inside = contexts("urn:example:unknown", f"{LOA}HIGH", comparison=comparison)
+        received = party.hotel.receive(await browser.get(party.hotel.redirect(party.hotel.request(inside))))
+        assert (received.status, received.second) == ("Responder", "NoAuthnContext")
+
+
+class TestLogoutOfSeveral:
+    async def test_one_partner_does_not_speak_for_another(self, party: Party) -> None:
+        """docs/security.md A15: a name or an index that another partner was told means nobody to this one."""
+        browser = party.stage.browser()
+        at_hotel = await hotel_login(party, browser)
+        at_archive = party.archive.receive(await party.log_in(browser, party.archive.redirect()))
+        foreign = {"NameID": at_archive.name_id, "SessionIndex": at_archive.session_index}
+        answer = await browser.get(party.hotel.log_out(party.hotel.logout_request(at_hotel, **foreign)))
+        assert party.hotel.logged_out(answer)[:2] == ("Requester", "UnknownPrincipal")
+        mixed = party.hotel.logout_request(at_hotel, SessionIndex=at_archive.session_index)
+        assert party.hotel.logged_out(await browser.get(party.hotel.log_out(mixed)))[0] == "Requester"
+        assert party.hotel.receive(await browser.get(party.hotel.redirect())).status == "Success"
+
+    async def test_fifty_logouts_at_once_end_one_session(self, party: Party) -> None:
+        """Each is answered, none with an error of ours; somebody else's session goes on."""
+        browser, bystander = party.stage.browser(), party.stage.browser()
+        received = await hotel_login(party, browser)
+        await hotel_login(party, bystander)
+        addresses = [party.hotel.log_out(party.hotel.logout_request(received)) for _ in range(50)]
+        answers = await asyncio.gather(*(browser.copy().get(each) for each in addresses))
+        assert {party.hotel.logged_out(each)[0] for each in answers} == {"Success"}
+        gone = party.hotel.request(IsPassive="true")
+        assert party.hotel.receive(await browser.get(party.hotel.redirect(gone))).second == "NoPassive"
+        assert party.hotel.receive(await bystander.get(party.hotel.redirect())).status == "Success"
+
+    async def test_a_logout_message_is_no_login_and_the_other_way_round(
+        self, party: Party, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Signed or not, each address takes its own messages only."""
+        browser = party.stage.browser()
+        received = await hotel_login(party, browser)
+        query = party.hotel.query(party.hotel.logout_request(received), relay_state=None, key=party.hotel.key)
+        shown_here(await browser.get(f"/saml/sso?{query}"), capsys, "saml.wrong_element")
+        query = party.hotel.query(party.hotel.request(), relay_state=None, key=party.hotel.key)
+        shown_here(await browser.get(f"/saml/slo?{query}"), capsys, "saml.wrong_element")
+        assert party.hotel.receive(await browser.get(party.hotel.redirect())).status == "Success"
