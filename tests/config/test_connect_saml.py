@@ -1,0 +1,110 @@
+"""Blocks of SAML providers as `check-config` reads them: what the guide shows is accepted, what could not work is told."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_certificate
+
+from broker.core.assurance import Assurance
+from broker.demo.providers.saml_documents import Pair
+from broker.upstream.claims import reaches
+from broker.upstream.saml import SamlConnect
+from broker.upstream.sweden_connect import CEILINGS
+from tests.config.conftest import Bench
+from tests.wire.federation import alone, provider
+
+GUIDE = Path(__file__).parents[2] / "docs" / "saml-upstreams.md"
+LOA = "http://id.elegnamnden.se/loa/1.0"
+
+
+def shown() -> Iterator[tuple[str, str]]:
+    """Every upstream of the guide: its name, and its lines."""
+    for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL):
+        yield from re.findall(r"^  (\w+):\n((?:    .*\n)+)", block, re.MULTILINE)
+
+
+SHOWN = dict(shown())
+
+
+def connected(bench: Bench, name: str, *edits: tuple[str, str]) -> None:
+    """Put the guide's upstream of that name into the example, with keys and metadata where it says they are."""
+    lines = SHOWN[name]
+    pair = Pair.made(ec.generate_private_key(ec.SECP256R1()))
+    for path in re.findall(r"key: file:(\S+?)[,}\s]", lines):
+        bench.put(path, pair.pem)
+    certificate = load_der_x509_certificate(pair.certificate).public_bytes(Encoding.PEM)
+    for path in re.findall(r"certificate: ([^\s},]+)", lines):
+        bench.put(path, certificate)
+    entity_id = re.findall(r"entity_id: (\S+)", lines)[0]
+    (source,) = re.findall(r"metadata: (\S+)", lines)
+    described = alone(provider(1), until=None).replace("https://idp1.example.org/saml", entity_id)
+    bench.put(source if "/" in source else f"{source}.xml", described)
+    if "/" not in source:
+        bench.text += f"\nsaml:\n  metadata:\n    {source}: {{file: {source}.xml}}\n"
+    bench.edit(("\nupstreams:\n", f"\nupstreams:\n  {name}:\n{lines}"), *edits)
+
+
+def connect(bench: Bench, name: str) -> SamlConnect:
+    """What it comes to."""
+    found = bench.load().connectors[name]
+    assert isinstance(found, SamlConnect)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_what_the_guide_shows_is_accepted(bench: Bench, name: str) -> None:
+    """Copied as it stands, with one's own files, it is a config that starts."""
+    connected(bench, name)
+    assert connect(bench, name).acr_levels
+
+
+def test_the_guide_shows_each_scheme() -> None:
+    """A country's proxy needs no kind of its own: Suomi.fi is kind `saml`."""
+    kinds = {name: re.findall(r"kind: (\S+)", lines)[0] for name, lines in SHOWN.items()}
+    assert kinds["suomi"] == "saml"
+    assert set(kinds.values()) == {"saml", "eidas", "sweden-connect"}
+
+
+def test_what_suomi_fi_comes_to(bench: Bench) -> None:
+    """Known by the Finnish identity code, since the NameID is another one each time; the response is signed, levels are exact."""
+    connected(bench, "suomi")
+    found = connect(bench, "suomi")
+    assert (found.subject, found.personal_number_country) == ("urn:oid:1.2.246.21", "FI")
+    assert found.claims[found.subject] == "personal_number"
+    assert (found.comparison, found.encrypted, found.signs_response) == ("exact", True, True)
+    assert reaches(found) is Assurance.HIGH
+
+
+def test_what_sweden_connect_comes_to(bench: Bench) -> None:
+    """A resident's level counts for what it says."""
+    connected(bench, "swedish")
+    assert connect(bench, "swedish").acr_levels == {f"{LOA}/loa3": CEILINGS[f"{LOA}/loa3"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "advice"),
+    [
+        ("suomi", "subject: urn:oid:1.2.246.21 ", "subject: NameID ", "only a NameID of a lasting format"),
+        ("suomi", "signs_response: true", "skew: 6m", "skew"),
+        ("suomi", "idp1\n", "idp2\n", "idp2"),
+        ("swedish", "loa3: substantial", "loa3: high", "counts for substantial at most"),
+        ("swedish", "loa/1.0/loa3:", "loa/1.0/loa5:", "is no level of Sweden Connect"),
+        ("swedish", "connect:\n", "connect:\n      skew: 2m\n", "skew"),
+        ("swedish", "connect:\n", "connect:\n      encrypted: false\n", "encrypted"),
+        ("swedish", "connect:\n", "connect:\n      comparison: minimum\n", "comparison"),
+        ("swedish", "connect:\n", "connect:\n      services: [loa9-pnr]\n", "services"),
+        ("abroad", "services: [eidas-naturalperson]", "services: [loa3-pnr]", "eidas-naturalperson"),
+        ("abroad", "eidas-nf-sub: substantial", "eidas-sub: high", "counts for substantial at most"),
+        ("europe", "receiving_country: SE", "receiving_country: Sweden", "receiving_country"),
+    ],
+)  # fmt: skip
+def test_what_could_not_work_is_told(bench: Bench, name: str, old: str, new: str, advice: str) -> None:
+    """At the start, before any customer meets it."""
+    assert old in SHOWN[name]
+    changed = SHOWN[name].replace(old, new, 1)
+    connected(bench, name, (SHOWN[name], changed))
+    assert any(advice in each and f"upstreams.{name}" in each for each in bench.problems()), bench.problems()
