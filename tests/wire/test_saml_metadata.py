@@ -118,6 +118,13 @@ class TestService:
             "https://sp1.example.org/&quot;&gt;",
             "https://sp1.example.org/#x",
             "https://[sp1/",
+            "https://sp1.example.org:99999/acs",
+            "https://sp1.example.org:x/acs",
+            "https://*/acs",
+            "https://sp1.example.org;script-src/acs",
+            "https://sp1.example.org,sp2/acs",
+            "https://sp1%2eexample.org/acs",
+            "HTTPS:sp1.example.org/acs",
             "https://sp1.example.org/" + "x" * 2048,
         ],
     )

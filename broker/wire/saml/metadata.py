@@ -191,10 +191,13 @@ def _is_web(address: str | None) -> bool:
         return False
     try:
         parts = urlsplit(address)
+        # A port that is no number is told only when it is looked at.
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
     is_secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(address))
-    return is_secure and bool(parts.hostname) and parts.username is None and not parts.fragment
+    is_host = re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host) is not None
+    return is_secure and is_host and parts.username is None and not parts.fragment
 
 
 def _index(text: str | None) -> int | None:
