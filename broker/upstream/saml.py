@@ -55,7 +55,7 @@ LARGEST_FORM: Final = 256 * 1024
 """Octets of a posted answer: signed and encrypted assertions with certificates in them."""
 
 _STATUS: Final = "urn:oasis:names:tc:SAML:2.0:status:"
-_CANCELLED: Final = frozenset({f"{_STATUS}RequestDenied", f"{_STATUS}AuthnFailed"})
+_CANCELLED: Final = frozenset({f"{_STATUS}RequestDenied"})
 _LACKING: Final = frozenset({f"{_STATUS}{each}" for each in ("NoAuthnContext", "NoAvailableIDP", "NoSupportedIDP")})
 _VALIDITY: Final = timedelta(days=10)
 _CACHE: Final = timedelta(hours=6)

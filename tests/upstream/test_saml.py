@@ -350,6 +350,16 @@ async def test_a_cancel(provider: Provider) -> None:
         await provider.login(None)
 
 
+async def test_a_failed_login_is_no_cancel(provider: Provider) -> None:
+    """She did not press anything; where a provider says it of nothing else, the operator may say so."""
+    failed = "urn:oasis:names:tc:SAML:2.0:status:AuthnFailed"
+    provider.simulator.mode = replace(GENERIC, cancelled=failed)
+    assert await no(provider) == "saml.status"
+    provider.connector = provider.connect(cancel_statuses=[failed])
+    with pytest.raises(Stopped):
+        await provider.login(None)
+
+
 async def no(provider: Provider) -> str:
     with pytest.raises(UpstreamRefused) as error:
         await provider.login(None)
@@ -576,7 +586,7 @@ async def test_how_much_may_be_posted(world: World, size: int, status: int) -> N
     answer = await world.stage.client.post("/up/eid/callback", content=body, headers=form)
     assert (answer.status_code == 413) is (status == 413)
     if size > 65_536:
-        for elsewhere in ("/authorize", "/up/google/callback", "/saml/sso"):
+        for elsewhere in ("/authorize", "/up/google/callback"):
             assert (await world.stage.client.post(elsewhere, content=body, headers=form)).status_code == 413
 
 
