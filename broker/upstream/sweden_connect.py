@@ -244,7 +244,7 @@ class SwedenConnectScheme(Scheme):
         if _single(response, PRID_PERSISTENCE) not in _LASTING:
             # Section 2.2: of class C it is another one as soon as she gets another eID.
             detail = "pridPersistence is neither A nor B: nobody can be known again by this prid"
-            raise UpstreamRefused(detail, code="sweden_connect.persistence")
+            raise UpstreamRefused(detail, code="sweden_connect.persistence", message_key="notice.not_lasting")
         return prid
 
 

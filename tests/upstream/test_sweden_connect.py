@@ -120,6 +120,18 @@ async def test_a_prid_that_does_not_last_is_nobodys(node: Provider, told: tuple[
     assert await refused(node) == expected
 
 
+async def test_she_reads_why_her_eid_is_not_enough(stage_folder: Path) -> None:
+    """She stays where she can choose another way in, and reads that this one cannot know her again."""
+    async with open_world(stage_folder, "sweden-connect", SWEDISH_EIDAS, **ABROAD) as world:
+        world.simulator.is_foreign = True
+        world.simulator.switch(Fault.TRANSIENT_PRID)
+        browser = world.stage.browser()
+        page = await world.attempt("eleni", browser)
+        assert "method-bankid" in page.ids
+        assert "next time too" in page.text or "nästa gång" in page.text
+        assert "__Host-stafett-session" not in browser.cookies
+
+
 @pytest.mark.parametrize(
     "prid",
     ["", "NO:1234567", "NO05068907693", "no:05068907693", "NO:-5068907693", "NO:0506890769-", "NO:1-2-3-4-5-6", "NO:" + "1" * 31,
