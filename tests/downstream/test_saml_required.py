@@ -92,12 +92,13 @@ class TestGoingOn:
         listed = page.text.partition('id="missing"')[2].partition("</section>")[0]
         assert "Phone" in listed
         assert "mail" not in listed.lower()
+        assert listed.count("Library") == 2
         received = sp(needy, "library").receive(await browser.press("share", ("field", "email")))
         assert received.attributes[MAIL] == ["maja@example.com"]
         assert MOBILE not in received.attributes
 
     async def test_nothing_is_filled_in_from_elsewhere(self, needy: Party) -> None:
-        """Another way in of hers knows her address; this login does not, and says so."""
+        """She was here by a way that knows her address; this login does not know it, and says so."""
         await asked(needy, "library", "google")
         browser, page = await asked(needy, "library", "bankid")
         listed = page.text.partition('id="missing"')[2].partition("</section>")[0]
