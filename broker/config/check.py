@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -609,6 +609,10 @@ def _services(facts: Facts) -> Iterator[Finding]:
             yield Finding(path, "is reached by handoffs only, and no agreement leads here", mild=True)
 
 
+_NODES_OWN: Final = "http://id.elegnamnden.se/loa/1.0/eidas-"
+"""Levels of Sweden Connect that no other member may claim (Identifiers, section 3.1.1)."""
+
+
 def _saml(facts: Facts) -> Iterator[Finding]:
     """The broker as an identity provider, and its service providers."""
     own, first = facts.config.broker.saml, dict[str, str]()
@@ -630,6 +634,9 @@ def _saml(facts: Facts) -> Iterator[Finding]:
         if saml.identifier == "subject-id" and partner.sector is None:
             advice = "subject-id is the same at several partners; say with sector which they are"
             yield Finding((*path, "identifier"), advice)
+        if any(each.startswith(_NODES_OWN) for each in saml.authn_contexts):
+            advice = f"{_NODES_OWN}... is for the Swedish eIDAS node alone to say; a proxy says uncertified-eidas-..."
+            yield Finding((*path, "authn_contexts"), advice)
         if saml.encrypt == "never":
             advice = "lets assertions pass through the customer's browser in the clear; remove it when you can"
             yield Finding((*path, "encrypt"), advice, mild=True)

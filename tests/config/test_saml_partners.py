@@ -94,6 +94,8 @@ def test_keys_and_when_they_sign(keyed: Bench) -> None:
         ([("      acs:", "      name_id_formats: [kerberos]\n      acs:")], "name_id_formats[0]", "must be one of"),
         ([("      acs:", "      signature: rsa-sha1\n      acs:")], "signature", "must be one of"),
         ([("      acs:", "      encrypt: maybe\n      acs:")], "encrypt", "must be one of"),
+        ([("      acs:", '      authn_contexts: {"http://id.elegnamnden.se/loa/1.0/eidas-nf-sub": substantial}\n      acs:')],
+         "authn_contexts", "is for the Swedish eIDAS node alone"),
     ],
 )  # fmt: skip
 def test_what_does_not_hold_together(depot: Bench, edits: list[Edit], key: str, advice: str) -> None:
