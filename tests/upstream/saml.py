@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 
+from broker.app import MetadataFetchers, build_peers
 from broker.config.load import load
 from broker.core.identity import Evidence
 from broker.core.saml import SamlProvider
@@ -213,9 +214,13 @@ async def open_world(
     own: Pair | None = None,
     signer: Pair | None = None,
     edit: Mapping[str, str] | None = None,
+    from_file: bool = False,
     **changes: Any,
 ) -> AsyncIterator[World]:
-    """The connector is built from the (edited) config file as the broker builds it; only the metadata is played."""
+    """
+    The connector is built from the (edited) config file as the broker builds it; only the metadata is played, unless it comes
+    *from_file* as well.
+    """
     pair = own or rsa_pair()
     write(folder / "secrets" / "saml-up.pem", pair.pem)
     write(folder / "secrets" / "saml-up.crt", pem_of(pair))
@@ -239,7 +244,8 @@ async def open_world(
         def cast(clock: Any) -> dict[str, Any]:
             simulator.clock = clock
             loaded = load(folder / "stafett.yaml", environment={})
-            supplies = Supplies(loaded.references, None, context=Stored(MemoryState()), peers=peers, names=NAMES)  # type: ignore[arg-type]
+            known = build_peers(loaded, MetadataFetchers.of(loaded), clock) if from_file else peers
+            supplies = Supplies(loaded.references, None, context=Stored(MemoryState()), peers=known, names=NAMES)  # type: ignore[arg-type]
             return {"eid": KINDS[kind].build("eid", loaded.connectors["eid"], supplies)}
 
         block = (

@@ -24,7 +24,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from broker.app import MetadataFetchers, build_peers
 from broker.config.load import load
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
@@ -544,16 +543,12 @@ async def test_what_check_config_tells(stage_folder: Path, old: str, new: str, k
 
 
 async def test_the_metadata_comes_from_the_file(stage_folder: Path) -> None:
-    """Nothing played: key, certificate and pinned metadata as the config names them, and the broker starts with them."""
-    async with open_world(stage_folder, "saml", GENERIC, **SETTINGS) as world:
-        loaded = world.stage.loaded
-        assert loaded.providers["eid"].metadata == "metadata/idp.xml"
-        fetchers = MetadataFetchers.of(loaded)
-        peers = build_peers(loaded, fetchers, world.stage.clock)
-        found = await peers.provider("metadata/idp.xml", world.simulator.entity_id)
-        await fetchers.close()
-    assert found is not None
-    assert found.sso[0].location == world.simulator.sso
+    """Nothing played: key, certificate and pinned metadata are what the config names, and she logs in."""
+    async with open_world(stage_folder, "saml", GENERIC, from_file=True, **SETTINGS) as world:
+        assert world.stage.loaded.providers["eid"].metadata == "metadata/idp.xml"
+        assert "code" in (await world.attempt()).query
+        world.simulator.keys = [rsa_pair(5)]
+        assert "code" not in (await world.attempt()).query
 
 
 @pytest.fixture

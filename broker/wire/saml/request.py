@@ -10,11 +10,9 @@ from datetime import datetime
 from lxml import etree
 
 from broker.core.assurance import Comparison
-from broker.core.saml import POST, RequestedAttribute
+from broker.core.saml import POST, URI_NAMES, RequestedAttribute
 from broker.wire.saml import xml
-from broker.wire.saml.keys import SigningKey
 from broker.wire.saml.message import add, message
-from broker.wire.saml.signature import sign
 from broker.wire.saml.xml import SAML, SAMLP, Element
 
 EIDAS = "http://eidas.europa.eu/saml-extensions"
@@ -49,12 +47,8 @@ class ToAsk:
     principal: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def build_request(asked: ToAsk, key: SigningKey | None = None) -> bytes:
-    """
-    The request as XML; signed as a document where there is a *key*, as the POST binding needs it.
-
-    The Redirect binding signs the query instead (`broker.wire.saml.redirect.encode`).
-    """
+def build_request(asked: ToAsk) -> bytes:
+    """The request as XML, not signed: the Redirect binding signs the query (`broker.wire.saml.redirect.encode`)."""
     root = message("AuthnRequest", asked.id, asked.issuer, asked.issued_at, asked.destination)
     # Both are said although they are defaults: national schemes demand them in so many words.
     root.set("ForceAuthn", "true" if asked.forces_login else "false")
@@ -72,12 +66,7 @@ def build_request(asked: ToAsk, key: SigningKey | None = None) -> bytes:
         for each in asked.contexts:
             add(wanted, SAML, "AuthnContextClassRef", each)
     _scoping(root, asked)
-    if key is None:
-        return xml.canonical(root)
-    # What is signed is what is sent: namespaces as a parser sees them.
-    sent = xml.parse(xml.canonical(root))
-    sign(sent, key)
-    return xml.canonical(sent)
+    return xml.canonical(root)
 
 
 def _extensions(root: Element, asked: ToAsk) -> None:
@@ -89,9 +78,7 @@ def _extensions(root: Element, asked: ToAsk) -> None:
     if asked.attributes:
         wanted = _own(extensions, EIDAS, "eidas", "RequestedAttributes")
         for each in asked.attributes:
-            said = add(wanted, EIDAS, "RequestedAttribute", Name=each.name)
-            if each.name_format is not None:
-                said.set("NameFormat", each.name_format)
+            said = add(wanted, EIDAS, "RequestedAttribute", Name=each.name, NameFormat=each.name_format or URI_NAMES)
             if each.friendly_name is not None:
                 said.set("FriendlyName", each.friendly_name)
             said.set("isRequired", "true" if each.is_required else "false")
