@@ -28,6 +28,7 @@ class Picture:
 
 
 PICTURES = {
+    "receipt": Picture("shop-receipt", width=960, height=975),
     "choose": Picture("broker-choose-phone"),
     "code": Picture("broker-code-phone"),
     "passkey": Picture("broker-passkey-added-phone", height=1500),
