@@ -11,12 +11,13 @@ Figures are printed, never asserted.
 import argparse
 import asyncio
 import base64
-import os
 import platform
 import re
+import resource
 import secrets
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -283,11 +284,15 @@ async def flows(world: World, peers: Peers, runs: int) -> dict[str, Figures]:
 def cpu_ms(once: Callable[[], object], times: int) -> float:
     """CPU of this process and of those it starts, in milliseconds a time."""
     once()
-    before = os.times()
+    before = _cpu_s()
     for _ in range(times):
         once()
-    after = os.times()
-    return (sum(after[:4]) - sum(before[:4])) / times * 1000
+    return (_cpu_s() - before) / times * 1000
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def messages(peers: Peers, times: int) -> dict[str, float]:
