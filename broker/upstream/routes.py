@@ -328,10 +328,11 @@ class UpstreamEdge:
         await self._logins.keep_posted(state, data, visitor, largest=connector.largest_form)
         return params.with_query(f"{self._policy().broker.issuer}/up/{upstream}/callback", {"posted": state})
 
-    def largest_form(self, upstream: str) -> int:
-        """Octets of what the provider's page may post; 0 where it posts nothing."""
+    def largest_value(self, upstream: str) -> int:
+        """Characters of one member that the provider's page may post: more than elsewhere only where the whole form may be."""
         connector = self._connectors.get(upstream)
-        return connector.largest_form if isinstance(connector, FormConnector) else 0
+        most = connector.largest_form if isinstance(connector, FormConnector) else 0
+        return most if most > MAX_BODY else params.MAX_VALUE
 
     async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """An app opened the return address in a browser: only the one that began the journey goes on."""
@@ -515,7 +516,7 @@ class UpstreamRoutes:
         It is a new navigation, so that neither the provider's ``form-action`` nor the form's origin clings to the hops behind it.
         """
         visitor, upstream = self._visitor(request), request.path_params["upstream"]
-        form = await params.form(request, largest=max(params.MAX_VALUE, self._edge.largest_form(upstream)))
+        form = await params.form(request, largest=self._edge.largest_value(upstream))
         where = await self._edge.posted(upstream, form, visitor)
         return self._hub.leave_for(request, visitor, where)
 
