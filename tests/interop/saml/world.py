@@ -1,5 +1,6 @@
 """The broker, the sites that are service providers of it, and the identity provider it is one of."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -69,27 +70,29 @@ class SamlWorld:
             each.name: Site(each, _place(each, certificates), folder / "sites" / each.name)
             for each in SERVICE_PROVIDERS
         }
-        self.campus = SimpleSamlPhp(free_port(), folder / "campus")
-        files = {f"{site.name}.xml": site.metadata for site in self.sites.values()}
-        files |= {"campus.xml": self.campus.metadata}
-        for name, owner in (("saml", "broker"), ("campus", "broker-upstream")):
-            private, certificate = pair(owner)
-            files |= {f"{name}-key.pem": pem(private), f"{name}.pem": certificate}
-        self.world = World(folder / "world", [], with_tls=True, edit=self._edited, files=files)
-        with httpx2.Client(verify=self.world.trust, trust_env=False) as http:
-            provider = http.get(f"{self.world.issuer}/saml/metadata").raise_for_status().content
-            for name, encrypted in CAMPUS.items():
-                document = http.get(f"{self.world.issuer}/up/{name}/metadata").raise_for_status().content
-                self.campus.meet(name, document, encrypts=encrypted == "true")
-        for site in self.sites.values():
-            site.start(self.world.issuer, provider)
+        with ExitStack() as stack:
+            self.campus = SimpleSamlPhp(free_port(), folder / "campus")
+            stack.callback(self.campus.close)
+            files = {f"{site.name}.xml": site.metadata for site in self.sites.values()}
+            files |= {"campus.xml": self.campus.metadata}
+            for name, owner in (("saml", "broker"), ("campus", "broker-upstream")):
+                private, certificate = pair(owner)
+                files |= {f"{name}-key.pem": pem(private), f"{name}.pem": certificate}
+            self.world = World(folder / "world", [], with_tls=True, edit=self._edited, files=files)
+            stack.callback(self.world.close)
+            with httpx2.Client(verify=self.world.trust, trust_env=False) as http:
+                provider = http.get(f"{self.world.issuer}/saml/metadata").raise_for_status().content
+                for name, encrypted in CAMPUS.items():
+                    document = http.get(f"{self.world.issuer}/up/{name}/metadata").raise_for_status().content
+                    self.campus.meet(name, document, encrypts=encrypted == "true")
+            for site in self.sites.values():
+                stack.callback(site.close)
+                site.start(self.world.issuer, provider)
+            self._stack = stack.pop_all()
 
     def close(self) -> None:
         """Stop everything."""
-        for site in self.sites.values():
-            site.close()
-        self.world.close()
-        self.campus.close()
+        self._stack.close()
 
     def _edited(self, config: str) -> str:
         partners = "".join(
