@@ -248,6 +248,12 @@ WRONG: dict[str, tuple[Callable[[], str], str]] = {
         change(RESTRICTION, RESTRICTION + RESTRICTION.replace("AudienceRestriction", "ProxyRestriction")),
         "assertion_shape",
     ),
+    "issuer inside of another format": (
+        lambda: second(GOOD, "<saml:Issuer>", '<saml:Issuer Format="urn:x">'),
+        "issuer",
+    ),
+    "made long ago": (lambda: second(GOOD, '"2026-11-22T07:00:00Z"', '"2026-11-22T06:50:00Z"'), "assertion_time"),
+    "made in the future": (lambda: second(GOOD, '"2026-11-22T07:00:00Z"', '"2026-11-22T07:05:00Z"'), "assertion_time"),
     "another version inside": (change('ID="_a1" Version="2.0"', 'ID="_a1" Version="2.1"'), "assertion_shape"),
     "no statement": (change(STATEMENT, ""), "assertion_shape"),
     "two statements": (change(STATEMENT, STATEMENT * 2), "assertion_shape"),

@@ -16,7 +16,7 @@ from broker.wire.saml.xml import SAML, SAMLP, Element
 
 T = TypeVar("T")
 
-_ENTITY = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
+ENTITY = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 _NCNAME = re.compile(r"[A-Za-z_][\w.-]{0,255}", re.ASCII)
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -46,7 +46,7 @@ def read_head(root: Element, local: str) -> Head:
     if root.get("Version") != "2.0":
         raise XmlRefused("message_head", "not of version 2.0")
     issuer = root.find(xml.name(SAML, "Issuer"))
-    if issuer is None or issuer.get("Format", _ENTITY) != _ENTITY:
+    if issuer is None or issuer.get("Format", ENTITY) != ENTITY:
         raise XmlRefused("message_head", "no Issuer, or one that is no entity")
     identifier = root.get("ID", "")
     if not _NCNAME.fullmatch(identifier):

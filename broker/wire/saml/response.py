@@ -22,7 +22,7 @@ from broker.wire.saml import xml
 from broker.wire.saml.algorithms import ENCRYPTION, SIGNATURES, Signature
 from broker.wire.saml.encryption import decrypt_element
 from broker.wire.saml.keys import DecryptingKey, VerifyingKey
-from broker.wire.saml.message import Head, no_more_than, read_head, text_of, time_of
+from broker.wire.saml.message import ENTITY, Head, no_more_than, read_head, text_of, time_of
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.signature import is_signed, verified
 from broker.wire.saml.xml import SAML, SAMLP, Element
@@ -207,8 +207,10 @@ def _read_assertion(assertion: Element, expected: Expected, now: datetime) -> Re
     if assertion.get("Version") != "2.0":
         raise XmlRefused("assertion_shape", "not of version 2.0")
     issuer = assertion.find(xml.name(SAML, "Issuer"))
-    if issuer is None or text_of(issuer, 256) != expected.issuer:
+    if issuer is None or text_of(issuer, 256) != expected.issuer or issuer.get("Format", ENTITY) != ENTITY:
         raise XmlRefused("issuer", "of the assertion")
+    if not now - MAX_AGE - expected.skew <= time_of(assertion.get("IssueInstant")) <= now + expected.skew:
+        raise XmlRefused("assertion_time", "made long ago, or in the future")
     subject = _one(assertion, "Subject")
     until = _confirmed_until(subject, expected, now)
     _check_conditions(_one(assertion, "Conditions"), expected, now)
