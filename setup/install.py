@@ -522,6 +522,23 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def prefer_light_browser() -> None:
+    """
+    Have Debian's Chromium without windows, beside whatever browser there is; where it cannot be had, that one does.
+    """
+    if os.environ.get("STAFETT_CHROMIUM") or shutil.which(find.LIGHT_BROWSER):
+        return
+    if os.geteuid() != 0 or not apt_exists() or os_id() != "debian":
+        return
+    say(f"installing {find.LIGHT_BROWSER} with apt-get (log: .setup/apt.log)")
+    try:
+        with exclusive(APT_LOCK), no_services():
+            apt_get("update")
+            apt_get("install", "-y", "--no-install-recommends", find.LIGHT_BROWSER)
+    except SetupError:
+        say(f"{find.LIGHT_BROWSER} cannot be had; another browser will do")
+
+
 def prepare(goal: Goal) -> None:
     """
     Make everything ready for *goal*.
@@ -539,6 +556,8 @@ def prepare(goal: Goal) -> None:
     with exclusive(WORK / "lock"):
         if is_ready(goal):
             return
+        if "browser" in goal.programs:
+            prefer_light_browser()
         provide(goal)
         if not environment_is_current(goal.lock):
             install_environment(goal.lock)

@@ -25,7 +25,7 @@ from playwright.async_api import (
 
 from broker.demo.player import Stuck
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
     "--no-sandbox",
     "--disable-quic",
