@@ -19,11 +19,12 @@ from starlette.staticfiles import StaticFiles
 from ..website.language import choose_language, has_chosen, language_of
 from ..website.login import BrokerUnavailable, Login, LoginRefused, SignedIn
 from ..website.pages import Pages, SameOriginPosts, own_path
+from ..website.slots import Slot
 from ..website.visits import Visits
 from . import diary
 from .accounts import Account, Accounts, Recognition
 from .arrival import Arrival, Gone, Handoffs, handoff_id
-from .diary import Booking, Diary, Job, Slot
+from .diary import Booking, Diary, Job
 
 Clock = Callable[[], datetime]
 

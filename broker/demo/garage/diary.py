@@ -1,9 +1,10 @@
 """The garage's diary: free times, prices and bookings."""
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
+
+from ..website.slots import Slot, days_on_offer
 
 FITTING_KR = 890
 AC_SERVICE_KR = 795
@@ -11,20 +12,6 @@ AC_SERVICE_USUALLY_KR = 1095
 
 _TIMES = ("07:30", "09:00", "10:30", "13:00", "14:30")
 _DAYS_SHOWN = 5
-# Tyres need this long from the shop's warehouse, so nobody is offered a time before they are here.
-_FIRST_AFTER = timedelta(days=3)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A time on a day, local to the garage."""
-
-    day: date
-    time: str
-
-    @property
-    def id(self) -> str:
-        return f"slot-{self.day:%Y%m%d}-{self.time.replace(':', '')}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class Diary:
         """The next working days on offer, each with its times and whether they are free."""
         return [
             (day, [(slot, self.is_free(slot)) for slot in (Slot(day, time) for time in _TIMES)])
-            for day in _working_days(today + _FIRST_AFTER)
+            for day in days_on_offer(today, _DAYS_SHOWN)
         ]
 
     def free_slot(self, slot_id: str, today: date) -> Slot | None:
@@ -88,15 +75,6 @@ class Diary:
         """A customer's bookings, next first."""
         mine = [booking for booking in self.bookings.values() if booking.account == account]
         return sorted(mine, key=lambda booking: (booking.slot.day, booking.slot.time))
-
-
-def _working_days(start: date) -> Iterator[date]:
-    day, found = start, 0
-    while found < _DAYS_SHOWN:
-        if day.weekday() < 5:
-            yield day
-            found += 1
-        day += timedelta(days=1)
 
 
 def _taken_by_others(slot: Slot) -> bool:

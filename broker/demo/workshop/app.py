@@ -170,11 +170,11 @@ class Workshop:
         async with request.form(max_files=0) as form:
             typed = {name: " ".join(str(form.get(name, "")).split())[:100] for name in ("slot", "name", "plate")}
         plate = (visit.arrival.registration_number if visit.arrival else "") or typed["plate"].upper()
-        name, time = visit.name or typed["name"], self._book.free(typed["slot"], self._today)
-        missing = {key for key, value in {"slot": time, "name": name, "plate": plate}.items() if not value}
-        if time is None or missing:
+        name, slot = visit.name or typed["name"], self._book.free(typed["slot"], self._today)
+        missing = {key for key, value in {"slot": slot, "name": name, "plate": plate}.items() if not value}
+        if slot is None or missing:
             return self._booking_page(request, visit, typed=typed, missing=missing)
-        visit.booking = self._book.book(time, name=name, registration_number=plate, tyres=_tyres(visit.arrival))
+        visit.booking = self._book.book(slot, name=name, registration_number=plate, tyres=_tyres(visit.arrival))
         if visit.customer and visit.customer.handoff:
             await self._handoffs.acknowledge(visit.customer.handoff, reference=visit.booking.reference)
         return _see("/booking")

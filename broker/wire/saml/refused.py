@@ -73,7 +73,5 @@ CODES = {
     "metadata_endless": "the metadata has no validUntil",
     "metadata_distant": "the metadata's validUntil is further away than is accepted",
     "metadata_time": "a time in the metadata cannot be read",
-    "metadata_entity": "the metadata is of another entity",
-    "metadata_role": "the metadata lacks the role",
 }
 """Every code, without its prefix ``saml.``, and what it says."""
