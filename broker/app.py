@@ -51,6 +51,7 @@ from broker.downstream.saml.logout import SLO_PATH, Slo
 from broker.downstream.saml.metadata import SamlMetadata
 from broker.downstream.saml.services import Services
 from broker.downstream.saml.sso import SSO_PATH, Sso
+from broker.downstream.saml.start import Start
 from broker.downstream.service_desk import ServiceDeskApi
 from broker.errors import ConfigError, StafettError
 from broker.flows.answers import Answers
@@ -457,6 +458,7 @@ def build(
         *MailedLinks(policy, logins, upstreams, pages, logos).routes(),
         *Discovery(policy, keyring).routes(),
         *SamlMetadata(policy, saml_keys, clock).routes(),
+        *Start(policy, services, logins, saml_logins, hub).routes(),
         *Slo(policy, services, logouts, saml_logins, saml_keys, hub, clock).routes(),
         *Introspection(policy, clients, issued, access_tokens).routes(),
         *Revocation(clients, issued, access_tokens).routes(),

@@ -627,6 +627,7 @@ def _saml(facts: Facts) -> Iterator[Finding]:
         if saml.entity_id == (own.entity_id or f"{facts.config.broker.issuer}/saml/metadata"):
             yield Finding((*path, "entity_id"), "is this broker's own")
         yield from _saml_description(saml, path)
+        yield from _unsolicited(partner, saml, path)
         if NameIdFormat.EMAIL in saml.name_id_formats and "email" not in (
             partner.login.claims if partner.login else ()
         ):
@@ -659,6 +660,22 @@ def _saml_description(saml: PartnerSaml, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "certificates"), advice)
     if saml.tell_logout and saml.slo_uri is None:
         yield Finding((*path, "slo_uri"), "is missing; tell_logout sends customers there")
+
+
+def _unsolicited(partner: Partner, saml: PartnerSaml, path: KeyPath) -> Iterator[Finding]:
+    """Responses that nobody asked for: nothing binds them to the browser they come by, so there are as few as can be."""
+    if not saml.unsolicited:
+        if saml.targets:
+            yield Finding((*path, "targets"), "is for unsolicited responses; add unsolicited: true, or remove it")
+        return
+    if partner.login is None:
+        yield Finding((*path, "unsolicited"), "needs login, for it begins one")
+    if saml.require_signed_requests:
+        advice = "is for a partner that need not ask, and require_signed_requests for one that must; remove one of them"
+        yield Finding((*path, "unsolicited"), advice)
+    if saml.start is not None:
+        advice = f"is not needed: a link to {saml.start.uri} has the partner ask by itself, which is safer"
+        yield Finding((*path, "unsolicited"), advice, mild=True)
 
 
 def _metadata_sources(facts: Facts) -> Iterator[Finding]:

@@ -889,6 +889,12 @@ class SamlStart(Strict):
     parameter: Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", "must be the name of a parameter")] = "target"
 
 
+RelayState = Annotated[
+    str, _matching(r"[\x21-\x7e]{1,1024}", "must be at most 1,024 characters of ASCII without blanks")
+]
+"""What a service provider makes of it is its own business: usually an address of its own."""
+
+
 class PartnerSaml(Strict):
     """
     A partner as a SAML service provider (docs/saml.md).
@@ -900,8 +906,9 @@ class PartnerSaml(Strict):
     only where its software cannot decrypt. ``sign_assertion``: besides the response, also where its metadata does not say so.
     ``authn_contexts``: classes of its own, and the level a login must have to be told as them. ``tell_logout``: send the
     customer there when she logs out. ``tell_provider``: name who she logged in at, where that may be told.
-    ``missing_required``: what happens where an attribute that its metadata requires cannot be told. ``start``: needed for
-    handoffs. ``api``: how its server proves itself, for their data.
+    ``missing_required``: what happens where an attribute that its metadata requires cannot be told. ``unsolicited``: customers
+    may come without a request of its own, from our start address; ``targets``: where at the partner to, by name, as RelayState.
+    ``start``: needed for handoffs. ``api``: how its server proves itself, for their data.
     """
 
     entity_id: EntityId
@@ -926,6 +933,8 @@ class PartnerSaml(Strict):
     tell_logout: bool = False
     tell_provider: bool = False
     missing_required: Literal["proceed", "refuse"] = "proceed"
+    unsolicited: bool = False
+    targets: Mapping[Identifier, RelayState] = Field(default_factory=dict)
     start: SamlStart | None = None
     api: ServerCredentials | None = None
 

@@ -37,6 +37,11 @@ class SamlAsk:
     may_create: bool = True
     required: tuple[str, ...] = ()
 
+    @property
+    def is_unsolicited(self) -> bool:
+        """Whether nobody asked: then the partner hears of a login only, and of nothing that stood in its way."""
+        return self.request_id is None
+
 
 def told_context(ask: SamlAsk, level: Assurance | None, own: Mapping[str, Assurance]) -> str | None:
     """

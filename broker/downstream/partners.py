@@ -14,7 +14,7 @@ from broker.flows.artifact import Artifacts
 from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Turn
-from broker.web.hub import Exit
+from broker.web.hub import SAML_START_PATH, Exit
 from broker.web.params import with_query
 
 
@@ -120,8 +120,14 @@ class PartnerExits:
         return with_query(partner.guest_uri, {"ref": self._handoffs.guest_reference(handoff)})
 
     async def leave(self, turn: Turn) -> Exit:
-        """Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login."""
+        """
+        Back to the shop for a handoff, back to the asking partner with ``access_denied`` for a login, to its front page where it
+        did not ask.
+        """
         ask = turn.journey.ask
+        if ask is not None and ask.saml is not None and ask.saml.is_unsolicited:
+            partner = self._policy().partner(ask.partner)
+            return partner.home_uri if partner is not None else "/"
         if ask is not None:
             return await self._answering(ask).refuse(ask, "access_denied", "the customer cancelled")
         if turn.handoff is not None:
@@ -138,4 +144,6 @@ class PartnerExits:
             return None
         if known.login is not None and known.login_start is not None:
             return known.login_start if known.saml else with_query(known.login_start, {"iss": self._policy().issuer})
+        if known.saml is not None and known.saml.unsolicited:
+            return with_query(SAML_START_PATH, {"partner": partner})
         return known.home_uri

@@ -4,6 +4,7 @@ Logins that SAML service providers ask for: each request once, and what the answ
 There is no code and no grant here: the assertion is the answer, and nothing is fetched with it afterwards.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +16,7 @@ from broker.core.policy import NameIdFormat
 from broker.core.release import Release
 from broker.core.saml_login import entity_of
 from broker.core.session import Session
-from broker.errors import Spent
+from broker.errors import Spent, StoreDown
 from broker.flows.answers import Answers, Due
 from broker.flows.context import Context
 from broker.flows.login import Turn
@@ -25,6 +26,8 @@ from broker.stores.ports import Op, PutNew
 
 SEEN_S = 1200.0
 """Longer than a request is taken, however far the clocks differ."""
+
+_NOTED_S = 60.0
 
 _KEPT_S = 60.0
 """The browser comes back at once; whoever does not starts again."""
@@ -103,7 +106,18 @@ class SamlLogins:
             acr=told.release.acr or "",
             handoff=handoff.id if handoff else None,
             consent=handoff.consent if handoff else (consent.id if consent else None),
+            **({"unsolicited": True} if due.ask.saml is not None and due.ask.saml.is_unsolicited else {}),
         )
+
+    async def note_refused_start(self, partner: str) -> None:
+        """
+        For the audit: somebody was to be sent to *partner* unasked, which no agreement allows. Once a minute: anybody can follow
+        such a link as often as she likes.
+        """
+        with suppress(StoreDown):
+            (is_first,) = await self._c.state.run(PutNew(f"noted:{name_of(f'saml-start {partner}')}", b"1", _NOTED_S))
+            if is_first:
+                self._c.audit.note("saml.unsolicited_refused", partner=partner)
 
     async def admit_leaving(self, leaving: Leaving, *, comes_back: bool) -> str | None:
         """Take a logout request, once; as `admit`. Raises: Spent, StoreDown."""

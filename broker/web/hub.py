@@ -19,7 +19,7 @@ from broker.core.passkey import OwnPasskey, Unfit
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.core.waiting import Addressee, Waiting
-from broker.errors import Gone, Spent, StoreDown
+from broker.errors import Denied, Gone, Spent, StoreDown, TooWeak
 from broker.flows.login import Turn
 from broker.flows.logout import Parted
 from broker.flows.values import Visitor
@@ -34,6 +34,7 @@ ADD_PASSKEY_PATH = "/shared/passkeys/add"
 LOGOUT_CONFIRM_PATH = "/logout/confirm"
 LOGGED_OUT_PATH = "/logged-out"
 SAML_LEAVE_PATH = "/saml/leave"
+SAML_START_PATH = "/saml/start"
 
 
 _ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "session_too_old"})
@@ -266,8 +267,8 @@ class Hub:
             if turn.held is None or request.url.path == here:
                 raise
             response = RedirectResponse(here, status_code=303)
-        except StoreDown:
-            # The login is proven and its session stored: she keeps it, and goes on from there when the store is back.
+        except (StoreDown, Denied, TooWeak):
+            # The login is proven and its session stored: she keeps it, and goes on from there, or reads there why she cannot.
             if turn.token is None:
                 raise
             response = RedirectResponse(here, status_code=303)

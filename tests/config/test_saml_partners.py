@@ -96,6 +96,15 @@ def test_keys_and_when_they_sign(keyed: Bench) -> None:
         ([("      acs:", "      encrypt: maybe\n      acs:")], "encrypt", "must be one of"),
         ([("      acs:", '      authn_contexts: {"http://id.elegnamnden.se/loa/1.0/eidas-nf-sub": substantial}\n      acs:')],
          "authn_contexts", "is for the Swedish eIDAS node alone"),
+        ([("      acs:", "      targets: {rooms: 'https://depot.example/'}\n      acs:")], "targets", "add unsolicited: true"),
+        ([("      acs:", "      unsolicited: true\n      targets: {rooms: 'two words'}\n      acs:")],
+         "targets.rooms", "of ASCII without blanks"),
+        ([("      acs:", "      unsolicited: true\n      targets: {'No Name': 'x'}\n      acs:")],
+         "targets.No Name", "lower-case"),
+        ([("      acs:", "      unsolicited: true\n      require_signed_requests: true\n      acs:")],
+         "unsolicited", "remove one of them"),
+        ([("      acs:", "      unsolicited: true\n      acs:"),
+          ("    login: {upstreams: [google], claims: [email]}\n", "")], "unsolicited", "needs login"),
     ],
 )  # fmt: skip
 def test_what_does_not_hold_together(depot: Bench, edits: list[Edit], key: str, advice: str) -> None:
@@ -129,6 +138,12 @@ def test_assertions_in_the_clear_are_a_warning(depot: Bench) -> None:
     """The operator may have to; it is said each time."""
     depot.edit(("      acs:", "      encrypt: never\n      acs:"))
     assert any("in the clear" in warning for warning in depot.load().warnings)
+
+
+def test_unsolicited_responses_that_are_not_needed_are_a_warning(depot: Bench) -> None:
+    """Where the partner has an address that begins a login, a link to that is safer."""
+    depot.edit(("      acs:", "      unsolicited: true\n      acs:"))
+    assert any("a link to http://127.0.0.1:8799/login" in warning for warning in depot.load().warnings)
 
 
 @pytest.mark.parametrize(

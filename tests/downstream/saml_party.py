@@ -338,7 +338,16 @@ class Sp:
         assert form["action"] == (wants or self.acs)
         return self.posted(form["action"], dict(form["fields"]))
 
-    def posted(self, acs: str, members: Mapping[str, str]) -> Received:
+    def unsolicited(self, answer: Answer) -> Received:
+        """As `receive`, of a response this service provider did not ask for, and says so itself (saml-profiles-2.0-os, 4.1.5)."""
+        form = answer.form_post
+        assert form is not None, answer.text[:2000]
+        received = self.posted(form["action"], dict(form["fields"]), is_asked=False)
+        assert form["action"] == self.acs
+        assert received.in_response_to is None
+        return received
+
+    def posted(self, acs: str, members: Mapping[str, str], *, is_asked: bool = True) -> Received:
         """What a form with *members*, posted to *acs*, says, if there is anything to believe."""
         root = self.verified(base64.b64decode(members["SAMLResponse"]))
         assert root.tag == f"{{{SAMLP}}}Response"
@@ -353,7 +362,7 @@ class Sp:
             in_response_to=root.get("InResponseTo"),
             relay_state=members.get("RelayState"),
         )
-        assert received.in_response_to in self.sent
+        assert not is_asked or received.in_response_to in self.sent
         return received if received.status != "Success" else self._with_assertion(received, root, acs)
 
     def verified(self, octets: bytes) -> Any:

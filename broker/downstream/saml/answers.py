@@ -23,7 +23,7 @@ from broker.core.saml_login import (
 from broker.downstream.saml.checks import SKEW, checked_recipient, is_registered
 from broker.downstream.saml.keys import SamlKeys, algorithms
 from broker.downstream.saml.services import Services
-from broker.downstream.saml.statuses import status_of
+from broker.downstream.saml.statuses import status_of, untold
 from broker.errors import Denied
 from broker.flows.context import Clock
 from broker.flows.login import Turn
@@ -78,7 +78,13 @@ class SamlAnswers:
         return _posted(address, response)
 
     async def refuse(self, ask: Ask, error: str, reason: str) -> FormPost:
-        """The response that says why not."""
+        """
+        The response that says why not.
+
+        Raises: Denied, TooWeak: nobody asked for a response, so that only the customer is told.
+        """
+        if ask.saml is not None and ask.saml.is_unsolicited:
+            raise untold(error, reason, ask.partner)
         address, _ = await self._registered(ask)
         return self.failed(address, status_of(error, reason))
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from broker.core.changing import replace
 from broker.core.claims_request import ClaimsRequest
 from broker.core.journey import Ask
 from broker.core.policy import NameIdFormat, Partner, PartnerSaml, Policy
@@ -129,6 +130,14 @@ def check_time(head: Head, now: datetime) -> None:
         raise BadAsk("the message is too old, or from the future", code="saml.time")
 
 
+def default_consumer(service: SamlService) -> str:
+    """Where a response goes that nobody asked for (saml-profiles-2.0-os, section 4.1.5). Raises: Denied."""
+    found = service.default_acs()
+    if found is None:
+        raise Denied("the partner has no assertion consumer", code="saml.acs")
+    return found.location
+
+
 def consumer(request: AuthnRequest, service: SamlService) -> str:
     """
     The assertion consumer that is answered: the one named, if it is registered, compared character by character; else the
@@ -204,30 +213,49 @@ def checked_recipient(terms: PartnerSaml, service: SamlService) -> Recipient | N
 def ask_of(proven: Proven, handoff: str | None) -> Ask:
     """The request as all protocols say it. Raises: BadAsk, Denied."""
     sender, request = proven.sender, proven.request
+    saml = SamlAsk(
+        request_id=request.head.id,
+        name_id_format=checked_name_id_format(request, sender.terms),
+        contexts=request.contexts,
+        comparison=request.comparison,
+        may_create=request.may_create is not False,
+        required=claims_required(sender.service, sender.terms) if handoff is None else (),
+    )
+    ask = _ask(sender, proven.acs, proven.relay_state, saml)
+    return replace(ask, prompt=_prompt(request), handoff=handoff)
+
+
+def unsolicited_ask(sender: Sender, target: str | None) -> Ask:
+    """
+    What is asked where nobody did: all by our config and the partner's metadata, at its default assertion consumer.
+
+    Args:
+        target: a name among the partner's ``targets``; what a link says is never passed on itself.
+    Raises: BadAsk, Denied.
+    """
+    relay_state = sender.terms.targets.get(target) if target is not None else None
+    if target is not None and relay_state is None:
+        raise BadAsk("no target of that name at the partner", code="saml.target", partner=sender.partner_id)
+    checked_recipient(sender.terms, sender.service)
+    required = claims_required(sender.service, sender.terms)
+    saml = SamlAsk(request_id=None, name_id_format=sender.terms.name_id_formats[0], required=required)
+    return _ask(sender, default_consumer(sender.service), relay_state, saml)
+
+
+def _ask(sender: Sender, acs: str, relay_state: str | None, saml: SamlAsk) -> Ask:
     login = sender.partner.login
-    required = claims_required(sender.service, sender.terms) if handoff is None else ()
-    _check_required(required, sender)
-    claims = claims_asked(sender.service, sender.terms, login.claims) if login is not None else ClaimsRequest()
+    _check_required(saml.required, sender)
     identifier_name(sender.service, sender.terms)
     return Ask(
         partner=sender.partner_id,
-        redirect_uri=proven.acs,
-        state=proven.relay_state,
+        redirect_uri=acs,
+        state=relay_state,
         nonce=None,
         scopes=(),
         code_challenge=None,
-        prompt=_prompt(request),
-        handoff=handoff,
-        claims=claims,
+        claims=claims_asked(sender.service, sender.terms, login.claims) if login is not None else ClaimsRequest(),
         response_mode="form_post",
-        saml=SamlAsk(
-            request_id=request.head.id,
-            name_id_format=checked_name_id_format(request, sender.terms),
-            contexts=request.contexts,
-            comparison=request.comparison,
-            may_create=request.may_create is not False,
-            required=required,
-        ),
+        saml=saml,
     )
 
 

@@ -5,7 +5,7 @@ Errors as a service provider's software reads them: status codes of SAML (saml-c
 from collections.abc import Mapping
 
 from broker.downstream.replies import oauth_error
-from broker.errors import StafettError
+from broker.errors import Denied, StafettError, TooWeak
 from broker.wire.saml.answer import Status
 
 _STATUSES: Mapping[str, tuple[str, str | None]] = {
@@ -32,6 +32,13 @@ def status_of(error: str, sentence: str) -> Status:
     """The status for *error*, one of our words; *sentence* is for the developer."""
     code, second = _STATUSES.get(error, ("Responder", None))
     return Status(code, second, sentence)
+
+
+def untold(error: str, sentence: str, partner: str) -> StafettError:
+    """*error*, one of our words, where no partner asked and so none is told: for the customer's page."""
+    if error in {"no_authn_context", "unmet_authentication_requirements"}:
+        return TooWeak(sentence, partner=partner)
+    return Denied(sentence, code=f"saml.{error}", partner=partner)
 
 
 def status_of_error(error: StafettError) -> Status:
