@@ -4,6 +4,7 @@ import base64
 from datetime import UTC, datetime
 from functools import cache
 
+import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -73,6 +74,11 @@ def _cert(kind: str, which: int) -> bytes:
 def signer(kind: str = "rsa", which: int = 0) -> keys.SigningKey:
     """It signs."""
     return keys.signing_key(pem(private(kind, which)), cert(kind, which))
+
+
+def xmlsec_signer(kind: str = "rsa", which: int = 0) -> xmlsec.Key:
+    """The same for libxmlsec, which signs whatever it is told to."""
+    return xmlsec.Key.from_memory(pem(private(kind, which)), xmlsec.constants.KeyDataFormatPem)
 
 
 def verifier(kind: str = "rsa", which: int = 0) -> keys.VerifyingKey:

@@ -60,7 +60,10 @@ def test_what_we_sign_is_verified_and_read_from_the_octets() -> None:
 
 @pytest.mark.parametrize(("kind", "algorithm", "digest"), PAIRS, ids=NAMED)
 def test_every_algorithm_with_every_key_it_fits(kind: str, algorithm: Signature, digest: Digest) -> None:
-    """RSA, RSA-PSS and ECDSA; NIST and Brainpool curves; the certificate being long out of date."""
+    """
+    RSA, RSA-PSS and ECDSA; NIST and Brainpool curves; the certificate being long out of date. libxmlsec verifies it, so that its
+    canonical form of SignedInfo is the text that we signed.
+    """
     sent = signed_response(kind, algorithm=algorithm, digest=digest)
     assert taken(sent, kind).findtext(".//{*}NameID") == "alice"
     assert algorithm.encode() in sent
@@ -115,7 +118,7 @@ def test_prefixes_that_only_values_use(listed: bool) -> None:
         exclusive = own.findall(f".//{xml.name(xml.DS, 'Transform')}")[1]
         etree.SubElement(exclusive, xml.name(EXCLUSIVE, "InclusiveNamespaces"), PrefixList="xs saml")
         context = xmlsec.SignatureContext()
-        context.key = stage.signer().xmlsec_key
+        context.key = stage.xmlsec_signer()
         context.register_id(assertion, "ID")
         context.sign(own)
     element = xml.parse(etree.tostring(root)).find(attacks.ASSERTION)

@@ -67,7 +67,7 @@ def crafted(
     root.insert(1, template)
     if made:
         context = xmlsec.SignatureContext()
-        context.key = key or stage.signer().xmlsec_key
+        context.key = key or stage.xmlsec_signer()
         context.register_id(root, "ID")
         context.sign(template)
     return etree.tostring(root)
@@ -128,7 +128,7 @@ def _of_a_file(tmp_path: Path) -> bytes:
     transforms = template.find(f".//{xml.name(xml.DS, 'Transforms')}")
     transforms.getparent().remove(transforms)
     context = xmlsec.SignatureContext()
-    context.key = stage.signer().xmlsec_key
+    context.key = stage.xmlsec_signer()
     context.sign(template)
     return etree.tostring(root)
 

@@ -54,7 +54,6 @@ class SigningKey:
 
     private: PrivateKey = field(repr=False)
     certificate: bytes
-    xmlsec_key: xmlsec.Key = field(repr=False, compare=False)
 
     @property
     def default_algorithm(self) -> Signature:
@@ -100,8 +99,7 @@ def signing_key(private: bytes, certificate: bytes) -> SigningKey:
     key = _private(private)
     if _public(certificate) != key.public_key():
         raise XmlRefused("key_unreadable", "the certificate is not for the private key")
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return SigningKey(key, _certificate(certificate).public_bytes(serialization.Encoding.DER), _for_xmlsec(pem))
+    return SigningKey(key, _certificate(certificate).public_bytes(serialization.Encoding.DER))
 
 
 @lru_cache(maxsize=64)
@@ -130,7 +128,7 @@ def _public(given: bytes) -> object:
             return serialization.load_pem_public_key(given)
         if is_pem or _is_certificate(given):
             return _certificate(given).public_key()
-        return serialization.load_der_public_key(given)
+        return serialization.load_der_public_key(_wrapped(given) or given)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise XmlRefused("key_unreadable") from None
 
@@ -141,6 +139,36 @@ def _is_certificate(der: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _wrapped(der: bytes) -> bytes | None:
+    """
+    The SubjectPublicKeyInfo in a certificate that is none for its names alone; None for anything but a certificate.
+
+    Issuers there are, in federations' metadata too, whose names have characters (``*``, ``@``, ``&``) in strings that are not
+    for them. As the names carry no meaning, they are stepped over (RFC 5280, section 4.1).
+    """
+    if (certificate := _element(der, 0x30)) is None or (signed := _element(certificate[0], 0x30)) is None:
+        return None
+    version = _element(signed[0], 0xA0)
+    rest = signed[0] if version is None else version[1]
+    for tag in (0x02, 0x30, 0x30, 0x30, 0x30):
+        if (stepped := _element(rest, tag)) is None:
+            return None
+        rest = stepped[1]
+    key = _element(rest, 0x30)
+    return None if key is None else rest[: len(rest) - len(key[1])]
+
+
+def _element(octets: bytes, tag: int) -> tuple[bytes, bytes] | None:
+    """What is in the element of DER that *octets* begin with, and what follows it; None unless it is a whole *tag*."""
+    if len(octets) < 2 or octets[0] != tag:
+        return None
+    start, length = 2, octets[1]
+    if length >= 0x80:
+        start, length = 2 + length - 0x80, int.from_bytes(octets[2 : 2 + length - 0x80])
+    end = start + length
+    return (octets[start:end], octets[end:]) if end <= len(octets) else None
 
 
 def _certificate(given: bytes) -> x509.Certificate:
