@@ -7,7 +7,7 @@ import base64
 import shutil
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from lxml import etree
 from signxml import CanonicalizationMethod, SignatureConfiguration, SignatureConstructionMethod, XMLSigner, XMLVerifier
 
 from broker.observe.telemetry import Telemetry
-from broker.stores.ports import StateStore
+from broker.stores.ports import Records, StateStore
 from tests.stage import ISSUER, SECRET, Answer, Browser, Stage, open_stage
 
 SAMLP = "urn:oasis:names:tc:SAML:2.0:protocol"
@@ -459,10 +459,11 @@ async def open_party(
     edit: Mapping[str, str] | None = None,
     keys: str = KEYS,
     telemetry: Telemetry | None = None,
+    wrap: Callable[[Records], Records] = lambda records: records,
 ) -> AsyncIterator[Party]:
     """
     A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made. *keys*: of the broker.
-    *files*: beside its config.
+    *files*: beside its config. *wrap*: as `open_stage` has it.
     """
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
     shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
@@ -477,7 +478,7 @@ async def open_party(
     (folder / "secrets" / "workshop").chmod(0o600)
     edits = {"\nbroker:\n": keys, "\npartners:\n": PARTNERS, "\nagreements:\n": AGREEMENTS, **(edit or {})}
     try:
-        async with open_stage(folder, state=state, edit=edits, telemetry=telemetry) as stage:
+        async with open_stage(folder, state=state, edit=edits, telemetry=telemetry, wrap=wrap) as stage:
             yield Party(stage)
     finally:
         shutil.rmtree(folder)

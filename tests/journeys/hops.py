@@ -29,6 +29,7 @@ class Hop:
         is_once: of all that `act` ever does, one arrives.
         kind: how trouble is told: page, json, or at the partner (silent).
         after: what must be true in the end.
+        refused: whether an answer tells trouble, where that is none of the kinds.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Hop:
     kind: str = "page"
     is_once: bool = False
     after: Callable[[], Awaitable[None]] | None = None
+    refused: Callable[[Answer], bool] | None = None
     answers: list[Answer] = field(default_factory=list)
 
     async def go(self, act: Act | None = None) -> Answer:

@@ -68,6 +68,8 @@ async def cast(
 
 def is_clear(hop: Hop, answer: Answer) -> bool:
     """What is told: a page, JSON, or at the partner; never a success and never a wrong reason."""
+    if hop.refused is not None:
+        return hop.refused(answer)
     if hop.kind == "silent":
         return answer.query.get("error") == "temporarily_unavailable" and "code" not in answer.query
     return is_clear_page(answer) if hop.kind == "page" else is_clear_json(answer)

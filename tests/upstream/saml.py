@@ -5,7 +5,7 @@ lied with: the simulator signs by signxml and encrypts by its own code.
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from broker.demo.providers.saml_idp import PEOPLE, Fault, Mode, SamlIdp, create_
 from broker.errors import StoreDown, UpstreamDown
 from broker.flows.assertions import Assertions
 from broker.stores.memory import MemoryState
+from broker.stores.ports import Records, StateStore
 from broker.upstream.port import Begun, Done, Redirect, Reply, ReplyKind
 from broker.upstream.registry import KINDS
 from broker.upstream.saml import OwnKeys, SamlConnector
@@ -215,6 +216,8 @@ async def open_world(
     signer: Pair | None = None,
     edit: Mapping[str, str] | None = None,
     from_file: bool = False,
+    state: StateStore | None = None,
+    wrap: Callable[[Records], Records] = lambda records: records,
     **changes: Any,
 ) -> AsyncIterator[World]:
     """
@@ -245,7 +248,9 @@ async def open_world(
             simulator.clock = clock
             loaded = load(folder / "stafett.yaml", environment={})
             known = build_peers(loaded, MetadataFetchers.of(loaded), clock) if from_file else peers
-            supplies = Supplies(loaded.references, None, context=Stored(MemoryState()), peers=known, names=NAMES)  # type: ignore[arg-type]
+            supplies = Supplies(
+                loaded.references, None, context=Stored(state or MemoryState()), peers=known, names=NAMES
+            )  # type: ignore[arg-type]
             return {"eid": KINDS[kind].build("eid", loaded.connectors["eid"], supplies)}
 
         block = (
@@ -259,7 +264,7 @@ async def open_world(
             SHOP_CALLBACK: shop_callback,
             **(edit or {}),
         }
-        async with open_stage(folder, edit=edits, cast=cast) as stage:
+        async with open_stage(folder, edit=edits, cast=cast, state=state, wrap=wrap) as stage:
             stages.append(stage)
             yield World(stage, simulator, peers)
 
@@ -268,7 +273,7 @@ async def open_world(
 class Stored:
     """As much of a context as a connector takes."""
 
-    state: MemoryState
+    state: StateStore
 
 
 def write(path: Path, content: bytes) -> None:
