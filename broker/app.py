@@ -420,7 +420,7 @@ def build(
     exits = PartnerExits(policy, OidcAnswers(policy, tokens), saml, consents, handoffs, artifacts)
 
     def continue_page(where: Exit, visitor: Visitor) -> Response:
-        view = PostPage(where.url, where.members) if isinstance(where, FormPost) else ContinuePage(where)
+        view = PostPage(where.url, where.members, where.back) if isinstance(where, FormPost) else ContinuePage(where)
         return pages.render(view, language=visitor.language, reference=current_reference(), here=None)
 
     upstreams = UpstreamEdge(policy, logins, connectors, breaker, clock)

@@ -29,7 +29,7 @@ from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import Mode, Policy, Risk, SmtpMail, TrustConfig
-from broker.core.saml import REDIRECT
+from broker.core.saml import endpoint_for
 from broker.errors import ConfigError, StafettError
 from broker.upstream.registry import KINDS, Described, Kind
 from broker.wire.saml.aggregate import Demands, Metadata, read_file
@@ -347,7 +347,7 @@ class _Load:
             path, place = ("upstreams", name, "connect", "metadata"), described.metadata
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
             if document is not None:
-                self._described(document, described.entity_id, path, as_provider=True)
+                self._described(document, described.entity_id, path, described)
 
     def _metadata_file(
         self, file: str, path: KeyPath, certificates: tuple[bytes, ...] = (), max_validity: timedelta = timedelta.max
@@ -363,7 +363,8 @@ class _Load:
             tell(path, f"the metadata in {file} cannot be used: {refused.detail}")
         return None
 
-    def _described(self, document: Metadata, entity_id: str, path: KeyPath, *, as_provider: bool = False) -> None:
+    def _described(self, document: Metadata, entity_id: str, path: KeyPath, provider: Described | None = None) -> None:
+        """Whether *document* says of *entity_id* what is needed of a service, or of a *provider*."""
         try:
             entity = document.find(entity_id)
         except StafettError as refused:
@@ -371,11 +372,10 @@ class _Load:
             return
         if entity is None:
             self._problem(path, f"says nothing of {entity_id}{similar(entity_id, list(document.entity_ids)[:1000])}")
-        elif as_provider:
-            if entity.provider is None or not any(each.binding == REDIRECT for each in entity.provider.sso):
-                advice = (
-                    f"does not describe {entity_id} as an identity provider of SAML 2.0 that takes requests by Redirect"
-                )
+        elif provider is not None:
+            if entity.provider is None or endpoint_for(entity.provider.sso, provider.binding) is None:
+                how = {"redirect": "by Redirect", "post": "by POST", None: "by Redirect or POST"}[provider.binding]
+                advice = f"does not describe {entity_id} as an identity provider of SAML 2.0 that takes requests {how}"
                 self._problem(path, advice)
         elif entity.service is None or not entity.service.acs:
             self._problem(path, f"does not describe {entity_id} as a service provider of SAML 2.0")

@@ -6,7 +6,7 @@ Names of elements and attributes are those of SAML 2.0 Metadata and its extensio
 and 2.4.4; algorithm support: sstc-saml-metadata-algsupport-v1.0; texts for people: sstc-saml-metadata-ui-v1.0).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -36,6 +36,16 @@ class Endpoint:
     def answers_to(self) -> str:
         """Where responses go: ``ResponseLocation``, or the one address (saml-metadata-2.0-os, section 2.2.2)."""
         return self.response_location or self.location
+
+
+WayToSend = Literal["redirect", "post"]
+"""How a message goes through a browser: in an address, or as a form."""
+
+
+def endpoint_for(endpoints: Sequence[Endpoint], by: WayToSend | None = None) -> Endpoint | None:
+    """The first of a peer's addresses that is spoken to so; by either, Redirect before POST, where nothing is said."""
+    wanted = (REDIRECT, POST) if by is None else (REDIRECT,) if by == "redirect" else (POST,)
+    return next((each for binding in wanted for each in endpoints if each.binding == binding), None)
 
 
 @dataclass(frozen=True, slots=True)

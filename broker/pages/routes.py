@@ -73,7 +73,7 @@ from broker.pages.views import (
 )
 from broker.pages.waiting import code_page
 from broker.web import cookies, csrf, params
-from broker.web.hub import Hub, Misread, Partners, Upstreams, with_cookies
+from broker.web.hub import Exit, Hub, Misread, Partners, Upstreams, with_cookies
 from broker.web.visitor import visitor_of
 
 _MAX_IDENTIFIER = 320
@@ -228,7 +228,7 @@ class JourneyPages:
             return await self._forget_device(posted)
         if not isinstance(posted.turn.step, Login | Wait):
             return await self._hub.go(request, posted.visitor, posted.turn, self._policy())
-        gone: Turn | str | Misread
+        gone: Turn | Exit | Misread
         if posted.fields.get("answer") == "newsletter":
             gone = await self._write_to_reader(request, posted)
         elif posted.fields.get("answer") == "identify":
@@ -242,11 +242,11 @@ class JourneyPages:
             )
         else:
             gone = await self._upstreams.open(posted.turn, posted.visitor, posted.fields.get("method", ""))
-        if isinstance(gone, str):
+        if not isinstance(gone, Turn):
             return self._hub.leave_for(request, posted.visitor, gone)
         return await self._hub.go(request, posted.visitor, gone, self._policy())
 
-    async def _write_to_reader(self, request: Request, posted: Posted) -> Turn | str:
+    async def _write_to_reader(self, request: Request, posted: Posted) -> Turn | Exit:
         """A code to the address that a newsletter of the partner went to; what she read may be over or taken back by now."""
         reader = await self._reader(request, posted.turn)
         if reader is None:
@@ -338,7 +338,7 @@ class JourneyPages:
         is_due = isinstance(step, Login) and method in {choice.upstream for choice in step.choices.may}
         if is_due and turn.journey.link is not None and self._upstreams.sends_away(method):
             gone = await self._upstreams.open(turn, visitor, method)
-            if isinstance(gone, str):
+            if not isinstance(gone, Turn):
                 return self._hub.leave_for(request, visitor, gone)
             turn = gone
         known = replace(visitor, session=turn.token or visitor.session)

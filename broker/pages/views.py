@@ -720,13 +720,15 @@ class ContinuePage:
 @dataclass(frozen=True, slots=True)
 class PostPage:
     """
-    Posts ``members`` to a partner's ``url`` by itself, at once, and shows a button besides.
+    Posts ``members`` to ``url``, a partner's or a provider's, by itself, at once, and shows a button besides.
 
-    An answer by form (OAuth 2.0 Form Post Response Mode section 2): nothing of it is in an address.
+    An answer by form (OAuth 2.0 Form Post Response Mode section 2), or a SAML message: nothing of it is in an address.
+    ``back``: the page of ours that stands in the browser's history in place of this one.
     """
 
     url: str
     members: Mapping[str, str]
+    back: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,15 @@ class Redirect:
     url: str
 
 
-Prompt = Redirect | Waiting
+@dataclass(frozen=True, slots=True)
+class PostForm:
+    """Have the browser post ``members`` to ``url``: nothing of them is in an address."""
+
+    url: str
+    members: Mapping[str, str] = field(repr=False)
+
+
+Prompt = Redirect | PostForm | Waiting
 
 __all__ = [
     "AskPasskey",
@@ -122,6 +130,7 @@ __all__ = [
     "OfferingConnector",
     "Pending",
     "Poll",
+    "PostForm",
     "Prompt",
     "Published",
     "Redirect",

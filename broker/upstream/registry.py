@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import Risk
+from broker.core.saml import WayToSend
 from broker.errors import StafettError
 from broker.flows.assertions import Assertions
 from broker.upstream.apple import AppleConnect, AppleConnector
@@ -63,10 +64,14 @@ def _fitting(_connect: Any, _issuer: str) -> Iterator[Concern]:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A SAML provider is described in ``metadata``, a file or a source of the config, as ``entity_id``."""
+    """
+    A SAML provider is described in ``metadata``, a file or a source of the config, as ``entity_id``. ``binding``: how requests
+    have to go there; None for either way.
+    """
 
     metadata: str
     entity_id: str
+    binding: WayToSend | None = None
 
 
 def _undescribed(_connect: Any) -> Described | None:
@@ -191,7 +196,7 @@ def _why(error: OSError | StafettError) -> str:
 
 
 def _described(connect: SamlConnect) -> Described:
-    return Described(connect.metadata, connect.entity_id)
+    return Described(connect.metadata, connect.entity_id, connect.binding)
 
 
 def _build_saml(id: str, connect: SamlConnect, supplies: Supplies) -> Connector:

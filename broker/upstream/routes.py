@@ -34,6 +34,8 @@ from broker.upstream.port import (
     LinkConnector,
     OfferingConnector,
     Pending,
+    PostForm,
+    Prompt,
     Redirect,
     Reply,
     ReplyKind,
@@ -41,7 +43,7 @@ from broker.upstream.port import (
     WaitingConnector,
 )
 from broker.web import params
-from broker.web.hub import Hub, Misread, Offered
+from broker.web.hub import Exit, FormPost, Hub, Misread, Offered
 from broker.web.middleware import MAX_BODY
 from broker.web.visitor import visitor_of
 
@@ -74,7 +76,7 @@ class UpstreamEdge:
         self._waits: dict[type, bool] = {}
         self._clock = clock
 
-    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str | Misread:
+    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | Exit | Misread:
         """
         Open a login by what the customer *typed* into our field, at the first way in that takes such a thing.
 
@@ -100,7 +102,7 @@ class UpstreamEdge:
             return Misread(idle, key)
         return await self.open(turn, visitor, upstream, typed)
 
-    async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | str:
+    async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | Exit:
         """
         Open a login by a code to an e-mail *address* that she did not type: no page shows it.
 
@@ -164,13 +166,13 @@ class UpstreamEdge:
         upstream: str,
         identifier: str | None = None,
         addressee: Addressee = Addressee.TYPED,
-    ) -> Turn | str:
+    ) -> Turn | Exit:
         """
         Open a login at *upstream* for the journey as *turn* saw it.
 
         A button that is pressed twice, in one tab or in two, opens one login: both see its page.
 
-        Returns: the turn when the customer waits on our page or must choose again; else the address to go to.
+        Returns: the turn when the customer waits on our page or must choose again; else where to go, and how.
         """
         if identifier is not None and self._covers(turn, upstream, identifier, addressee):
             return turn
@@ -186,7 +188,7 @@ class UpstreamEdge:
 
     async def _begun(
         self, opening: Opening, visitor: Visitor, upstream: str, identifier: str | None, addressee: Addressee
-    ) -> Turn | str:
+    ) -> Turn | Exit:
         turn, connector = opening.turn, self._connectors[upstream]
         await self._cancel_running(turn.journey)
         try:
@@ -194,9 +196,9 @@ class UpstreamEdge:
         except (UpstreamDown, UpstreamRefused) as error:
             await self._logins.keep(turn, visitor)
             return await self._failed(turn.journey, visitor, upstream, error)
-        waits = not isinstance(begun.prompt, Redirect)
-        turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=waits)
-        return begun.prompt.url if isinstance(begun.prompt, Redirect) else turn
+        away = _exit(begun.prompt, back=f"/j/{turn.journey.id}")
+        turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=away is None)
+        return turn if away is None else away
 
     def _covers(self, turn: Turn, upstream: str, identifier: str, addressee: Addressee) -> bool:
         attempt, connector = turn.journey.attempt, self._connectors.get(upstream)
@@ -441,6 +443,17 @@ class UpstreamEdge:
             partner=journey.partner,
             addressee=addressee,
         )
+
+
+def _exit(prompt: Prompt, *, back: str) -> Exit | None:
+    """Where *prompt* leads on another site; None where she stays on our page. *back*: where she chose this way in."""
+    match prompt:
+        case Redirect(url=url):
+            return url
+        case PostForm(url=url, members=members):
+            return FormPost(url, members, back)
+        case _:
+            return None
 
 
 def _secret(journey: Journey) -> str:

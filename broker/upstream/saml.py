@@ -1,7 +1,7 @@
 """
 SAML 2.0 identity providers: the broker as their service provider (Web Browser SSO, saml-profiles-2.0-os, section 4.1).
 
-A signed request goes by Redirect, the answer comes as a form from the provider's site. What it says is read by
+A signed request goes by Redirect or as a form, the answer comes as a form from the provider's site. What it says is read by
 `broker.wire.saml.response`, becomes claims under the names of the attributes, and is evidence by the same rules as the claims of
 OpenID providers (`broker.upstream.claims`). What a scheme has of its own is a `Scheme`.
 """
@@ -22,19 +22,20 @@ from broker.core.policy import Duration, EntityId, SecretRef, Strict
 from broker.core.saml import (
     PERSISTENT,
     POST,
-    REDIRECT,
     TRANSIENT,
     URI_NAMES,
     Endpoint,
     PeerKey,
     RequestedAttribute,
     SamlProvider,
+    WayToSend,
+    endpoint_for,
 )
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.flows.assertions import Assertions
 from broker.upstream.claims import Attribute, ClaimRules, evidence_from, reaches, sufficient_acrs
 from broker.upstream.national_number import parse_national_number
-from broker.upstream.port import Begun, Done, Pending, Published, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Done, Pending, PostForm, Published, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.upstream.supplies import ProvidersKnown, References
 from broker.wire.saml import metadata, posted, redirect
 from broker.wire.saml.algorithms import ECDH_ES, ENCRYPTION, SIGNATURES, Content, KeyTransport, KeyWrap, Signature
@@ -129,9 +130,10 @@ class SamlConnect(ClaimRules):
 
     ``entity_id``: of the provider. ``metadata``: file of its metadata, or the name of a source that has it.
     ``own_entity_id``: ours there; the address of our metadata unless given. ``keys``: ours; the first signs, all are published
-    and decrypt. ``subject``: what a person is known by: ``NameID``, or the name of an attribute. ``name_id_format``: asked for,
-    and the only one by which a ``NameID`` counts. ``comparison``: how levels are asked for: ``exact`` names all that suffice,
-    ``minimum`` the least of them. ``encrypted``, ``signs_response``, ``signs_assertion``: what an answer has to be. ``skew``: how
+    and decrypt. ``binding``: how requests go; by Redirect where the provider takes that, unless it is said here. ``subject``:
+    what a person is known by: ``NameID``, or the name of an attribute. ``name_id_format``: asked for, and the only one by which a
+    ``NameID`` counts. ``comparison``: how levels are asked for: ``exact`` names all that suffice, ``minimum`` the least of them.
+    ``encrypted``, ``signs_response``, ``signs_assertion``: what an answer has to be. ``skew``: how
     far its clock may be off. ``vouches_for``: contacts that count as verified. ``cancel_statuses``: status codes that mean the
     customer cancelled, besides the usual. ``providers``: entityIDs that a proxy may pass the customer on to. ``authorities``: who
     has to have authenticated her behind a proxy, one of them. ``reauthenticates``: it does what ForceAuthn says.
@@ -143,6 +145,7 @@ class SamlConnect(ClaimRules):
     metadata: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     own_entity_id: EntityId | None = None
     keys: Annotated[tuple[OwnKey, ...], Field(min_length=1, max_length=4)]
+    binding: WayToSend | None = None
     subject: Annotated[str, StringConstraints(min_length=1, max_length=256)] = _NAME_ID
     name_id_format: EntityId | None = PERSISTENT
     comparison: Literal["exact", "minimum"] = "exact"
@@ -262,9 +265,9 @@ class SamlConnector:
                 "the provider cannot be made to authenticate anew", code="upstream.cannot_reauthenticate"
             )
         provider = await self._provider()
-        where = next((each.location for each in provider.sso if each.binding == REDIRECT), None)
+        where = endpoint_for(provider.sso, connect.binding)
         if where is None:
-            raise UpstreamDown("the provider takes no requests by Redirect", code="saml.binding")
+            raise UpstreamDown("the provider takes no requests by Redirect or POST", code="saml.binding")
         own = self._own_entity_id(ask.callback_url.removesuffix("/callback"))
         contexts = tuple(self._scheme.contexts(provider, sufficient_acrs(connect, ask.minimum)))
         if connect.acr_levels and not contexts:
@@ -272,7 +275,7 @@ class SamlConnector:
         plain = ToAsk(
             id=self._new_id(),
             issuer=own,
-            destination=where,
+            destination=where.location,
             issued_at=ask.now,
             acs=ask.callback_url,
             forces_login=fresh,
@@ -282,18 +285,11 @@ class SamlConnector:
             providers=connect.providers,
         )
         request = self._scheme.asks(plain, ask)
-        key = self._keys.signing[0]
-        signed = redirect.encode(
-            build_request(request),
-            field="SAMLRequest",
-            relay_state=ask.state,
-            key=key,
-            algorithm=self._scheme.algorithm(key),
-        )
+        prompt = self._sent(build_request(request), where, ask.state)
         named = request.contexts if request.comparison is Comparison.EXACT else ()
         since = int(ask.now.timestamp()) if request.forces_login else None
         kept = _State(request.id, provider.entity_id, own, ask.callback_url, ask.minimum.value, named, since)
-        return Begun(Redirect(f"{where}{'&' if '?' in where else '?'}{signed}"), msgspec.msgpack.encode(kept))
+        return Begun(prompt, msgspec.msgpack.encode(kept))
 
     async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
         """
@@ -357,6 +353,16 @@ class SamlConnector:
         key = self._keys.signing[0]
         content = metadata.write(about, self._scheme.role(role), key, algorithm=self._scheme.algorithm(key))
         return Published(content, metadata.MEDIA_TYPE)
+
+    def _sent(self, request: bytes, where: Endpoint, relay_state: str) -> Redirect | PostForm:
+        """*request*, signed where its binding has the signature: in the query, or in the message."""
+        key = self._keys.signing[0]
+        algorithm = self._scheme.algorithm(key)
+        if where.binding == POST:
+            message = posted.encode_signed(request, key, algorithm=algorithm)
+            return PostForm(where.location, {"SAMLRequest": message, "RelayState": relay_state})
+        signed = redirect.encode(request, field="SAMLRequest", relay_state=relay_state, key=key, algorithm=algorithm)
+        return Redirect(f"{where.location}{'&' if '?' in where.location else '?'}{signed}")
 
     async def _provider(self) -> SamlProvider:
         found = await self._peers.provider(self._connect.metadata, self._connect.entity_id)

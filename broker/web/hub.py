@@ -43,10 +43,14 @@ _ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "sess
 
 @dataclass(frozen=True, slots=True)
 class FormPost:
-    """An answer the browser is to post to ``url`` (OAuth 2.0 Form Post Response Mode)."""
+    """
+    What the browser is to post to ``url``: an answer (OAuth 2.0 Form Post Response Mode), or a SAML message. ``back``: the page
+    of ours that going back from there leads to, where there is one.
+    """
 
     url: str
     members: Mapping[str, str]
+    back: str | None = None
 
 
 #: How a browser leaves for another site: to an address, or with a form.
@@ -77,11 +81,11 @@ class Offered:
 class Upstreams(Protocol):
     """What the upstream edge does for the others."""
 
-    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | str:
-        """Open a login; the turn when the customer stays here, the address to send the browser to otherwise."""
+    async def open(self, turn: Turn, visitor: Visitor, upstream: str) -> Turn | Exit:
+        """Open a login; the turn when the customer stays here, where to send the browser otherwise."""
         ...
 
-    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | str | Misread:
+    async def identify(self, turn: Turn, visitor: Visitor, typed: str) -> Turn | Exit | Misread:
         """Open a login by what she typed, an e-mail address, a phone number or a member number; as `open`."""
         ...
 
@@ -89,7 +93,7 @@ class Upstreams(Protocol):
         """Whether she may type the asking partner's member number too."""
         ...
 
-    async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | str:
+    async def write_to(self, turn: Turn, visitor: Visitor, address: str, addressee: Addressee) -> Turn | Exit:
         """Open a login by a code to an e-mail *address* that she did not type, and that no page shows; as `open`."""
         ...
 
@@ -308,7 +312,7 @@ class Hub:
     async def _straight_on(self, request: Request, visitor: Visitor, turn: Turn, step: Login) -> Response:
         known = replace(visitor, browser=turn.browser)
         gone = await self._upstreams.open(turn, known, step.choices.may[0].upstream)
-        if isinstance(gone, str):
+        if not isinstance(gone, Turn):
             return self.leave_for(request, visitor, gone)
         return RedirectResponse(f"/j/{turn.journey.id}", status_code=303)
 

@@ -65,7 +65,7 @@ class Person:
         return [has_cookie for each, path, has_cookie in self.asked if (each, path) == (method, CALLBACK)]
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["saml", "sweden-connect"])
+@pytest_asyncio.fixture(loop_scope="session", params=["saml", "sweden-connect", "saml by post"])
 async def person(request: pytest.FixtureRequest, stage_folder: Path, chromium: Browser) -> AsyncIterator[Person]:
     """Broker, provider and shop on loopback, the broker on a site of its own; whatever her browser complains about fails."""
     served: list[Any] = []
@@ -80,14 +80,16 @@ async def person(request: pytest.FixtureRequest, stage_folder: Path, chromium: B
         return HTMLResponse('<link rel="icon" href="data:,"><h1>At the shop</h1>')
 
     shop_app = Starlette(routes=[Route("/login/callback", arrived), Route("/", arrived)])
-    mode = GENERIC if request.param == "saml" else SWEDEN_CONNECT
+    mode = SWEDEN_CONNECT if request.param == "sweden-connect" else GENERIC
+    takes = ("HTTP-POST",) if request.param.endswith("by post") else ("HTTP-Redirect", "HTTP-POST")
     async with on_loopback(lambda _: app) as origin, on_loopback(lambda _: shop_app) as shop:
         issuer, callback = origin.replace("127.0.0.1", "localhost"), f"{shop}/login/callback"
         async with (
             open_world(
                 stage_folder,
-                request.param,
+                request.param.removesuffix(" by post"),
                 mode,
+                takes=takes,
                 issuer=issuer,
                 shop_callback=callback,
                 edit={SHOP_HOME: f"home_uri: {shop}/"},

@@ -30,7 +30,7 @@ from broker.errors import StoreDown, UpstreamDown
 from broker.flows.assertions import Assertions
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Records, StateStore
-from broker.upstream.port import Begun, Done, Redirect, Reply, ReplyKind
+from broker.upstream.port import Begun, Done, PostForm, Redirect, Reply, ReplyKind
 from broker.upstream.registry import KINDS
 from broker.upstream.saml import OwnKeys, SamlConnector
 from broker.upstream.supplies import Supplies
@@ -78,7 +78,7 @@ class PlayedPeers:
         self.is_down = False
         self.is_gone = False
         self.instead: SamlProvider | None = None
-        self._read: tuple[list[Pair], SamlProvider | None] | None = None
+        self._read: tuple[Any, SamlProvider | None] | None = None
 
     async def provider(self, source: str, entity_id: str) -> SamlProvider | None:
         """As the broker reads it."""
@@ -88,18 +88,24 @@ class PlayedPeers:
             return self.instead
         if self.is_gone or entity_id != self.simulator.entity_id:
             return None
-        if self._read is None or self._read[0] != self.simulator.keys:
+        says = (list(self.simulator.keys), self.simulator.takes)
+        if self._read is None or self._read[0] != says:
             document = read(self.simulator.metadata(), demands=Demands(), now=self.simulator.clock())
             found = document.find(entity_id)
-            self._read = (list(self.simulator.keys), found.provider if found else None)
+            self._read = (says, found.provider if found else None)
         return self._read[1]
 
 
-async def visited(url: str, account: str | None = "maja") -> tuple[str, dict[str, str]]:
-    """Choose *account* (None: cancel) on the provider's page; the address its answer is posted to, and the members."""
+async def visited(
+    url: str, account: str | None = "maja", *, form: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, str]]:
+    """
+    Choose *account* (None: cancel) on the provider's page, where the browser came with a *form* or without; the address its
+    answer is posted to, and the members.
+    """
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-    async with httpx2.AsyncClient(verify=PLAIN, trust_env=False) as browser:
-        page = await browser.get(url)
+    async with httpx2.AsyncClient(verify=PLAIN, trust_env=False, follow_redirects=True) as browser:
+        page = await (browser.get(url) if form is None else browser.post(url, data=form))
         request = re.search(r'name="request" value="([^"]+)"', page.text)
         assert request, page.text
         choice = {"account": account} if account else {"cancel": "1"}
@@ -108,6 +114,12 @@ async def visited(url: str, account: str | None = "maja") -> tuple[str, dict[str
     assert action, page.text
     members = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text)
     return unescape(action[1]), {name: unescape(value) for name, value in members}
+
+
+async def visited_from(gone: Answer, account: str | None = "maja") -> tuple[str, dict[str, str]]:
+    """As `visited`, from where choosing this way in led."""
+    posted = gone.form_post
+    return await visited(gone.location, account, form=dict(posted["fields"]) if posted else None)
 
 
 class Forgetful(MemoryState):
@@ -152,16 +164,31 @@ class Provider:
             names=NAMES,
         )
 
-    async def begin(self, **changes: Any) -> tuple[bytes, str]:
-        """The state, and where the customer goes."""
+    async def sent(self, **changes: Any) -> tuple[bytes, Redirect | PostForm]:
+        """The state, and where the customer goes and how."""
         begun = await self.connector.begin(replace(ASK, callback_url=CALLBACK, now=self.clock.now, **changes))
         assert isinstance(begun, Begun)
-        assert isinstance(begun.prompt, Redirect)
-        return begun.state, begun.prompt.url
+        assert isinstance(begun.prompt, Redirect | PostForm)
+        return begun.state, begun.prompt
 
-    async def answered(self, url: str, account: str | None = "maja") -> dict[str, str]:
-        """The members of the form that answers the request at *url*."""
-        asked = await self.simulator.asked(urlsplit(url).query)
+    async def begin(self, **changes: Any) -> tuple[bytes, str]:
+        """The state, and the address where the customer goes with all that is said."""
+        state, prompt = await self.sent(**changes)
+        assert isinstance(prompt, Redirect)
+        return state, prompt.url
+
+    async def begin_by_form(self, **changes: Any) -> tuple[bytes, PostForm]:
+        """The state, and the form with which the customer goes."""
+        state, prompt = await self.sent(**changes)
+        assert isinstance(prompt, PostForm)
+        return state, prompt
+
+    async def answered(self, request: str | PostForm, account: str | None = "maja") -> dict[str, str]:
+        """The members of the form that answers the *request*: in an address, or in a form."""
+        if isinstance(request, str):
+            asked = await self.simulator.asked(urlsplit(request).query)
+        else:
+            asked = await self.simulator.asked_by_form(list(request.members.items()))
         people = {each.key: each for each in PEOPLE}
         return self.simulator.answer(asked, people[account] if account else None)
 
@@ -173,8 +200,9 @@ class Provider:
 
     async def login(self, account: str | None = "maja", **asked: Any) -> Evidence:
         """The whole way."""
-        state, url = await self.begin(**asked)
-        return await self.resume(state, await self.answered(url, account))
+        state, prompt = await self.sent(**asked)
+        request = prompt.url if isinstance(prompt, Redirect) else prompt
+        return await self.resume(state, await self.answered(request, account))
 
 
 def connect_block(entity_id: str, **changes: Any) -> dict[str, Any]:
@@ -199,7 +227,7 @@ class World:
         customer = browser or self.stage.browser()
         await customer.follow(await customer.get(self.stage.shop.request()))
         gone = await customer.follow(await customer.press("method-eid"))
-        action, members = await visited(gone.location, account)
+        action, members = await visited_from(gone, account)
         return await customer.follow(Answer(await self.stage.client.post(action, data=members)))
 
 
@@ -218,6 +246,7 @@ async def open_world(
     from_file: bool = False,
     state: StateStore | None = None,
     wrap: Callable[[Records], Records] = lambda records: records,
+    takes: tuple[str, ...] = ("HTTP-Redirect", "HTTP-POST"),
     **changes: Any,
 ) -> AsyncIterator[World]:
     """
@@ -236,7 +265,7 @@ async def open_world(
         return answer.content
 
     def app_for(origin: str) -> Any:
-        made.append(SamlIdp(origin, mode, published, Clock(), [signer or rsa_pair(9)]))
+        made.append(SamlIdp(origin, mode, published, Clock(), [signer or rsa_pair(9)], takes=takes))
         return create_app(made[0])
 
     async with on_loopback(app_for):
@@ -293,7 +322,7 @@ class SamlPlay(Play):
     async def answered(self, browser: Browser, gone: Answer, said: Said = Said.YES) -> Sent | None:
         if said is Said.REFUSED:
             self.world.simulator.switch(Fault.REFUSED)
-        action, members = await visited(gone.location, None if said is Said.NO else "maja")
+        action, members = await visited_from(gone, None if said is Said.NO else "maja")
         return Sent("POST", action, members, is_foreign=True)
 
     def lie(self, lie: str) -> None:

@@ -7,18 +7,21 @@ import asyncio
 import base64
 import logging
 import re
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+import pytest_asyncio
+from lxml import etree
 from playwright.async_api import Browser as Chromium
 from pydantic import ValidationError
-from signxml.verifier import XMLVerifier
+from signxml.verifier import VerifyResult, XMLVerifier
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -28,10 +31,11 @@ from broker.config.load import load
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.core.saml import POST, PeerKey
-from broker.demo.providers.saml_documents import Attribute, plain
+from broker.demo.providers.saml_documents import Attribute, parsed, plain
 from broker.demo.providers.saml_idp import GENERIC, PEOPLE, PERSISTENT, TRANSIENT, Fault, Mode
+from broker.demo.providers.saml_idp import Refused as RequestRefused
 from broker.errors import ConfigError, Stopped, StoreDown, UpstreamDown, UpstreamRefused
-from broker.upstream.port import Connector, FormConnector, KeyPublisher, Listener, ReplyKind
+from broker.upstream.port import Connector, FormConnector, KeyPublisher, Listener, PostForm, Redirect, ReplyKind
 from broker.upstream.saml import SamlConnect
 from broker.wire.saml.aggregate import Demands, read
 from tests.demo.sites import browsing, press
@@ -49,6 +53,7 @@ from tests.upstream.saml import (
     pem_of,
     play,
     rsa_pair,
+    visited_from,
     write,
 )
 from tests.upstream.test_oidc import ASK, code_of, on_loopback
@@ -63,12 +68,18 @@ SETTINGS: dict[str, Any] = {
 
 def cases() -> list[Case]:
     """For the contract suite."""
-    return [Case("saml", opened, LIES)]
+    by_post = Case("saml", opened_by_post, (Fault.UNSIGNED, Fault.WRONG_REQUEST), "saml-by-post")
+    return [Case("saml", opened, LIES), by_post]
 
 
 def opened(folder: Path) -> AbstractAsyncContextManager[Play]:
     """As most are connected."""
     return play(folder, "saml", GENERIC, **SETTINGS)
+
+
+def opened_by_post(folder: Path) -> AbstractAsyncContextManager[Play]:
+    """Where requests go as forms."""
+    return play(folder, "saml", GENERIC, takes=("HTTP-POST",), **SETTINGS)
 
 
 @pytest.fixture
@@ -179,6 +190,122 @@ async def test_a_provider_that_takes_no_requests(provider: Provider) -> None:
     with pytest.raises(UpstreamDown) as error:
         await provider.begin()
     assert code_of(error) == "saml.binding"
+
+
+# How it is asked
+
+
+def in_form(form: PostForm) -> Any:
+    """The request in *form*."""
+    return parsed(base64.b64decode(form.members["SAMLRequest"]))
+
+
+@pytest.mark.parametrize(
+    ("takes", "binding", "goes"),
+    [
+        (("HTTP-Redirect", "HTTP-POST"), None, Redirect),
+        (("HTTP-POST",), None, PostForm),
+        (("HTTP-Redirect",), None, Redirect),
+        (("HTTP-Redirect", "HTTP-POST"), "post", PostForm),
+        (("HTTP-Redirect", "HTTP-POST"), "redirect", Redirect),
+        (("HTTP-POST",), "redirect", None),
+        (("HTTP-Redirect",), "post", None),
+        ((), None, None),
+    ],
+    ids=range(8),
+)
+async def test_by_which_binding(
+    provider: Provider, takes: tuple[str, ...], binding: str | None, goes: type[Redirect | PostForm] | None
+) -> None:
+    """By Redirect, by POST where that is all it takes or the operator says so; never by one that it does not take."""
+    provider.simulator.takes = takes
+    provider.connector = provider.connect(**({"binding": binding} if binding else {}))
+    if goes is None:
+        with pytest.raises(UpstreamDown) as error:
+            await provider.sent()
+        assert code_of(error) == "saml.binding"
+    else:
+        assert isinstance((await provider.sent())[1], goes)
+        assert (await provider.login()).given_name == "Maja"
+
+
+async def test_a_request_by_post(provider: Provider) -> None:
+    """To the address for forms, signed inside by our key, with the RelayState beside it, and nothing of it in an address."""
+    provider.connector = provider.connect(binding="post")
+    state, form = await provider.begin_by_form()
+    request = in_form(form)
+    assert form.url == request.get("Destination") == f"{provider.simulator.origin}/sso/post"
+    assert "?" not in form.url
+    assert (set(form.members), form.members["RelayState"]) == ({"SAMLRequest", "RelayState"}, ASK.state)
+    assert [etree.QName(each).localname for each in request][:2] == ["Issuer", "Signature"]
+    pem = pem_of(rsa_pair()).decode()
+    signed = XMLVerifier().verify(base64.b64decode(form.members["SAMLRequest"]), x509_cert=pem, id_attribute="ID")
+    assert isinstance(signed, VerifyResult)
+    assert signed.signed_xml is not None
+    assert signed.signed_xml.get("ID") == request.get("ID")
+    assert (await provider.resume(state, await provider.answered(form))).given_name == "Maja"
+    assert "SAMLRequest" not in repr(form)
+
+
+async def test_a_request_by_post_with_a_key_on_a_curve() -> None:
+    """By the algorithm of the key, wherever the signature is."""
+    provider = Provider("saml", GENERIC, ec_pair(), **SETTINGS | {"binding": "post"})
+    assert (await provider.login()).given_name == "Maja"
+    _, form = await provider.begin_by_form()
+    assert b"ecdsa-sha256" in base64.b64decode(form.members["SAMLRequest"])
+
+
+@pytest.mark.parametrize("fault", [Fault.UNKNOWN_KEY, Fault.WRONG_REQUEST, Fault.UNSOLICITED, Fault.UNSIGNED], ids=str)
+async def test_an_answer_to_a_request_by_post_is_looked_at_as_any(provider: Provider, fault: Fault) -> None:
+    """How it was asked changes nothing about what may be answered."""
+    provider.connector = provider.connect(binding="post")
+    assert (await refused(provider, fault)).startswith("saml.")
+
+
+async def test_the_simulator_is_strict_about_each_binding(provider: Provider) -> None:
+    """A message of one binding is none of the other; unsigned, changed, another's and repeated ones are not taken by POST."""
+    provider.connector = provider.connect(binding="post")
+    _, form = await provider.begin_by_form()
+    message, state = form.members["SAMLRequest"], form.members["RelayState"]
+    octets = base64.b64decode(message)
+    by_redirect = provider.connect(binding="redirect")
+    begun = await by_redirect.begin(replace(ASK, callback_url=CALLBACK, now=provider.clock.now))
+    assert isinstance(begun.prompt, Redirect)
+    query = dict(parse_qsl(urlsplit(begun.prompt.url).query))
+    root = parsed(octets)
+    root.remove(root[1])
+    elsewhere = parsed(octets)
+    elsewhere.append(elsewhere[1])
+
+    def said(content: bytes) -> str:
+        return base64.b64encode(content).decode()
+
+    for members in (
+        [("SAMLRequest", said(etree.tostring(root))), ("RelayState", state)],
+        [("SAMLRequest", said(etree.tostring(elsewhere))), ("RelayState", state)],
+        [("SAMLRequest", said(octets.replace(b'ForceAuthn="false"', b'ForceAuthn="true"'))), ("RelayState", state)],
+        [("SAMLRequest", said(zlib.compress(octets, wbits=-15))), ("RelayState", state)],
+        [("SAMLRequest", query["SAMLRequest"]), ("RelayState", state)],
+        [("SAMLRequest", message), ("SAMLRequest", message)],
+        [*form.members.items(), ("Signature", query["Signature"])],
+        [("SAMLRequest", message), ("RelayState", "x" * 81)],
+        [],
+    ):
+        with pytest.raises(RequestRefused):
+            await provider.simulator.asked_by_form(members)
+    inside = urlencode({"SAMLRequest": said(zlib.compress(octets, wbits=-15)), "RelayState": state})
+    with pytest.raises(RequestRefused):
+        await provider.simulator.asked(inside)
+    other = with_settings(binding="post")
+    other.pairs = (rsa_pair(6),)
+    other.connector = other.connect()
+    _, foreign = await other.begin_by_form()
+    with pytest.raises(RequestRefused):
+        await provider.simulator.asked_by_form(list(foreign.members.items()))
+    _, again = await provider.begin_by_form()
+    await provider.simulator.asked_by_form(list(again.members.items()))
+    with pytest.raises(RequestRefused):
+        await provider.simulator.asked_by_form(list(again.members.items()))
 
 
 # What may not be answered
@@ -506,8 +633,9 @@ async def test_a_key_of_theirs_that_rolls(provider: Provider) -> None:
         {"level_claim": "level"},
         {"metadata": ""},
         {"artifact": True},
+        {"binding": "artifact"},
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_cannot_be_configured(changes: dict[str, Any]) -> None:
     """Nobody is known by a name that does not last; clocks are not off by hours; levels come from where they belong."""
@@ -539,6 +667,16 @@ async def test_what_check_config_tells(stage_folder: Path, old: str, new: str, k
     assert key in str(error.value)
 
 
+@pytest.mark.parametrize(("takes", "binding"), [("HTTP-Redirect", "post"), ("HTTP-POST", "redirect")])
+async def test_check_config_knows_how_requests_can_go(stage_folder: Path, takes: str, binding: str) -> None:
+    """What pinned metadata does not offer is refused before anybody is sent there."""
+    with pytest.raises(ConfigError) as error:
+        async with open_world(stage_folder, "saml", GENERIC, takes=(takes,), binding=binding, **SETTINGS):
+            pass
+    assert "upstreams.eid.connect.metadata" in str(error.value)
+    assert f"by {'POST' if binding == 'post' else 'Redirect'}" in str(error.value)
+
+
 # A whole broker
 
 
@@ -563,6 +701,55 @@ async def test_a_login_at_the_shop(world: World) -> None:
     tokens = await world.stage.shop.exchange(await world.attempt(browser=browser))
     told = await world.stage.shop.userinfo(tokens["access_token"])
     assert told.json["name"] == "Maja Lindqvist"
+
+
+@pytest_asyncio.fixture
+async def world_by_post(stage_folder: Path) -> AsyncIterator[World]:
+    async with open_world(stage_folder, "saml", GENERIC, takes=("HTTP-POST",), **SETTINGS) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("language", ["sv", "fi", "pl", "en"])
+async def test_the_page_that_posts_the_request(world_by_post: World, language: str) -> None:
+    """
+    The one page that goes on by itself: a form with a button for browsers without scripts, in her language, that may post
+    there and to ourselves only; stored nowhere, with no referrer.
+    """
+    world_by_post.stage.client.headers["accept-language"] = language
+    browser = world_by_post.stage.browser()
+    await browser.follow(await browser.get(world_by_post.stage.shop.request()))
+    page = await browser.press("method-eid")
+    form = page.form_post
+    assert form is not None
+    assert (page.status, form["action"]) == (200, f"{world_by_post.simulator.origin}/sso/post")
+    assert [name for name, _ in form["fields"]] == ["SAMLRequest", "RelayState"]
+    assert {"continue", "response"} <= page.ids
+    assert f'lang="{language}"' in page.text
+    policy = page.headers["content-security-policy"]
+    assert f"form-action 'self' {world_by_post.simulator.origin} http:" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "no-store" in page.headers["cache-control"]
+    assert page.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_a_login_by_post_at_the_shop(world_by_post: World) -> None:
+    """There as a form and back as a form, to the shop's ID token."""
+    tokens = await world_by_post.stage.shop.exchange(await world_by_post.attempt())
+    assert (await world_by_post.stage.shop.userinfo(tokens["access_token"])).json["name"] == "Maja Lindqvist"
+
+
+async def test_two_tabs_by_post(world_by_post: World) -> None:
+    """The request of the newer tab counts for its own answer only; the older one's answer ends in no login of the other."""
+    browser = world_by_post.stage.browser()
+    tab = browser.copy()
+    await browser.follow(await browser.get(world_by_post.stage.shop.request(state="one")))
+    await tab.follow(await tab.get(world_by_post.stage.shop.request(state="two")))
+    first, second = await browser.press("method-eid"), await tab.press("method-eid")
+    for gone, page, state in ((second, tab, "two"), (first, browser, "one")):
+        action, members = await visited_from(gone)
+        back = await page.follow(Answer(await world_by_post.stage.client.post(action, data=members)))
+        assert (back.query["state"], "code" in back.query) == (state, True)
 
 
 async def test_a_form_that_nobody_waits_for(world: World) -> None:

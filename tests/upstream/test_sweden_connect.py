@@ -326,7 +326,7 @@ async def test_what_is_asked_for(provider: Provider) -> None:
     await provider.login(fresh=True)
     first, second = provider.simulator.requests
     assert (first.get("ForceAuthn"), second.get("ForceAuthn")) == ("false", "true")
-    assert first.get("Destination") == provider.simulator.sso
+    assert first.get("Destination") == f"{provider.simulator.origin}/sso"
     assert first.xpath("//*[local-name()='RequestedAuthnContext']/@Comparison") == ["exact"]
     assert first.xpath("//*[local-name()='AuthnContextClassRef']/text()") == [f"{LOA}/loa2", f"{LOA}/loa3"]
     assert first.xpath("//*[local-name()='IDPEntry']/@ProviderID") == ["https://no.example"]

@@ -6,7 +6,7 @@ Nothing of it is the broker's, so that neither can be wrong in the other's way.
 
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
+from signxml.exceptions import InvalidDigest, InvalidInput, InvalidSignature
 from signxml.signer import XMLSigner
+from signxml.verifier import SignatureConfiguration, VerifyResult, XMLVerifier
 
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
 XENC: Final = "http://www.w3.org/2001/04/xmlenc#"
@@ -160,6 +162,19 @@ def signed(text: str, signer: Pair, method: SignatureMethod) -> bytes:
     return octets
 
 
+def verifies_inside(octets: bytes, certificate: bytes, method: str) -> bool:
+    """Whether the document is signed as a whole by the key of *certificate*, by *method*."""
+    settings = SignatureConfiguration(
+        signature_methods=frozenset({SignatureMethod(method)}), digest_algorithms=frozenset({DigestAlgorithm.SHA256})
+    )
+    pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM).decode()
+    try:
+        done = XMLVerifier().verify(octets, x509_cert=pem, id_attribute="ID", expect_config=settings)
+    except (InvalidSignature, InvalidDigest, InvalidInput, ValueError):
+        return False
+    return isinstance(done, VerifyResult) and done.signed_xml is not None and done.signed_xml.tag == parsed(octets).tag
+
+
 def _signer(method: SignatureMethod) -> XMLSigner:
     signer = XMLSigner(
         method=SignatureConstructionMethod.enveloped,
@@ -291,7 +306,7 @@ def _text(octets: bytes) -> str:
 
 def metadata(
     entity_id: str,
-    sso: str,
+    sso: Mapping[str, str],
     keys: Sequence[Pair],
     *,
     until: datetime,
@@ -299,7 +314,7 @@ def metadata(
     certified: Sequence[str] = (),
     country: str | None = None,
 ) -> str:
-    """The provider's ``EntityDescriptor``, with a place for a signature."""
+    """The provider's ``EntityDescriptor``, with a place for a signature; *sso*: by binding, where requests go."""
     attribute = "urn:oasis:names:tc:SAML:attribute:assurance-certification"
     values = "".join(f"<saml:AttributeValue>{escape(each)}</saml:AttributeValue>" for each in certified)
     extensions = (
@@ -321,9 +336,15 @@ def metadata(
         ' protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:Extensions>'
         '<mdui:UIInfo xmlns:mdui="urn:oasis:names:tc:SAML:metadata:ui">'
         f'<mdui:DisplayName xml:lang="en">{escape(name)}</mdui:DisplayName></mdui:UIInfo>{node if country else ""}'
-        f"</md:Extensions>{descriptors}<md:SingleSignOnService"
-        f' Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location={quoteattr(sso)}/>'
+        f"</md:Extensions>{descriptors}{_endpoints('SingleSignOnService', sso)}"
         "</md:IDPSSODescriptor></md:EntityDescriptor>"
+    )
+
+
+def _endpoints(name: str, locations: Mapping[str, str]) -> str:
+    return "".join(
+        f"<md:{name} Binding={quoteattr(binding)} Location={quoteattr(location)}/>"
+        for binding, location in locations.items()
     )
 
 

@@ -1,10 +1,10 @@
 """
 A provider that speaks SAML 2.0, for tests and the demo: a plain one, the national node of eIDAS and one as in Sweden Connect.
 
-What it copies: requests must be signed (and how is looked at), addressed to it, new, from a service whose metadata it has, with
-the answer to an address of that metadata; what a scheme demands besides (`Mode`) is demanded. A level it cannot give is answered
-with NoAuthnContext. Answers go as a form from a page of its own site, signed and encrypted. What it adds: switches that make
-it lie. It uses nothing of the broker's own SAML.
+What it copies: requests must be signed (in the query or in the document, as the binding has it, and how is looked at), addressed
+to where they come to, new, from a service whose metadata it has, with the answer to an address of that metadata; what a scheme
+demands besides (`Mode`) is demanded. A level it cannot give is answered with NoAuthnContext. Answers go as a form from a page of
+its own site, signed and encrypted. What it adds: switches that make it lie. It uses nothing of the broker's own SAML.
 """
 
 import base64
@@ -30,7 +30,7 @@ from lxml import etree
 from signxml.algorithms import SignatureMethod
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.demo.providers.forgery import remember
@@ -44,6 +44,7 @@ from broker.demo.providers.saml_documents import (
     plain,
     response,
     signed,
+    verifies_inside,
 )
 
 _FOLDER: Final = Path(__file__).with_suffix("")
@@ -57,6 +58,7 @@ _NS: Final = {
 _STATUS: Final = "urn:oasis:names:tc:SAML:2.0:status:"
 _ELEG: Final = "http://id.elegnamnden.se"
 PERSISTENT: Final = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
+BINDINGS: Final = "urn:oasis:names:tc:SAML:2.0:bindings:"
 TRANSIENT: Final = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 LOA: Final = "http://eidas.europa.eu/LoA"
 NOT_NOTIFIED: Final = "http://eidas.europa.eu/NotNotified/LoA"
@@ -286,7 +288,8 @@ class SamlIdp:
 
     ``origin``: its own, another *site* than the broker's, or browsers send cookies that they keep back in life. ``published``:
     gives the service's metadata. ``keys``: the first signs. ``country``: whose node it is; ``receiver``: to whom it tells.
-    ``generation``: changes what persons are known by. ``is_foreign``: persons are from abroad (Sweden Connect).
+    ``takes``: the bindings that messages go to it by. ``generation``: changes what persons are known by. ``is_foreign``: persons
+    are from abroad (Sweden Connect).
     """
 
     origin: str
@@ -296,6 +299,7 @@ class SamlIdp:
     keys: list[Pair]
     country: str = "ES"
     receiver: str = "SE"
+    takes: tuple[str, ...] = ("HTTP-Redirect", "HTTP-POST")
     generation: int = 1
     is_foreign: bool = False
     faults: frozenset[Fault] = frozenset()
@@ -310,10 +314,10 @@ class SamlIdp:
         """The address of its metadata."""
         return f"{self.origin}/metadata"
 
-    @property
-    def sso(self) -> str:
-        """Where requests go."""
-        return f"{self.origin}/sso"
+    def at(self, service: str) -> dict[str, str]:
+        """By binding, where messages for *service* go: another address for each."""
+        places = {"HTTP-Redirect": f"{self.origin}/{service}", "HTTP-POST": f"{self.origin}/{service}/post"}
+        return {f"{BINDINGS}{each}": places[each] for each in self.takes}
 
     def switch(self, *faults: Fault) -> None:
         """Lie and fail as *faults* say from now on."""
@@ -327,7 +331,7 @@ class SamlIdp:
         """Its own, signed."""
         text = metadata(
             self.entity_id,
-            self.sso,
+            self.at("sso"),
             self.keys,
             until=self.clock() + valid_for,
             name=f"Simulated provider ({self.mode.name})",
@@ -342,14 +346,27 @@ class SamlIdp:
         members = _members(query)
         self._check_signature(members, service)
         root = parsed(zlib.decompress(base64.b64decode(unquote_plus(members["SAMLRequest"])), -15))
+        if root.find(".//ds:Signature", namespaces=_NS) is not None:
+            raise Refused("a message in an address has no signature inside")
+        return self._taken(root, service, "HTTP-Redirect", unquote_plus(members.get("RelayState", "")))
+
+    async def asked_by_form(self, members: Sequence[tuple[str, str]]) -> Asked:
+        """The request in the *members* of a form. Raises: Refused."""
+        service, given = Service.read(await self.published()), dict(members)
+        if len(given) != len(members) or not {"SAMLRequest"} <= given.keys() <= {"SAMLRequest", "RelayState"}:
+            raise Refused("not a request by POST, and nothing else")
+        octets = _posted(given["SAMLRequest"])
+        self._check_inner_signature(octets, service)
+        return self._taken(parsed(octets), service, "HTTP-POST", given.get("RelayState", ""))
+
+    def _taken(self, root: Any, service: Service, binding: str, relay_state: str) -> Asked:
         self.requests.append(root)
-        self._check_request(root, service)
+        self._check_request(root, service, self.at("sso").get(f"{BINDINGS}{binding}"))
         if self.mode.is_eidas:
             _check_eidas(root)
         if self.mode.certified and root.get("ForceAuthn") not in ("true", "false"):
             raise Refused("ForceAuthn is not stated")
         levels, is_impossible = self._levels(root)
-        relay_state = unquote_plus(members.get("RelayState", ""))
         if len(relay_state.encode()) > 80:
             raise Refused("RelayState is longer than 80 bytes")
         policies = root.xpath("samlp:NameIDPolicy/@Format", namespaces=_NS)
@@ -435,13 +452,25 @@ class SamlIdp:
         if not any(_verifies(each, algorithm, value, octets.encode()) for each in service.signing):
             raise Refused("the signature does not verify")
 
-    def _check_request(self, root: Any, service: Service) -> None:
+    def _check_inner_signature(self, octets: bytes, service: Service) -> None:
+        """One, right behind the Issuer, for the whole message, and by a key of the metadata (saml-core-2.0-os, section 5.4)."""
+        root = parsed(octets)
+        found = root.findall(".//ds:Signature", namespaces=_NS)
+        if len(found) != 1 or found[0].getparent() is not root or root.index(found[0]) != 1:
+            raise Refused("not signed, or the signature is not behind the Issuer")
+        method = found[0].find("ds:SignedInfo/ds:SignatureMethod", namespaces=_NS).get("Algorithm")
+        if method not in self.mode.algorithms:
+            raise Refused("signed by an algorithm that is not accepted")
+        if not any(verifies_inside(octets, each, method) for each in service.signing):
+            raise Refused("the signature does not verify")
+
+    def _check_request(self, root: Any, service: Service, here: str | None) -> None:
         now, issued_at = self.clock(), datetime.fromisoformat(root.get("IssueInstant"))
         if etree.QName(root).localname != "AuthnRequest" or root.get("Version") != "2.0":
             raise Refused("not an AuthnRequest of SAML 2.0")
         if root.findtext("saml:Issuer", namespaces=_NS) != service.entity_id:
             raise Refused("from a service that is not known")
-        if root.get("Destination") != self.sso:
+        if here is None or root.get("Destination") != here:
             raise Refused("Destination is missing, or of somebody else")
         if abs(now - issued_at) > timedelta(minutes=5):
             raise Refused("IssueInstant is too old, or in the future")
@@ -535,6 +564,17 @@ def _members(query: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def _posted(member: str) -> bytes:
+    """The document, in base64 and not deflated. Raises: Refused."""
+    try:
+        octets = base64.b64decode(member, validate=True)
+    except ValueError:
+        raise Refused("not base64") from None
+    if not octets.startswith(b"<"):
+        raise Refused("not a document")
+    return octets
+
+
 def _verifies(certificate: bytes, algorithm: str, value: bytes, octets: bytes) -> bool:
     key = x509.load_der_x509_certificate(certificate).public_key()
     try:
@@ -557,6 +597,8 @@ def create_app(simulator: SamlIdp, people: Sequence[Person] = PEOPLE) -> Starlet
         routes=[
             Route("/metadata", _metadata),
             Route("/sso", _sso),
+            Route("/sso/post", _sso_by_form, methods=["POST"]),
+            Route("/login", _login),
             Route("/choose", _choose, methods=["POST"]),
             Route("/saml.css", _file),
             Route("/post.js", _file),
@@ -575,8 +617,24 @@ async def _metadata(request: Request) -> Response:
 async def _sso(request: Request) -> Response:
     simulator = _simulator(request, "sso")
     asked = await simulator.asked(request.scope["query_string"].decode("latin-1"))
+    return _choice(request, simulator, simulator.hold(asked))
+
+
+async def _sso_by_form(request: Request) -> Response:
+    simulator = _simulator(request, "sso")
+    members = parse_qsl((await request.body()).decode(), keep_blank_values=True)
+    request_id = simulator.hold(await simulator.asked_by_form(members))
+    # A page that answers a POST could not be gone back to.
+    return RedirectResponse(f"/login?request={request_id}", status_code=303)
+
+
+async def _login(request: Request) -> Response:
+    return _choice(request, _simulator(request, "login"), request.query_params.get("request", ""))
+
+
+def _choice(request: Request, simulator: SamlIdp, request_id: str) -> Response:
     name, people = simulator.mode.name, request.app.state.people.values()
-    return _html("choose.html", request_id=simulator.hold(asked), people=people, mode=name, country=simulator.country)
+    return _html("choose.html", request_id=request_id, people=people, mode=name, country=simulator.country)
 
 
 async def _choose(request: Request) -> Response:

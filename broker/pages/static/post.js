@@ -1,3 +1,8 @@
 "use strict";
-// The answer goes to the partner at once; without this script the button does it.
-document.getElementById("response").submit();
+// The form goes at once; without this script the button does it.
+const form = document.getElementById("response");
+if (form.dataset.back) {
+  // Going back to the answer to a POST would ask her whether to send it again.
+  history.replaceState(null, "", form.dataset.back);
+}
+form.submit();

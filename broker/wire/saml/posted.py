@@ -3,13 +3,29 @@
 import base64
 import binascii
 
+from broker.wire.saml.algorithms import Digest, Signature
+from broker.wire.saml.keys import SigningKey
 from broker.wire.saml.refused import XmlRefused
-from broker.wire.saml.xml import MAX_MESSAGE
+from broker.wire.saml.signature import sign
+from broker.wire.saml.xml import MAX_MESSAGE, parse, serialized
 
 
 def encode(octets: bytes) -> str:
     """The value of ``SAMLRequest`` or ``SAMLResponse``."""
     return base64.b64encode(octets).decode()
+
+
+def encode_signed(
+    octets: bytes, key: SigningKey, *, algorithm: Signature | None = None, digest: Digest = Digest.SHA256
+) -> str:
+    """
+    As `encode`, with a signature inside the message, which is where this binding has it.
+
+    Raises: XmlRefused: signature_algorithm when it does not fit the key.
+    """
+    root = parse(octets)
+    sign(root, key, algorithm=algorithm, digest=digest)
+    return encode(serialized(root))
 
 
 def decode(field: str, *, max_bytes: int = MAX_MESSAGE) -> bytes:
