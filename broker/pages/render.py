@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from broker.pages.catalogue import Catalogue, load_catalogues
+from broker.pages.prepared import EMPTY, Prepared
 from broker.pages.static import StaticFiles
 from broker.pages.views import (
     AddPasskeyPage,
@@ -192,6 +193,11 @@ class Pages:
         self._environment.filters["day"] = self._day
         self._environment.filters["moment"] = self._moment
         self._templates = {view: self._environment.get_template(kind.template) for view, kind in _KINDS.items()}
+        self._prepared = {
+            (view, words.language): Prepared(self._drawn(empty, words, None, ""))
+            for view, empty in EMPTY.items()
+            for words in self._catalogues.values()
+        }
 
     def render(
         self,
@@ -222,14 +228,7 @@ class Pages:
         """
         kind = _kind_of(view)
         words = self.words(language)
-        html = self._templates[type(view)].render(
-            view=view,
-            t=words,
-            language=words.language,
-            language_links=self._language_links(here),
-            reference=reference,
-            script=kind.script,
-        )
+        html = (self._filled(view, words) if here is None else None) or self._drawn(view, words, here, reference)
         headers = _FIXED_HEADERS | {
             "Content-Security-Policy": _security_policy(
                 kind, tuple(form_action_origins), _framed(view), _posts_to(view)
@@ -240,6 +239,26 @@ class Pages:
             **_retry_after(view),
         }
         return HTMLResponse(html, status_code=status or _status(view, kind), headers=headers)
+
+    def _drawn(self, view: Page, words: Catalogue, here: str | None, reference: str) -> str:
+        return self._templates[type(view)].render(
+            view=view,
+            t=words,
+            language=words.language,
+            language_links=self._language_links(here),
+            reference=reference,
+            script=_kind_of(view).script,
+        )
+
+    def _filled(self, view: Page, words: Catalogue) -> str | None:
+        """The page of *view* without links to other languages, where it is one of those that are prepared."""
+        match view:
+            case ContinuePage(url=url, partner=None):
+                return self._prepared[ContinuePage, words.language].filled(href(url), {})
+            case PostPage(url=url, members=members):
+                return self._prepared[PostPage, words.language].filled(href(url), members)
+            case _:
+                return None
 
     def poll_answer(self, view: WaitPage | CodePage | PasskeyPage, *, language: str) -> Response:
         """What the waiting page's script gets every second: the same facts and words as the page itself, as JSON."""

@@ -20,6 +20,7 @@ from broker.pages.views import (
     Page,
     Party,
     Phase,
+    PostPage,
     Problem,
     ProblemPage,
     SharedLoginPage,
@@ -474,6 +475,33 @@ def test_continue_page_goes_on_by_itself() -> None:
     refresh = next(attributes for _, attributes in page.tags if attributes.get("http-equiv") == "refresh")
     assert refresh["content"] == "0;url=https://garage.example/start?iss=a&login_hint=b"
     assert page.by_id("continue")["href"] == "https://garage.example/start?iss=a&login_hint=b"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "view",
+    [
+        ContinuePage("https://garage.example/start?iss=a&login_hint=%22b"),
+        ContinuePage("/j/q4Jm0T"),
+        PostPage("https://sp.example/acs?a=1&b=2", {"SAMLResponse": "PHNhbWw+", "RelayState": "\"><b>'&amp;\n"}),
+        PostPage("https://sp.example/acs", {"code": "c", "name.invalid": "value.invalid", "https://url.invalid/": "x"}),
+        PostPage("https://sp.example/acs", {}),
+    ],
+)
+def test_a_page_made_beforehand_is_the_templates_own(view: ContinuePage | PostPage, language: str) -> None:
+    """Filled or rendered, it is the same page, whatever is put into it."""
+    plain = Pages(broker_name="Stafett", languages=(language,))  # without links to other languages both ways are open
+    made, drawn = (plain.render(view, language=language, reference="r", here=here) for here in (None, ""))
+    assert made.body == drawn.body
+    assert made.raw_headers == drawn.raw_headers
+
+
+@pytest.mark.parametrize("view", [ContinuePage("javascript:alert(1)"), PostPage("data:text/html,x", {})])
+def test_a_page_made_beforehand_links_nowhere_else(view: ContinuePage | PostPage) -> None:
+    """An address that a page may not link to is refused, as a template does."""
+    for here in (None, ""):
+        with pytest.raises(ValueError, match="may link to"):
+            PAGES.render(view, language="en", reference="r", here=here)
 
 
 @pytest.mark.parametrize(
