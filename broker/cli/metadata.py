@@ -164,6 +164,7 @@ def _row(entity: SamlEntity) -> dict[str, Any]:
         "roles": [name for name, role in (("service", service), ("provider", provider)) if role is not None],
         "names": {language: text for role in roles for language, text in role.names.items()},
         "valid_until": _said(entity.valid_until),
+        "registered_by": entity.registration_authority,
         "keys": [_key(key) for key in keys],
     }
     if service is not None:

@@ -149,7 +149,8 @@ class SamlEntity:
     One ``EntityDescriptor``: a peer in the roles it has.
 
     ``valid_until`` is the earliest of its own, its roles' and the surrounding document's; None when none of them has one.
-    ``cache_duration``: after which the peer would like to be asked again.
+    ``cache_duration``: after which the peer would like to be asked again. ``registration_authority``: the federation that
+    registered it, as the document says.
     """
 
     entity_id: str
@@ -157,3 +158,4 @@ class SamlEntity:
     provider: SamlProvider | None = None
     valid_until: datetime | None = None
     cache_duration: timedelta | None = None
+    registration_authority: str | None = None

@@ -82,6 +82,35 @@ def test_a_cut_certificate() -> None:
         assert refused(keys.verifying_key, whole[:end]) == "saml.key_unreadable"
 
 
+MISSPELLED = b"\x0c\x04Test", b"\x13\x04T*@&"
+"""As an issuer spells it that takes every string for a PrintableString (X.680, section 41.4)."""
+
+
+def test_names_that_are_not_spelled_right() -> None:
+    """The key in such a certificate is the same key: names carry no meaning (MetaIOP 1.0, section 2.6.1)."""
+    odd = stage.cert().replace(*MISSPELLED)
+    with pytest.raises(ValueError, match="PrintableString"):
+        keys.x509.load_der_x509_certificate(odd)
+    assert keys.verifying_key(odd).fingerprint == keys.verifying_key(stage.cert()).fingerprint
+    curve = stage.cert("secp256r1")
+    assert keys.verifying_key(curve.replace(*MISSPELLED)).fingerprint == keys.verifying_key(curve).fingerprint
+
+
+def test_a_cut_certificate_with_odd_names() -> None:
+    """Stepping over names ends where the octets do, wherever that is, and whatever a length says."""
+    odd = stage.cert().replace(*MISSPELLED)
+    for end in range(0, len(odd), 7):
+        assert refused(keys.verifying_key, odd[:end]) == "saml.key_unreadable"
+    for length in (b"\x80", b"\x84\xff\xff\xff\xff", b"\xff"):
+        assert refused(keys.verifying_key, b"0" + length + odd[2:]) == "saml.key_unreadable"
+
+
+def test_a_weak_key_under_odd_names() -> None:
+    """It is weak all the same."""
+    small = stage.in_date(rsa.generate_private_key(65537, 1024))
+    assert refused(keys.verifying_key, small.replace(*MISSPELLED)) == "saml.key_weak"
+
+
 def test_a_pair_belongs_together() -> None:
     """Or peers would verify with another key than signs."""
     pem = stage.pem(stage.private())

@@ -215,6 +215,12 @@ class TestEntity:
         with pytest.raises(XmlRefused, match="not an EntityDescriptor"):
             entity(root)
 
+    def test_who_registered_it(self) -> None:
+        """The federation, where it says so (saml-metadata-rpi-v1.0, section 2.1)."""
+        said = '<r:RegistrationInfo xmlns:r="urn:oasis:names:tc:SAML:metadata:rpi" registrationAuthority="https://f.example"/>'
+        assert entity(service(more=said)).registration_authority == "https://f.example"
+        assert entity(service()).registration_authority is None
+
     def test_the_earliest_end_counts(self) -> None:
         """Of what surrounds it, its own and its role's."""
         role = service().replace("<md:SPSSODescriptor ", '<md:SPSSODescriptor validUntil="2026-11-23T00:00:00+02:00" ')

@@ -5,9 +5,9 @@ Reading is generous with what is missing and strict with what would be used: an 
 is too weak and a scope that is a pattern are left out as if they were not there. Whether to believe the document is not
 decided here (`aggregate.read`).
 
-saml-metadata-2.0-os; its extensions for texts and logos (sstc-saml-metadata-ui-v1.0), algorithms (-algsupport-v1.0) and
-entity attributes (-attr-cs-01); MetaIOP 1.0 for keys; SAML subject identifier attributes 1.0, section 4; eIDAS Message
-Format 1.4, section 2; Shibboleth's Scope.
+saml-metadata-2.0-os; its extensions for texts and logos (sstc-saml-metadata-ui-v1.0), algorithms (-algsupport-v1.0),
+registration (saml-metadata-rpi-v1.0) and entity attributes (sstc-metadata-attr-cs-01); MetaIOP 1.0 for keys; SAML subject
+identifier attributes 1.0, section 4; eIDAS Message Format 1.4, section 2; Shibboleth's Scope.
 """
 
 import base64
@@ -44,6 +44,7 @@ MEDIA_TYPE: Final = "application/samlmetadata+xml"
 MDUI: Final = "urn:oasis:names:tc:SAML:metadata:ui"
 ALG: Final = "urn:oasis:names:tc:SAML:metadata:algsupport"
 MDATTR: Final = "urn:oasis:names:tc:SAML:metadata:attribute"
+MDRPI: Final = "urn:oasis:names:tc:SAML:metadata:rpi"
 SHIBMD: Final = "urn:mace:shibboleth:metadata:1.0"
 EIDAS: Final = "http://eidas.europa.eu/saml-extensions"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
@@ -59,6 +60,7 @@ _PREFIXES: Final = {
     "mdui": MDUI,
     "alg": ALG,
     "mdattr": MDATTR,
+    "mdrpi": MDRPI,
     "shibmd": SHIBMD,
     "eidas": EIDAS,
 }
@@ -94,6 +96,7 @@ def read_entity(entity: Element, *, until: datetime | None = None) -> SamlEntity
         None if provider is None else _provider(entity_id, entity, provider, attributes, until),
         until,
         cache_duration(entity),
+        _registrar(entity),
     )
 
 
@@ -242,6 +245,12 @@ def _requested_attributes(role: Element) -> tuple[RequestedAttribute, ...]:
         )
         for each in _all(min(chosen, key=lambda one: _index(one.get("index")) or 0), "md:RequestedAttribute")
         if each.get("Name")
+    )
+
+
+def _registrar(entity: Element) -> str | None:
+    return next(
+        (each.get("registrationAuthority") for each in _all(entity, "md:Extensions/mdrpi:RegistrationInfo")), None
     )
 
 

@@ -5,11 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.config.conftest import bench, prepared
 from tests.interop.browser import Browser
 from tests.interop.saml.forging import Forger
 from tests.interop.saml.parties import SERVICE_PROVIDERS
 from tests.interop.saml.party import ServiceProvider, Site
 from tests.interop.saml.world import SamlWorld
+
+__all__ = ["bench", "prepared"]
+"""A config to be edited."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -21,12 +21,9 @@ from lxml import etree
 
 from broker.demo.providers.saml_idp import GENERIC
 from broker.errors import StafettError
-from tests.interop.processes import run
-from tests.interop.site import CACHES
+from tests.interop.saml.spid import FILES, brought
 from tests.upstream.saml import CALLBACK, Provider, pem_of, rsa_pair
 
-FILES = Path(__file__).parent / "parties/spid_sp_test"
-CACHE = CACHES / "spid-sp-test"
 LEVEL = "https://www.spid.gov.it/SpidL"
 OWN_RULES = {
     "43": "an empty NameID",
@@ -47,20 +44,7 @@ What SPID forbids and the kind ``saml`` does not look at: people are known by an
 @pytest.fixture(scope="module")
 def program() -> Path:
     """The program, from its registry."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--quiet",
-        "--use-pep517",
-        "--upgrade",
-    )
-    wanted = ("--require-hashes", "--no-deps", "--target", str(CACHE), "--requirement", str(FILES / "requirements.txt"))
-    run((*pip, *wanted), folder=CACHE, environment=os.environ)
-    return CACHE
+    return brought()
 
 
 class Spid:
