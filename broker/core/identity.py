@@ -59,7 +59,8 @@ class Evidence:
     passkey: nobody becomes one by it.
     ``roles``: of a member of staff, by our names. ``contact_proven_at``: when the contact was proven, where
     that was not in this login: a passkey counts as the proof it was enrolled with. ``membership``: whose contact on file the
-    proven one is.
+    proven one is. ``authorities``: who authenticated the person for the provider, by the names (URIs) that it tells: behind a
+    proxy or a national node, at most five; nothing personal.
     """
 
     upstream: str
@@ -83,6 +84,7 @@ class Evidence:
     roles: tuple[str, ...] = ()
     contact_proven_at: datetime | None = None
     membership: Membership | None = None
+    authorities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Identity:
     roles: tuple[str, ...] = ()
     contact_proven_at: datetime | None = None
     membership: Membership | None = None
+    authorities: tuple[str, ...] = ()
 
     @property
     def contact_proven(self) -> bool:
@@ -157,6 +160,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         roles=evidence.roles,
         contact_proven_at=evidence.contact_proven_at,
         membership=evidence.membership,
+        authorities=evidence.authorities,
     )
 
 

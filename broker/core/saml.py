@@ -123,7 +123,8 @@ class SamlProvider:
     An identity provider: what its ``IDPSSODescriptor`` says.
 
     ``loa_certification`` are the values of the entity attribute ``urn:oasis:names:tc:SAML:attribute:assurance-
-    certification``, ``node_country`` the ``eidas:NodeCountry`` of an eIDAS node, ``scopes`` its ``shibmd:Scope``.
+    certification``, ``node_country`` the ``eidas:NodeCountry`` of an eIDAS node, ``scopes`` its ``shibmd:Scope``,
+    ``principal_attributes`` by which it would like to be told whom to expect (``psc:RequestedPrincipalSelection``).
     """
 
     entity_id: str
@@ -138,6 +139,7 @@ class SamlProvider:
     logo: str | None = None
     entity_categories: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+    principal_attributes: tuple[str, ...] = ()
     signing_methods: tuple[str, ...] = ()
     digest_methods: tuple[str, ...] = ()
     valid_until: datetime | None = None

@@ -74,7 +74,8 @@ class Session:
     ``name_formats``: SAML partner -> the format it was told her name in. ``way``: which of her ways in it was opened by
     (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was proven, where that was not in this login.
     ``lent``: member of the profile -> the way in whose login proved that contact, for those that came along from another one;
-    see `without_lent`. ``issuer``: the provider's own name; empty for sessions from before it was kept.
+    see `without_lent`. ``issuer``: the provider's own name; empty for sessions from before it was kept. ``authorities``: who
+    authenticated her for the provider (`broker.core.identity.Evidence`).
     """
 
     customer: str
@@ -101,6 +102,7 @@ class Session:
     name_formats: Mapping[str, str] = field(default_factory=dict)
     issuer: str = ""
     lent: Mapping[str, str] = field(default_factory=dict)
+    authorities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def open_session(
         issuer=identity.issuer,
         roles=identity.roles,
         contact_proven_at=identity.contact_proven_at,
+        authorities=identity.authorities,
     )
 
 

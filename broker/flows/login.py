@@ -8,7 +8,7 @@ and brings evidence. Each returns a `Turn`: the journey and the step that is due
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -94,6 +94,9 @@ _POSTED_KEPT_S = 60.0
 _TRIES = 60
 """Compare-and-set loops end by themselves: each round somebody else got on. More than anybody does at once."""
 
+_AS_HERSELF = frozenset({"too_weak", "aged", "too_old", "renewal"})
+"""Why somebody who is logged in has to log in, as the same customer."""
+
 _MARK_USED_EVERY = timedelta(days=1)
 """How exact "last used" is; a write at every login would be the costliest part of it."""
 
@@ -126,7 +129,7 @@ class Opening:
     A login may be opened at an upstream. ``token``: what its callback must bring; ``fresh``: authenticate anew.
 
     ``login_hint``: the partner's, for the provider to make of what it will. ``is_repeated``: somebody is opening the very same.
-    ``mark``: that this one is; empty where nothing is opened once.
+    ``mark``: that this one is; empty where nothing is opened once. ``personal_number``: of who is logged in and asked for more.
     """
 
     turn: Turn
@@ -137,6 +140,7 @@ class Opening:
     login_hint: str | None
     is_repeated: bool = False
     mark: str = ""
+    personal_number: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +350,7 @@ class Logins:
             login_hint=hint,
             is_repeated=is_repeated,
             mark=mark,
+            personal_number=_expected(turn, step),
         )
 
     async def not_opened(self, mark: str) -> None:
@@ -722,6 +727,7 @@ class Logins:
             upstream=session.upstream,
             assurance=session.assurance.value,
             journey=journey.id,
+            **({"authorities": list(session.authorities)} if session.authorities else {}),
             **self._cost_of(session.upstream),
             took_s={"begun_to_proved": (self._c.now() - journey.created_at).total_seconds()},
         )
@@ -1089,6 +1095,11 @@ class Logins:
             return ask
         sector = self._c.policy().sector(ask.partner)
         return replace(ask, hinted_customer=await self._c.customer_of_subject(sector, ask.hinted_subject))
+
+
+def _expected(turn: Turn, step: Login) -> str | None:
+    """The personal number of whoever is logged in, where nobody else is meant to log in now."""
+    return turn.session.value.profile.personal_number if turn.session and step.reason in _AS_HERSELF else None
 
 
 def _used(remembered: DeviceRecord | None, session: Held[Session] | None) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ class EidasScheme(Scheme):
             if each in named or (each.startswith(f"{LOA}/") and _RANKS[_word(each)] <= highest)
         ]
 
-    def asks(self, request: ToAsk, ask: UpstreamAsk) -> ToAsk:
+    def asks(self, request: ToAsk, ask: UpstreamAsk, provider: SamlProvider) -> ToAsk:
         """Message Format 1.4, section 2.3: always a new login, the kind of service, and the minimum data set at least."""
         connect = self._connect
         needed = [RequestedAttribute(f"{NATURAL}/{each}", URI_NAMES, is_required=True) for each in _MINIMUM]

@@ -40,6 +40,7 @@ class UpstreamAsk:
     ``identifier``: what the customer typed into our field, as she typed it, for connectors that take it; with another
     ``addressee`` it is ours, and nothing she sees may show it; for `Addressee.MEMBER` it is a member number at ``partner``.
     ``journey``: its id, for links back to it. ``partner``: where she is heading, empty for our own pages.
+    ``personal_number``: hers, where she is logged in, we know it, and she is asked for more or once more; for no address.
     """
 
     callback_url: str
@@ -61,6 +62,7 @@ class UpstreamAsk:
     journey: str = ""
     partner: str = ""
     addressee: Addressee = Addressee.TYPED
+    personal_number: str | None = field(default=None, repr=False)
 
 
 class ReplyKind(StrEnum):

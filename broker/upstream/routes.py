@@ -442,6 +442,7 @@ class UpstreamEdge:
             journey=journey.id,
             partner=journey.partner,
             addressee=addressee,
+            personal_number=opening.personal_number,
         )
 
 

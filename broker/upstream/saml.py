@@ -7,6 +7,7 @@ OpenID providers (`broker.upstream.claims`). What a scheme has of its own is a `
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance, Comparison
+from broker.core.changing import replace
 from broker.core.policy import Duration, EntityId, SecretRef, Strict
 from broker.core.saml import (
     PERSISTENT,
@@ -63,6 +65,8 @@ _CACHE: Final = timedelta(hours=6)
 _NAME_ID: Final = "NameID"
 _AGREED: Final = (Content.AES256_GCM, Content.AES128_GCM, ECDH_ES, KeyWrap.AES256, KeyWrap.AES128)
 _TRANSPORTED: Final = (Content.AES256_GCM, Content.AES128_GCM, KeyTransport.OAEP, KeyTransport.OAEP_MGF1P)
+_ENTITY: Final = re.compile(r"(?:https?://|urn:)[A-Za-z0-9._~:/%+-]{1,240}", re.ASCII)
+_MOST_AUTHORITIES: Final = 5
 _MAIL: Final = "urn:oid:0.9.2342.19200300.100.1.3"
 
 
@@ -90,8 +94,8 @@ class Scheme:
         """Which of the *sufficient* levels, weakest first, *provider* can be asked for."""
         return sufficient
 
-    def asks(self, request: ToAsk, ask: UpstreamAsk) -> ToAsk:
-        """*request* with what the scheme wants said."""
+    def asks(self, request: ToAsk, ask: UpstreamAsk, provider: SamlProvider) -> ToAsk:
+        """*request* to *provider* with what the scheme wants said."""
         return request
 
     def subject(self, response: ReadResponse) -> str | None:
@@ -284,7 +288,7 @@ class SamlConnector:
             comparison=Comparison(connect.comparison),
             providers=connect.providers,
         )
-        request = self._scheme.asks(plain, ask)
+        request = self._scheme.asks(plain, ask, provider)
         prompt = self._sent(build_request(request), where, ask.state)
         named = request.contexts if request.comparison is Comparison.EXACT else ()
         since = int(ask.now.timestamp()) if request.forces_login else None
@@ -319,7 +323,7 @@ class SamlConnector:
             minimum=Assurance(asked.minimum),
             now=reply.now,
         )
-        return Done(evidence)
+        return Done(replace(evidence, authorities=authorities_of(read)))
 
     def published(self, document: str, *, address: str, now: datetime) -> Published | None:
         """Our metadata as its service provider, at ``metadata`` below *address*; signed once an hour."""
@@ -463,6 +467,17 @@ class SamlConnector:
 
 _OURS: Final = frozenset({"sub", "acr", "auth_time", "iat", "amr", "sid"})
 """What an attribute may be called, and may not say: that is what the assertion itself says."""
+
+
+def authorities_of(read: ReadResponse) -> tuple[str, ...]:
+    """
+    Who took part in the login besides the provider, for the audit: the first five that are names of such parties.
+
+    security: they are kept and read by others, and the provider may have been told anything to write there: nothing that has
+    room for a person, such as a query or an address.
+    """
+    named = [each for each in read.authenticating_authorities if _ENTITY.fullmatch(each) and each != read.issuer]
+    return tuple(dict.fromkeys(named))[:_MOST_AUTHORITIES]
 
 
 def _too_weak(detail: str) -> UpstreamRefused:

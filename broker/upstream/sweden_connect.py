@@ -38,6 +38,7 @@ COUNTRY: Final = "urn:oid:2.5.4.6"
 
 _LASTING: Final = frozenset({"A", "B"})
 _PRID: Final = re.compile(r"[A-Z]{2}:[0-9a-z][0-9a-z-]{8,28}[0-9a-z]")
+_SWEDISH: Final = re.compile(r"[0-9]{12}")
 _FRAUD: Final = frozenset({f"{_STATUS}/fraud", f"{_STATUS}/possibleFraud"})
 
 _LEVELS: Final = {"2": Assurance.LOW, "3": Assurance.SUBSTANTIAL, "4": Assurance.HIGH}
@@ -103,7 +104,8 @@ class SwedenConnect(SamlConnect):
     ``services``: the service entity categories in our metadata, by which providers tell attributes; ``categories``: others.
     ``sector``: what the broker is. ``coordination_numbers``: whether persons with one are let in. ``countries``: whose persons
     may come by levels of eIDAS; without it all. ``country``: the one that its node begins with, unless a partner hints at
-    another.
+    another. ``names_customer``: tell the provider the personal number of a customer who is logged in and has to log in once
+    more, if it wants that; by POST only.
     """
 
     subject: Literal["urn:oid:1.2.752.29.4.13"] = "urn:oid:1.2.752.29.4.13"
@@ -114,6 +116,7 @@ class SwedenConnect(SamlConnect):
     categories: tuple[EntityId, ...] = ()
     countries: tuple[Country, ...] = ()
     country: Country | None = None
+    names_customer: bool = False
     claims: Mapping[str, Attribute] = Field(default_factory=_claims)
     ignored_claims: tuple[str, ...] = Field(default=_known(), json_schema_extra={"x-default": "see below"})
     acr_levels: Annotated[Mapping[str, Assurance], Field(min_length=1)] = Field(default_factory=_usual_levels)
@@ -141,6 +144,8 @@ class SwedenConnect(SamlConnect):
             raise ValueError(
                 "services must hold eidas-naturalperson where levels of eIDAS are accepted: prid is told by it"
             )
+        if self.names_customer and self.binding != "post":
+            raise ValueError("names_customer needs binding: post, or her personal number would be in an address")
         if self.claims.get(PNR) != "personal_number":
             raise ValueError(f"claims must say that {PNR} is personal_number: persons are known by it")
         return self
@@ -166,19 +171,23 @@ class SwedenConnectScheme(Scheme):
         """
         return [each for each in sufficient if each in provider.loa_certification]
 
-    def asks(self, request: ToAsk, ask: UpstreamAsk) -> ToAsk:
+    def asks(self, request: ToAsk, ask: UpstreamAsk, provider: SamlProvider) -> ToAsk:
         """
-        The country whose eID she has, where the partner hints at one and we ask for such levels.
+        The country whose eID she has, where the partner hints at one and we ask for such levels; her personal number, where she
+        is logged in and the provider wants to be told.
 
-        security: nothing else of a hint goes into PrincipalSelection. Requests are part of an address, which is kept in
-        histories and logs, and a personal number would be in it.
+        security: nothing else of a hint goes into PrincipalSelection.
         """
-        country = self._connect.country
+        country, expected = self._connect.country, dict[str, str]()
         if re.fullmatch(r"[A-Z]{2}", ask.login_hint or "") and self._accepts(ask.login_hint or ""):
             country = ask.login_hint
-        if country is None or _FOREIGN.keys().isdisjoint(request.contexts):
-            return request
-        return replace(request, principal={COUNTRY: country})
+        if country is not None and not _FOREIGN.keys().isdisjoint(request.contexts):
+            expected[COUNTRY] = country
+        number = ask.personal_number or ""
+        # security: it is personal; requests by POST are no part of an address, which histories and logs keep.
+        if self._connect.names_customer and PNR in provider.principal_attributes and _SWEDISH.fullmatch(number):
+            expected[PNR] = number
+        return replace(request, principal=expected)
 
     def subject(self, response: ReadResponse) -> str | None:
         """By what persons at such a level are known, where that is not their number. Raises: UpstreamRefused."""

@@ -88,7 +88,7 @@ class PlayedPeers:
             return self.instead
         if self.is_gone or entity_id != self.simulator.entity_id:
             return None
-        says = (list(self.simulator.keys), self.simulator.takes)
+        says = (list(self.simulator.keys), self.simulator.takes, self.simulator.expects)
         if self._read is None or self._read[0] != says:
             document = read(self.simulator.metadata(), demands=Demands(), now=self.simulator.clock())
             found = document.find(entity_id)

@@ -5,6 +5,7 @@ it, and once a real Chromium in between. Time is what the test says.
 
 import asyncio
 import base64
+import json
 import logging
 import re
 import zlib
@@ -154,6 +155,35 @@ async def test_who_is_behind_a_proxy() -> None:
     assert await refused(provider) == "saml.authority"
     silent = with_settings(authorities=["https://college.example"])
     assert await refused(silent) == "saml.authority"
+
+
+ODD = (
+    "maja@posten.example", "https://idp.example/?of=maja", "https://idp.example/#maja", "https://maja@idp.example/", "Maja",
+    "https://idp.example/" + "x" * 300, "mailto:maja@posten.example", "data:text/plain,maja", "", "https://idp.example/\u00e5",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ((), ()),
+        (("https://bank.example/idp", "urn:bank:idp"), ("https://bank.example/idp", "urn:bank:idp")),
+        (ODD, ()),
+        ((*ODD, "urn:bank:idp"), ("urn:bank:idp",)),
+        (("urn:a:1", "urn:a:1", "https://idp.example/metadata"), ("urn:a:1",)),
+        (tuple(f"urn:a:{each}" for each in range(50)), tuple(f"urn:a:{each}" for each in range(5))),
+    ],
+    ids=["nobody", "two", "no names of parties", "one among odd ones", "twice, and itself", "many"],
+)
+async def test_who_authenticated_her_is_kept(told: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    """Names of parties, five at most; nothing in which a person could stand."""
+    provider = with_settings(replace(GENERIC, authorities=told))
+    assert (await provider.login()).authorities == kept
+
+
+async def test_too_many_authorities_are_no_answer() -> None:
+    """The bound of the message comes first."""
+    assert await refused(with_settings(replace(GENERIC, authorities=("urn:a:1",) * 60))) == "saml.too_large"
 
 
 @pytest.mark.parametrize("asked", [{"fresh": True}, {"max_age_s": 300}], ids=["prompt=login", "max_age"])
@@ -750,6 +780,20 @@ async def test_two_tabs_by_post(world_by_post: World) -> None:
         action, members = await visited_from(gone)
         back = await page.follow(Answer(await world_by_post.stage.client.post(action, data=members)))
         assert (back.query["state"], "code" in back.query) == (state, True)
+
+
+async def test_the_audit_says_who_authenticated_her(world: World) -> None:
+    """Which national provider was behind a proxy can be told afterwards; where nobody says, nothing is made up."""
+    await world.attempt()
+    world.simulator.mode = replace(GENERIC, authorities=("https://bank.example/idp", "maja@posten.example"))
+    tokens = await world.stage.shop.exchange(await world.attempt())
+    context = world.stage.broker.context
+    await context.audit.flush()
+    customer = await context.customer_of_subject(world.stage.loaded.policy.sector("tyre-shop"), tokens["claims"]["sub"])
+    assert customer is not None
+    trail = [each for each in await world.stage.records.audit_of(customer, 100) if each.action == "login.proved"]
+    told = [json.loads(each.facts).get("authorities") for each in trail]
+    assert sorted(told, key=str) == [None, ["https://bank.example/idp"]]
 
 
 async def test_a_form_that_nobody_waits_for(world: World) -> None:

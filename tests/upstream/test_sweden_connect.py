@@ -16,9 +16,11 @@ from broker.core.assurance import Assurance
 from broker.demo.providers.saml_documents import Attribute, plain
 from broker.demo.providers.saml_idp import PEOPLE, SWEDEN_CONNECT, SWEDISH_EIDAS, TRANSIENT, Fault, Person, SamlIdp
 from broker.errors import Stopped, UpstreamRefused
+from broker.upstream.port import Redirect
 from broker.upstream.sweden_connect import CEILINGS, COUNTRY, PNR, PRID, PRID_PERSISTENCE, SwedenConnect
+from tests.stage import Answer
 from tests.upstream.cases import Case, Play
-from tests.upstream.saml import ADDRESS, LIES, Provider, SamlPlay, connect_block, open_world, play
+from tests.upstream.saml import ADDRESS, LIES, Provider, SamlPlay, connect_block, open_world, play, visited_from
 from tests.upstream.test_oidc import code_of
 
 LOA = "http://id.elegnamnden.se/loa/1.0"
@@ -357,6 +359,80 @@ async def test_no_personal_data_in_an_address(provider: Provider, node: Provider
     _, url = await provider.begin(login_hint="NO")
     await provider.answered(url)
     assert matched(provider.simulator.requests[-1]) == []
+
+
+NUMBER = PEOPLE[0].personal_number
+
+
+def told_numbers(provider: Provider, **settings: Any) -> Provider:
+    """*provider*, which wants to be told whom to expect, as we are set to tell it."""
+    provider.simulator.expects = (PNR,)
+    provider.connector = provider.connect(**{"binding": "post", "names_customer": True, **settings})
+    return provider
+
+
+async def test_her_personal_number_goes_by_post(provider: Provider) -> None:
+    """Where she is logged in, and the provider's metadata asks for it, and the operator lets it: in the form and nowhere else."""
+    state, form = await told_numbers(provider).begin_by_form(personal_number=NUMBER)
+    assert NUMBER not in form.url + repr(form)
+    members = await provider.answered(form)
+    assert matched(provider.simulator.requests[-1]) == [(PNR, NUMBER)]
+    assert (await provider.resume(state, members)).personal_number == NUMBER
+
+
+@pytest.mark.parametrize(
+    ("settings", "expects", "number"),
+    [
+        ({"names_customer": False}, (PNR,), NUMBER),
+        ({"binding": "redirect", "names_customer": False}, (PNR,), NUMBER),
+        ({}, (), NUMBER),
+        ({}, ("urn:oid:2.5.4.42",), NUMBER),
+        ({}, (PNR,), None),
+        ({}, (PNR,), "0101014242"),
+        ({}, (PNR,), "010190-999K"),
+        ({}, (PNR,), f"{NUMBER}\n"),
+    ],
+    ids=["not let", "in an address", "not asked", "asked for another", "nobody is in", "Danish", "Finnish", "odd"],
+)
+async def test_her_personal_number_stays_here(
+    provider: Provider, settings: dict[str, Any], expects: tuple[str, ...], number: str | None
+) -> None:
+    """Unless all of it is as it should be."""
+    told_numbers(provider, **settings).simulator.expects = expects
+    state, prompt = await provider.sent(personal_number=number)
+    members = await provider.answered(prompt.url if isinstance(prompt, Redirect) else prompt)
+    assert matched(provider.simulator.requests[-1]) == []
+    assert (await provider.resume(state, members)).given_name == "Maja"
+
+
+async def test_her_personal_number_where_she_is_asked_for_more(stage_folder: Path) -> None:
+    """Nobody is expected of a browser without a session, nor where another customer may be meant (``prompt=login``)."""
+    settings = {
+        "binding": "post",
+        "names_customer": True,
+        "acr_levels": {f"{LOA}/loa2": "low", f"{LOA}/loa3": "substantial"},
+    }
+    async with open_world(stage_folder, "sweden-connect", SWEDEN_CONNECT, **settings) as world:
+        world.simulator.expects = (PNR,)
+        browser = world.stage.browser()
+        world.simulator.gives = f"{LOA}/loa2"
+        assert "code" in (await world.attempt(browser=browser)).query
+        world.simulator.gives = None
+        for asked in ({"acr_values": "substantial"}, {"prompt": "login"}):
+            world.stage.clock.forward(seconds=120)
+            page = await browser.follow(await browser.get(world.stage.shop.request(**asked)))
+            gone = page if page.form_post else await browser.follow(await browser.press("method-eid"))
+            assert NUMBER not in gone.location
+            action, members = await visited_from(gone)
+            assert "code" in (await browser.follow(Answer(await world.stage.client.post(action, data=members)))).query
+        assert [matched(each) for each in world.simulator.requests] == [[], [(PNR, NUMBER)], []]
+
+
+@pytest.mark.parametrize("binding", [None, "redirect"])
+def test_a_personal_number_in_an_address_cannot_be_configured(binding: str | None) -> None:
+    """Where the metadata decides, it may be an address, too."""
+    with pytest.raises(ValidationError, match="binding: post"):
+        configured(names_customer=True, **({"binding": binding} if binding else {}))
 
 
 @pytest.mark.parametrize("word", ["fraud", "possibleFraud"])

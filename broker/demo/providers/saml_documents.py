@@ -30,6 +30,7 @@ XENC11: Final = "http://www.w3.org/2009/xmlenc11#"
 SUCCESS: Final = "urn:oasis:names:tc:SAML:2.0:status:Success"
 BEARER: Final = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 URI: Final = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
+PSC: Final = "http://id.swedenconnect.se/authn/1.0/principal-selection/ns"
 NATURAL: Final = "http://eidas.europa.eu/attributes/naturalperson"
 
 _NAMESPACES: Final = (
@@ -313,8 +314,14 @@ def metadata(
     name: str,
     certified: Sequence[str] = (),
     country: str | None = None,
+    expects: Sequence[str] = (),
 ) -> str:
-    """The provider's ``EntityDescriptor``, with a place for a signature; *sso*: by binding, where requests go."""
+    """
+    The provider's ``EntityDescriptor``, with a place for a signature.
+
+    Args:
+        sso: by binding, where requests go. expects: by which attributes it wants to be told whom to expect.
+    """
     attribute = "urn:oasis:names:tc:SAML:attribute:assurance-certification"
     values = "".join(f"<saml:AttributeValue>{escape(each)}</saml:AttributeValue>" for each in certified)
     extensions = (
@@ -323,6 +330,8 @@ def metadata(
         "</md:Extensions>"
     )
     node = f'<eidas:NodeCountry xmlns:eidas="http://eidas.europa.eu/saml-extensions">{country}</eidas:NodeCountry>'
+    wanted = "".join(f"<psc:MatchValue Name={quoteattr(each)}/>" for each in expects)
+    selection = f'<psc:RequestedPrincipalSelection xmlns:psc="{PSC}">{wanted}</psc:RequestedPrincipalSelection>'
     descriptors = "".join(
         f'<md:KeyDescriptor use="signing"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{_text(each.certificate)}'
         "</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>"
@@ -336,6 +345,7 @@ def metadata(
         ' protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:Extensions>'
         '<mdui:UIInfo xmlns:mdui="urn:oasis:names:tc:SAML:metadata:ui">'
         f'<mdui:DisplayName xml:lang="en">{escape(name)}</mdui:DisplayName></mdui:UIInfo>{node if country else ""}'
+        f"{selection if expects else ''}"
         f"</md:Extensions>{descriptors}{_endpoints('SingleSignOnService', sso)}"
         "</md:IDPSSODescriptor></md:EntityDescriptor>"
     )

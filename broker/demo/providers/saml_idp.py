@@ -36,6 +36,7 @@ from starlette.routing import Route
 from broker.demo.providers.forgery import remember
 from broker.demo.providers.saml_documents import (
     NATURAL,
+    PSC,
     Answer,
     Attribute,
     Pair,
@@ -54,6 +55,7 @@ _NS: Final = {
     "md": "urn:oasis:names:tc:SAML:2.0:metadata",
     "ds": "http://www.w3.org/2000/09/xmldsig#",
     "eidas": "http://eidas.europa.eu/saml-extensions",
+    "psc": PSC,
 }
 _STATUS: Final = "urn:oasis:names:tc:SAML:2.0:status:"
 _ELEG: Final = "http://id.elegnamnden.se"
@@ -288,8 +290,8 @@ class SamlIdp:
 
     ``origin``: its own, another *site* than the broker's, or browsers send cookies that they keep back in life. ``published``:
     gives the service's metadata. ``keys``: the first signs. ``country``: whose node it is; ``receiver``: to whom it tells.
-    ``takes``: the bindings that messages go to it by. ``generation``: changes what persons are known by. ``is_foreign``: persons
-    are from abroad (Sweden Connect).
+    ``takes``: the bindings that messages go to it by; ``expects``: by what it wants to be told whom to expect. ``generation``:
+    changes what persons are known by. ``is_foreign``: persons are from abroad (Sweden Connect).
     """
 
     origin: str
@@ -300,6 +302,7 @@ class SamlIdp:
     country: str = "ES"
     receiver: str = "SE"
     takes: tuple[str, ...] = ("HTTP-Redirect", "HTTP-POST")
+    expects: tuple[str, ...] = ()
     generation: int = 1
     is_foreign: bool = False
     faults: frozenset[Fault] = frozenset()
@@ -337,6 +340,7 @@ class SamlIdp:
             name=f"Simulated provider ({self.mode.name})",
             certified=self.mode.levels if self.mode.certified or self.mode.is_eidas else (),
             country=self.country if self.mode.is_eidas else None,
+            expects=self.expects,
         )
         return signed(text, self.keys[0], self.mode.method)
 
@@ -360,6 +364,11 @@ class SamlIdp:
         return self._taken(parsed(octets), service, "HTTP-POST", given.get("RelayState", ""))
 
     def _taken(self, root: Any, service: Service, binding: str, relay_state: str) -> Asked:
+        expected = root.xpath(
+            "//psc:PrincipalSelection/psc:MatchValue[@Name='urn:oid:1.2.752.29.4.13']", namespaces=_NS
+        )
+        if expected and binding == "HTTP-Redirect":
+            raise Refused("a personal number in an address")
         self.requests.append(root)
         self._check_request(root, service, self.at("sso").get(f"{BINDINGS}{binding}"))
         if self.mode.is_eidas:

@@ -47,6 +47,7 @@ MDATTR: Final = "urn:oasis:names:tc:SAML:metadata:attribute"
 MDRPI: Final = "urn:oasis:names:tc:SAML:metadata:rpi"
 SHIBMD: Final = "urn:mace:shibboleth:metadata:1.0"
 EIDAS: Final = "http://eidas.europa.eu/saml-extensions"
+PSC: Final = "http://id.swedenconnect.se/authn/1.0/principal-selection/ns"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 SUBJECT_ID_REQ: Final = "urn:oasis:names:tc:SAML:profiles:subject-id:req"
@@ -63,6 +64,7 @@ _PREFIXES: Final = {
     "mdrpi": MDRPI,
     "shibmd": SHIBMD,
     "eidas": EIDAS,
+    "psc": PSC,
 }
 _MAX_URL: Final = 2048
 _MAX_TEXT: Final = 256
@@ -157,10 +159,17 @@ def _provider(
         logo=_logo(role),
         entity_categories=attributes.get(ENTITY_CATEGORY, ()),
         scopes=_scopes(entity, role),
+        principal_attributes=_principal_attributes(role),
         signing_methods=_methods(entity, role, "alg:SigningMethod"),
         digest_methods=_methods(entity, role, "alg:DigestMethod"),
         valid_until=_earliest(until, valid_until(role)),
     )
+
+
+def _principal_attributes(role: Element) -> tuple[str, ...]:
+    """Principal Selection in SAML Authentication Requests 1.0, section 2.2."""
+    found = _all(role, "md:Extensions/psc:RequestedPrincipalSelection/psc:MatchValue")
+    return tuple(each.get("Name", "") for each in found)
 
 
 def _role(entity: Element, path: str) -> Element | None:
