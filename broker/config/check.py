@@ -62,7 +62,8 @@ class Facts:
 
     ``connectors``: upstream id -> its checked ``connect`` block. ``reaches``: upstream id -> the strongest level its
     connector can prove. ``callers``: upstreams that can ask somebody on the phone. ``fields``: payload type -> names of its
-    fields, for the schemas that could be read.
+    fields, for the schemas that could be read. ``published``: key of a metadata file -> the addresses there that customers are
+    sent to.
     ``state_url``, ``records_url``: resolved, None when not set.
     """
 
@@ -71,6 +72,7 @@ class Facts:
     reaches: Mapping[str, Assurance] = field(default_factory=dict)
     callers: frozenset[str] = frozenset()
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    published: Mapping[KeyPath, Sequence[str]] = field(default_factory=dict)
     state_url: str | None = field(default=None, repr=False)
     records_url: str | None = field(default=None, repr=False)
 
@@ -262,7 +264,7 @@ def _gateway_urls(facts: Facts) -> Iterator[tuple[KeyPath, str]]:
 
 def _production(facts: Facts) -> Iterator[Finding]:
     if facts.is_production:
-        for rule in (_exposed, _unsent, _volatile, _unproven_keys, _simulated_upstreams):
+        for rule in (_exposed, _unsent, _volatile, _unproven_keys, _simulated_upstreams, _published):
             yield from rule(facts)
 
 
@@ -348,6 +350,17 @@ def _simulated_upstreams(facts: Facts) -> Iterator[Finding]:
                     "is BankID's test environment; remove the key to use the real one",
                     Risk.BANKID_TEST_ENVIRONMENT,
                 )
+
+
+def _published(facts: Facts) -> Iterator[Finding]:
+    """Addresses in metadata files; those that are neither https nor on this machine are not read in the first place."""
+    for path, addresses in facts.published.items():
+        for address in filter(is_loopback, addresses):
+            if path[0] == "upstreams":
+                advice = f"sends customers to {address}, on this machine, so the provider is a simulator; give the real one's"
+                yield Finding(path, advice, Risk.LOOPBACK_UPSTREAM)
+            elif urlsplit(address).scheme != "https":
+                yield Finding(path, f"sends customers to {address}, which must begin with https:// in production")
 
 
 def _covers_loopback(network: IPv4Network | IPv6Network) -> bool:
@@ -676,6 +689,37 @@ def _unsolicited(partner: Partner, saml: PartnerSaml, path: KeyPath) -> Iterator
     if saml.start is not None:
         advice = f"is not needed: a link to {saml.start.uri} has the partner ask by itself, which is safer"
         yield Finding((*path, "unsolicited"), advice, mild=True)
+
+
+_SAML_KINDS: Final = frozenset({"saml", "eidas", "sweden-connect"})
+
+
+def _said_on_one_line(facts: Facts) -> Iterator[Finding]:
+    """What is said in SAML documents is compared there as it stands, also by those who take blanks together."""
+    config = facts.config
+    said: list[tuple[KeyPath, Any]] = [(("broker", "name"), config.broker.name)]
+    for name, partner in config.partners.items():
+        said.append((("partners", name, "saml"), partner.saml.model_dump(mode="json") if partner.saml else None))
+    for name, connect in facts.connectors.items():
+        if config.upstreams[name].kind in _SAML_KINDS:
+            said.append((("upstreams", name, "connect"), connect.model_dump(mode="json", by_alias=True)))
+    for place, content in said:
+        for path, text in _texts_in(content, place):
+            if any(ord(char) < ord(" ") or char in "\u2028\u2029" for char in text):
+                yield Finding(path, "has a line break or a tab; write it on one line")
+
+
+def _texts_in(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """All texts of *value*, names of keys included."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield path, key
+            yield from _texts_in(item, (*path, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _texts_in(item, (*path, index))
 
 
 def _metadata_sources(facts: Facts) -> Iterator[Finding]:
@@ -1035,6 +1079,7 @@ RULES: tuple[Rule, ...] = (
     _gateway_addresses,
     _production,
     _upstream_addresses,
+    _said_on_one_line,
     _costs,
     _ceilings,
     _clients,

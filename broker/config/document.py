@@ -87,9 +87,11 @@ class _Unreadable(Exception):
         self.problem = problem
 
 
-# security: characters that make a line read differently than it works (CVE-2021-42574), and other controls.
+# security: characters that make a line read differently than it works (CVE-2021-42574), other controls, and what no XML can
+# hold (XML 1.0 section 2.2): some of the config is said in SAML documents.
 _UNSEEN = re.compile(
-    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+    "\ufeff\ufffe\uffff]"
 )
 _UNSEEN_ADVICE = "has an invisible control character; remove it"
 
@@ -182,6 +184,9 @@ class _Reader:
             self._add(event, path, "a key must be a word; aliases, lists and mappings cannot be keys")
             return "?"
         text: str = event.value
+        if event.style == '"' and _UNSEEN.search(text):
+            self._add(event, path, f"one of its keys {_UNSEEN_ADVICE}")
+            text = _UNSEEN.sub("?", text)
         if event.anchor is not None or event.tag is not None:
             self._add(event, (*path, text), "anchors (&name) and tags (!name) are not allowed on keys")
         elif not event.style and text == "<<":

@@ -28,8 +28,9 @@ from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
 from broker.core.client_rules import ClientAuth
-from broker.core.policy import Mode, Policy, Risk, SmtpMail, TrustConfig
-from broker.core.saml import endpoint_for
+from broker.core.policy import Mode, PartnerSaml, Policy, Risk, SmtpMail, TrustConfig
+from broker.core.saml import POST, REDIRECT, SamlEntity, SamlProvider, SamlService, endpoint_for
+from broker.core.saml_login import identifier_name
 from broker.errors import ConfigError, StafettError
 from broker.upstream.registry import KINDS, Described, Kind
 from broker.wire.saml.aggregate import Demands, Metadata, read_file
@@ -145,6 +146,7 @@ class _Load:
         self.references = References(path.absolute().parent, environment)
         self.kinds = kinds
         self.problems: list[Problem] = []
+        self.published: dict[KeyPath, tuple[str, ...]] = {}
         self.warnings: list[Problem] = []
         self.digest = hashlib.sha256()
 
@@ -175,6 +177,7 @@ class _Load:
                 connectors=connectors,
                 reaches={name: kinds[config.upstreams[name].kind].reaches(connectors[name]) for name in connectors},
                 callers=frozenset(name for name in connectors if kinds[config.upstreams[name].kind].asks_callers),
+                published=self.published,
                 fields={name: [each.name for each in schema.fields] for name, schema in schemas.items()},
                 state_url=secrets.state_url,
                 records_url=secrets.records_url,
@@ -341,8 +344,8 @@ class _Load:
                 continue
             path = ("partners", name, "saml", "metadata")
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
-            if document is not None:
-                self._described(document, partner.saml.entity_id, path)
+            if document is not None and (entity := self._described(document, partner.saml.entity_id, path)) is not None:
+                self._identified(name, entity, partner.saml)
         for name, described in providers.items():
             path, place = ("upstreams", name, "connect", "metadata"), described.metadata
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
@@ -363,22 +366,37 @@ class _Load:
             tell(path, f"the metadata in {file} cannot be used: {refused.detail}")
         return None
 
-    def _described(self, document: Metadata, entity_id: str, path: KeyPath, provider: Described | None = None) -> None:
-        """Whether *document* says of *entity_id* what is needed of a service, or of a *provider*."""
+    def _identified(self, partner: str, entity: SamlEntity, terms: PartnerSaml) -> None:
+        """Whether the partner may have the identifier that its metadata requires."""
+        try:
+            if entity.service is not None:
+                identifier_name(entity.service, terms)
+        except StafettError as refused:
+            advice = f"{terms.identifier} is not enough: {refused.detail}"
+            self._problem(("partners", partner, "saml", "identifier"), advice)
+
+    def _described(
+        self, document: Metadata, entity_id: str, path: KeyPath, provider: Described | None = None
+    ) -> SamlEntity | None:
+        """What *document* says of *entity_id*, and whether that is what is needed of a service, or of a *provider*."""
         try:
             entity = document.find(entity_id)
         except StafettError as refused:
             self._problem(path, f"what it says of {entity_id} cannot be used: {refused.detail}")
-            return
+            return None
         if entity is None:
             self._problem(path, f"says nothing of {entity_id}{similar(entity_id, list(document.entity_ids)[:1000])}")
-        elif provider is not None:
+            return None
+        known = entity.service if provider is None else entity.provider
+        self.published[path] = _addresses_of(known) if known is not None else ()
+        if provider is not None:
             if entity.provider is None or endpoint_for(entity.provider.sso, provider.binding) is None:
                 how = {"redirect": "by Redirect", "post": "by POST", None: "by Redirect or POST"}[provider.binding]
                 advice = f"does not describe {entity_id} as an identity provider of SAML 2.0 that takes requests {how}"
                 self._problem(path, advice)
         elif entity.service is None or not entity.service.acs:
             self._problem(path, f"does not describe {entity_id} as a service provider of SAML 2.0")
+        return entity
 
     def _certificate(self, file: str, path: KeyPath) -> bytes | None:
         try:
@@ -583,6 +601,13 @@ class _Load:
         if (rest := len(ordered) - len(shown)) > 0:
             shown.append(Problem(str(self.path), None, "", f"{rest} more problems are not shown; mend these first"))
         return Refused(tuple(shown))
+
+
+def _addresses_of(peer: SamlService | SamlProvider) -> tuple[str, ...]:
+    """Where customers may be sent to *peer*, by the bindings that we speak."""
+    begins = peer.acs if isinstance(peer, SamlService) else peer.sso
+    spoken = [each for each in (*begins, *peer.slo) if each.binding in {REDIRECT, POST}]
+    return tuple(dict.fromkeys(address for each in spoken for address in (each.location, each.answers_to)))
 
 
 def _texts(path: KeyPath, given: Any) -> Iterator[tuple[KeyPath, str]]:

@@ -123,6 +123,8 @@ def identifier_name(service: SamlService, terms: PartnerSaml) -> str | None:
     wanted = service.subject_id_req
     if wanted == "subject-id" and terms.identifier != "subject-id":
         raise Denied("its metadata requires subject-id", code="saml.identifier")
+    if wanted in {"pairwise-id", "any"} and terms.identifier == "none":
+        raise Denied("its metadata requires pairwise-id", code="saml.identifier")
     if terms.identifier == "none" or wanted == "none":
         return None
     return SUBJECT_ID if terms.identifier == "subject-id" and wanted != "pairwise-id" else PAIRWISE_ID

@@ -72,6 +72,8 @@ class Terminal:
             text = text.replace("http://127.0.0.1:8702", "https://garage.example")
             text = text.replace("http://127.0.0.1:8706", "https://hotel.example")
             text = text.replace("http://127.0.0.1:8714", "https://workshop.example")
+            workshop = self.folder / "metadata" / "tyre-workshop.xml"
+            workshop.write_text(workshop.read_text().replace("http://127.0.0.1:8714", "https://workshop.example"))
         for old, new in (edits or {}).items():
             assert old in text, f"the example no longer has {old!r}"
             text = text.replace(old, new, 1)

@@ -149,6 +149,10 @@ def production(bench: Bench, keys: Mapping[str, str]) -> Bench:
     bench.edit(*PRODUCTION)
     for port, host in (("8701", "shop"), ("8702", "garage"), ("8706", "hotel"), ("8714", "workshop")):
         bench.text = bench.text.replace(f"http://127.0.0.1:{port}", f"https://{host}.example")
+    workshop = bench.folder / "metadata" / "tyre-workshop.xml"
+    bench.put(
+        "metadata/tyre-workshop.xml", workshop.read_text().replace("http://127.0.0.1:8714", "https://workshop.example")
+    )
     bench.put("rsa.pem", keys["rsa"])
     bench.put("ec.pem", keys["ec"])
     bench.put("secrets/saml.pem", pem(saml_key()))

@@ -108,3 +108,26 @@ def test_what_could_not_work_is_told(bench: Bench, name: str, old: str, new: str
     changed = SHOWN[name].replace(old, new, 1)
     connected(bench, name, (SHOWN[name], changed))
     assert any(advice in each and f"upstreams.{name}" in each for each in bench.problems()), bench.problems()
+
+
+def test_a_simulator_in_production(production: Bench) -> None:
+    """Also where only its metadata says that it is on this machine; whoever means that, says so."""
+    connected(production, "suomi")
+    described = production.folder / re.findall(r"metadata: (\S+)", SHOWN["suomi"])[0]
+    described.write_text(described.read_text().replace("https://idp1.example.org/", "https://localhost:8799/"))
+    (problem,) = production.problems()
+    assert "upstreams.suomi.connect.metadata: sends customers to https://localhost:8799/sso, on this machine" in problem
+    production.edit(("\nbroker:\n", "\naccept_risks: [loopback_upstream]\nbroker:\n"))
+    assert production.load()
+
+
+def test_texts_of_more_than_one_line(bench: Bench) -> None:
+    """What is compared as it stands in XML stands on one line there: also where it is the name of a key."""
+    connected(bench, "suomi", ("      claims:\n", '      claims:\n        "urn:a\\tb": name\n'))
+    assert any("write it on one line" in each for each in bench.problems()), bench.problems()
+
+
+def test_a_name_of_more_than_one_line(bench: Bench) -> None:
+    """It is said in our metadata."""
+    bench.edit(("  name: Stafett\n", '  name: "Sta\\nfett"\n'))
+    assert any("broker.name: has a line break or a tab" in each for each in bench.problems()), bench.problems()

@@ -114,6 +114,9 @@ def test_empty_values_are_refused(nothing: str) -> None:
         ('a: x\nb: "a\\u202eb"', ["a.yaml:2 b: has an invisible control character; remove it"]),
         ('a: "x\\0"', ["a.yaml:1 a: has an invisible control character; remove it"]),
         ("a: x\x00", ["a.yaml:1: has an invisible control character; remove it"]),
+        ('a: "x\\uffff"', ["a.yaml:1 a: has an invisible control character; remove it"]),
+        ("a: x\nb: \ufffe", ["a.yaml:2: has an invisible control character; remove it"]),
+        ('a:\n  "b\\x07c": x', ["a.yaml:2 a: one of its keys has an invisible control character; remove it"]),
         (
             "a: x: y",
             [

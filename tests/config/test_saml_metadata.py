@@ -161,3 +161,71 @@ class TestPartners:
         source(bench, "url: https://metadata.example/all.xml", "certificates: [signer.pem]")
         partner(bench, "federation")
         assert bench.load().warnings is not None
+
+
+class TestAddressesInFiles:
+    """They obey the same rules as those in the config."""
+
+    def test_this_machine_in_production(self, production: Bench) -> None:
+        """A partner on this machine is one of a demo; each of its addresses is named."""
+        here = alone(service(1), until=None).replace(f"{SP}/", f"{HERE}/").replace(f"{HERE}/saml", SP1)
+        production.put("fitter.xml", here)
+        partner(production, "fitter.xml")
+        problems = production.problems()
+        assert len(problems) == 3
+        assert all("partners.fitter.saml.metadata: sends customers to" in each for each in problems)
+        for part in ("acs", "slo", "slo/done"):
+            assert any(f" {HERE}/{part}, which must begin with https:// in production" in each for each in problems)
+
+    def test_this_machine_in_development(self, bench: Bench) -> None:
+        """There a demo is what is wanted."""
+        here = alone(service(1), until=None).replace(f"{SP}/", f"{HERE}/").replace(f"{HERE}/saml", SP1)
+        bench.put("fitter.xml", here)
+        partner(bench, "fitter.xml")
+        assert bench.load()
+
+    def test_plain_http_elsewhere_is_no_address(self, bench: Bench) -> None:
+        """Not read at all, so that nobody is ever sent there: what is left must do."""
+        plain = alone(service(1), until=None).replace(f"{SP}/acs", "http://sp1.example.org/acs")
+        bench.put("fitter.xml", plain)
+        partner(bench, "fitter.xml")
+        (problem,) = bench.problems()
+        assert "does not describe" in problem
+
+    def test_what_nobody_is_sent_to(self, production: Bench) -> None:
+        """Bindings that we do not speak may be anywhere."""
+        described = alone(service(1), until=None).replace(
+            "<md:AttributeConsumingService", f"{PAOS}<md:AttributeConsumingService"
+        )
+        production.put("fitter.xml", described)
+        partner(production, "fitter.xml")
+        assert production.load()
+
+
+SP = "https://sp1.example.org"
+HERE = "http://127.0.0.1:8799"
+PAOS = f'<md:AssertionConsumerService Binding="urn:oasis:names:tc:SAML:2.0:bindings:PAOS" Location="{HERE}/paos" index="77"/>'
+
+
+@pytest.mark.parametrize(
+    ("requires", "may_have", "words"),
+    [
+        ("pairwise-id", "none", "none is not enough: its metadata requires pairwise-id"),
+        ("any", "none", "none is not enough: its metadata requires pairwise-id"),
+        ("subject-id", "none", "none is not enough: its metadata requires subject-id"),
+        ("subject-id", "pairwise-id", "pairwise-id is not enough: its metadata requires subject-id"),
+        ("none", "none", None),
+        ("none", "pairwise-id", None),
+        ("any", "pairwise-id", None),
+    ],
+)
+def test_the_identifier_a_partner_requires(bench: Bench, requires: str, may_have: str, words: str | None) -> None:
+    """SAML Subject Identifier Attributes Profile, section 3.3.1: told now, and not at the first login."""
+    asked = '<saml:AttributeValue xsi:type="xs:string">pairwise-id<'
+    bench.put("fitter.xml", alone(service(1), until=None).replace(asked, asked.replace("pairwise-id", requires)))
+    partner(bench, f"fitter.xml, identifier: {may_have}")
+    if words is None:
+        assert bench.load()
+        return
+    (problem,) = bench.problems()
+    assert f"partners.fitter.saml.identifier: {words}" in problem

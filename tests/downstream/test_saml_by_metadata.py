@@ -21,7 +21,7 @@ OAEP = "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"
 CBC = "http://www.w3.org/2001/04/xmlenc#aes256-cbc"
 MAIL = "urn:oid:0.9.2342.19200300.100.1.3"
 SUBJECT_ID_REQ = "urn:oasis:names:tc:SAML:profiles:subject-id:req"
-NAMES = ("gallery", "museum", "cinema", "theatre")
+NAMES = ("gallery", "museum", "cinema", "theatre", "opera")
 
 
 def key(name: str, use: str = "", *methods: str) -> str:
@@ -50,11 +50,17 @@ WANTS_MAIL = (
     '<md:AttributeConsumingService index="1"><md:ServiceName xml:lang="en">Gallery</md:ServiceName>'
     f'<md:RequestedAttribute Name="{MAIL}" isRequired="true"/></md:AttributeConsumingService>'
 )
-NEEDS_SUBJECT_ID = (
-    f'<md:Extensions><mdattr:EntityAttributes><saml:Attribute Name="{SUBJECT_ID_REQ}"'
-    ' NameFormat="urn:oasis:names:tc:SAML:2.0:attrname-format:uri"><saml:AttributeValue>subject-id</saml:AttributeValue>'
-    "</saml:Attribute></mdattr:EntityAttributes></md:Extensions>"
-)
+
+
+def needs(identifier: str) -> str:
+    """The entity attribute by which a service provider says how customers are named to it."""
+    return (
+        f'<md:Extensions><mdattr:EntityAttributes><saml:Attribute Name="{SUBJECT_ID_REQ}"'
+        ' NameFormat="urn:oasis:names:tc:SAML:2.0:attrname-format:uri">'
+        f"<saml:AttributeValue>{identifier}</saml:AttributeValue></saml:Attribute></mdattr:EntityAttributes></md:Extensions>"
+    )
+
+
 FILES = {
     "gallery.xml": metadata(
         "gallery",
@@ -65,13 +71,15 @@ FILES = {
     ),
     "museum.xml": metadata("museum", key("museum", "signing")),
     "cinema.xml": metadata("cinema", key("cinema", "", CBC)),
-    "theatre.xml": metadata("theatre", key("theatre"), head=NEEDS_SUBJECT_ID),
+    "theatre.xml": metadata("theatre", key("theatre")),
+    "opera.xml": metadata("opera", key("opera"), head=needs("none")),
 }
+IDENTIFIERS = {"opera": "none"}
 PARTNERS = "\npartners:\n" + "".join(
     f"""  {name}:
     names: {{en: {name.title()}}}
     home_uri: https://{name}.example/
-    saml: {{entity_id: "https://{name}.example/saml", metadata: {name}.xml}}
+    saml: {{entity_id: "https://{name}.example/saml", metadata: {name}.xml, identifier: {IDENTIFIERS.get(name, "pairwise-id")}}}
     login: {{upstreams: [google, bankid], claims: [name, email], consent: implied}}
 """
     for name in NAMES
@@ -144,11 +152,24 @@ async def test_what_cannot_be_encrypted_is_not_sent(
     assert "code=saml.no_encryption" in capsys.readouterr().out
 
 
-async def test_an_identifier_it_needs_and_may_not_have(known: Party) -> None:
-    """saml2int SDP-IDP15: no other one in its place."""
-    theatre = sp(known, "theatre")
-    received = theatre.receive(await known.stage.browser().get(theatre.redirect()))
-    assert (received.status, received.second) == ("Responder", "RequestDenied")
+async def test_an_identifier_it_needs_and_may_not_have(
+    prepared_stage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """saml2int SDP-IDP15: no other one in its place, also where it began to need it after check-config had looked."""
+    edit = {"\npartners:\n": PARTNERS, "\nagreements:\n": "\nagreements:\n"}
+    async with open_party(prepared_stage, files=FILES, edit=edit) as party:
+        for name, needed in (
+            ("theatre", "subject-id"),
+            ("opera", "pairwise-id"),
+            ("opera", "any"),
+            ("opera", "subject-id"),
+        ):
+            file = party.stage.loaded.path.parent / f"{name}.xml"
+            file.write_bytes(metadata(name, key(name), head=needs(needed)))
+            party.stage.clock.forward(minutes=5)
+            received = sp(party, name).receive(await party.stage.browser().get(sp(party, name).redirect()))
+            assert (received.status, received.second) == ("Responder", "RequestDenied")
+            assert "code=saml.identifier" in capsys.readouterr().out
 
 
 async def test_logout_by_post_where_it_has_nothing_else(known: Party) -> None:
