@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from broker.core.changing import replace
+
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 
@@ -90,6 +92,7 @@ class SamlService:
 
     ``subject_id_req`` is the entity attribute ``urn:oasis:names:tc:SAML:profiles:subject-id:req`` (subject-id,
     pairwise-id, none or any), ``names`` the ``mdui:DisplayName`` by language, ``logo`` the first ``mdui:Logo``.
+    ``requested_attributes``: those it asks for unless a request says otherwise, by an index among ``attribute_sets``.
     """
 
     entity_id: str
@@ -99,6 +102,7 @@ class SamlService:
     authn_requests_signed: bool = False
     wants_assertions_signed: bool = False
     requested_attributes: tuple[RequestedAttribute, ...] = ()
+    attribute_sets: Mapping[int, tuple[RequestedAttribute, ...]] = field(default_factory=dict)
     name_id_formats: tuple[str, ...] = ()
     subject_id_req: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
@@ -107,6 +111,11 @@ class SamlService:
     signing_methods: tuple[str, ...] = ()
     digest_methods: tuple[str, ...] = ()
     valid_until: datetime | None = None
+
+    def asking_for(self, index: int) -> "SamlService | None":
+        """The same, asking for its set of attributes of that *index*; None where there is none."""
+        chosen = self.attribute_sets.get(index)
+        return replace(self, requested_attributes=chosen) if chosen is not None else None
 
     def default_acs(self) -> Endpoint | None:
         """

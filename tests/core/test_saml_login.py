@@ -250,6 +250,9 @@ def test_an_identifier_that_is_required_and_not_allowed() -> None:
     """Nobody is logged in by another one than the partner needs."""
     with pytest.raises(Denied, match="subject-id"):
         identifier_name(service(subject_id_req="subject-id"), terms())
+    for required in ("pairwise-id", "any"):
+        with pytest.raises(Denied, match="pairwise-id"):
+            identifier_name(service(subject_id_req=required), terms(identifier="none"))
 
 
 def test_metadata_narrows_what_is_asked_for() -> None:

@@ -148,6 +148,19 @@ class TestService:
         document = service().replace("</md:SPSSODescriptor>", other)
         assert as_service(document).requested_attributes == (RequestedAttribute("urn:b"),)
 
+    def test_sets_of_attributes_by_their_indexes(self) -> None:
+        """A request may name any of them; of two with one index the first is meant, and none is without an index."""
+        head = '<md:AttributeConsumingService{}><md:ServiceName xml:lang="en">B</md:ServiceName>'
+        tail = '<md:RequestedAttribute Name="urn:{}"/></md:AttributeConsumingService>'
+        others = [(' index="7"', "b"), (' index="7"', "c"), (' index="x"', "d"), ("", "e")]
+        more = "".join(head.format(index) + tail.format(name) for index, name in others)
+        read = as_service(service().replace("</md:SPSSODescriptor>", f"{more}</md:SPSSODescriptor>"))
+        assert set(read.attribute_sets) == {1, 7}
+        chosen = read.asking_for(7)
+        assert chosen is not None
+        assert chosen.requested_attributes == (RequestedAttribute("urn:b"),)
+        assert read.asking_for(2) is None
+
     def test_names_are_for_people(self) -> None:
         """Only languages of our pages, only text that can be printed, and not more than a line."""
         bad = "x" * 300

@@ -212,7 +212,7 @@ def checked_recipient(terms: PartnerSaml, service: SamlService) -> Recipient | N
 
 def ask_of(proven: Proven, handoff: str | None) -> Ask:
     """The request as all protocols say it. Raises: BadAsk, Denied."""
-    sender, request = proven.sender, proven.request
+    request, sender = proven.request, _asking(proven)
     saml = SamlAsk(
         request_id=request.head.id,
         name_id_format=checked_name_id_format(request, sender.terms),
@@ -223,6 +223,20 @@ def ask_of(proven: Proven, handoff: str | None) -> Ask:
     )
     ask = _ask(sender, proven.acs, proven.relay_state, saml)
     return replace(ask, prompt=_prompt(request), handoff=handoff)
+
+
+def _asking(proven: Proven) -> Sender:
+    """
+    The sender, asking for the attributes that the request names among those of its metadata (saml-core-2.0-os, section 3.4.1).
+
+    Raises: BadAsk.
+    """
+    sender, index = proven.sender, proven.request.attribute_set
+    service = sender.service.asking_for(index) if index is not None else sender.service
+    if service is None:
+        detail = "its metadata has no AttributeConsumingService of that index"
+        raise BadAsk(detail, oauth_error="request_unsupported", code="saml.attributes")
+    return replace(sender, service=service)
 
 
 def unsolicited_ask(sender: Sender, target: str | None) -> Ask:

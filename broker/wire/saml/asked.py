@@ -18,7 +18,8 @@ _MAX_TEXT = 1024
 @dataclass(frozen=True, slots=True)
 class AuthnRequest:
     """
-    A request as it was sent. ``acs_url`` and ``acs_index``: which consumer it names, None for the default one. ``may_create``:
+    A request as it was sent. ``acs_url`` and ``acs_index``: which consumer it names, None for the default one.
+    ``attribute_set``: the index of the attributes it asks for, None for those it asks for usually. ``may_create``:
     what ``AllowCreate`` says, None when it says nothing. ``requesters``: on whose behalf. ``providers``: who alone may log the
     customer in, where it names somebody. ``proxies``: how many more parties may take part, None for any number.
     """
@@ -26,6 +27,7 @@ class AuthnRequest:
     head: Head
     acs_url: str | None
     acs_index: int | None
+    attribute_set: int | None
     binding: str | None
     forces_login: bool
     is_passive: bool
@@ -59,6 +61,7 @@ def read_authn_request(root: Element) -> AuthnRequest:
         head=head,
         acs_url=root.get("AssertionConsumerServiceURL"),
         acs_index=whole_number(root.get("AssertionConsumerServiceIndex")),
+        attribute_set=whole_number(root.get("AttributeConsumingServiceIndex")),
         binding=root.get("ProtocolBinding"),
         forces_login=_is_true(root.get("ForceAuthn")),
         is_passive=_is_true(root.get("IsPassive")),

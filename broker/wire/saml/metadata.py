@@ -132,6 +132,7 @@ def _service(
         authn_requests_signed=_is_true(role.get("AuthnRequestsSigned")),
         wants_assertions_signed=_is_true(role.get("WantAssertionsSigned")),
         requested_attributes=_requested_attributes(role),
+        attribute_sets=_attribute_sets(role),
         name_id_formats=_texts(role, "md:NameIDFormat"),
         subject_id_req=next(iter(attributes.get(SUBJECT_ID_REQ, ())), None),
         names=_names(entity, role),
@@ -242,8 +243,19 @@ def _requested_attributes(role: Element) -> tuple[RequestedAttribute, ...]:
     """Of the default attribute consuming service, else of the one with the lowest index (section 2.4.4.2)."""
     services = _all(role, "md:AttributeConsumingService")
     chosen = [each for each in services if _is_true(each.get("isDefault"))] or services
-    if not chosen:
-        return ()
+    return _attributes_of(min(chosen, key=lambda one: _index(one.get("index")) or 0)) if chosen else ()
+
+
+def _attribute_sets(role: Element) -> dict[int, tuple[RequestedAttribute, ...]]:
+    """By their indexes; of several with one index the first counts."""
+    found: dict[int, tuple[RequestedAttribute, ...]] = {}
+    for each in _all(role, "md:AttributeConsumingService"):
+        if (index := _index(each.get("index"))) is not None:
+            found.setdefault(index, _attributes_of(each))
+    return found
+
+
+def _attributes_of(consuming: Element) -> tuple[RequestedAttribute, ...]:
     return tuple(
         RequestedAttribute(
             name=each.get("Name", ""),
@@ -252,7 +264,7 @@ def _requested_attributes(role: Element) -> tuple[RequestedAttribute, ...]:
             is_required=_is_true(each.get("isRequired")),
             values=_texts(each, "saml:AttributeValue"),
         )
-        for each in _all(min(chosen, key=lambda one: _index(one.get("index")) or 0), "md:RequestedAttribute")
+        for each in _all(consuming, "md:RequestedAttribute")
         if each.get("Name")
     )
 
