@@ -7,7 +7,7 @@ PREPARE := sh setup/setup.sh
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH
 
 # The demo's ports that can be chosen: BROKER_PORT=9700 becomes --broker-port 9700 of `stafett demo`.
-DEMO_PORTS := BROKER SHOP GARAGE GOOGLE BANKID PHONE HOTEL META APPLE EID STAFF MAIL SMTP SMS SAML_GARAGE
+DEMO_PORTS := BROKER SHOP GARAGE GOOGLE BANKID PHONE HOTEL META APPLE EID STAFF MAIL SMTP SMS SAML_GARAGE EIDAS
 demo_options = $(foreach who,$(DEMO_PORTS),$(if $($(who)_PORT),--$(shell echo $(who) | tr A-Z_ a-z-)-port $($(who)_PORT)))
 
 .DEFAULT_GOAL := help

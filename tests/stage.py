@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx2
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
@@ -32,6 +32,8 @@ from broker.config.render import example_folder, example_text
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.demo.providers.bankid.certificates import make_certificates
+from broker.demo.providers.saml_documents import Pair
+from broker.demo.providers.saml_idp import EIDAS_ON_CURVES, SamlIdp
 from broker.demo.workshop import Keys
 from broker.demo.workshop import metadata as metadata_of_workshop
 from broker.errors import Stopped, UpstreamDown, UpstreamRefused
@@ -51,16 +53,22 @@ ISSUER = "http://localhost:8700"
 SECRET = "0123456789abcdef0123456789abcdef"
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
+
+def with_one_eid(text: str) -> str:
+    """*text*, which is the example or rendered from it, with one eID at its partners, so that there is one way to step up."""
+    fewer = text.replace("[bankid, ftn, eidas, ", "[bankid, ")
+    return re.sub(r"^  # The eIDs of all other countries.*?(?=^  google:)", "", fewer, flags=re.MULTILINE | re.DOTALL)
+
+
 BASE = re.sub(
     r"^  staff:\n.*?(?=^  # )|^    # Links in the shop's newsletter.*?(?=^$)|^# -+\n# Customer service: .*?(?=^# -)"
     r"|^  tyre-workshop:\n.*?(?=^# -)|^  # The same tyres, and another garage.*",
     "",
-    example_text().replace("[bankid, ftn, ", "[bankid, "),
+    with_one_eid(example_text()),
     flags=re.MULTILINE | re.DOTALL,
 )
 """
-The example with one eID at its partners, so that there is one way to step up, and with neither staff nor newsletters nor a
-partner that speaks SAML: their tests bring them themselves.
+The example with one eID, and with neither staff nor newsletters nor anybody who speaks SAML: their tests bring them themselves.
 """
 
 WAYS_IN = next(line.strip() for line in BASE.splitlines() if line.startswith("      upstreams: ["))
@@ -80,6 +88,7 @@ GARAGE = "verkstan-web"
 GARAGE_CALLBACK = "http://127.0.0.1:8702/callback"
 WORKSHOP = "urn:x-demo:ringvagens-dackverkstad"
 WORKSHOP_AT = "http://127.0.0.1:8714"
+NODE_AT = "http://127.0.0.1:8715"
 
 PAYLOAD: dict[str, Any] = {
     "vehicle": {
@@ -544,10 +553,29 @@ def write_secrets(folder: Path, secret: str) -> None:
     (folder / "metadata" / "tyre-workshop.xml").write_bytes(
         metadata_of_workshop(WORKSHOP, WORKSHOP_AT, workshop_keys())
     )
+    (folder / "metadata" / "eidas.xml").write_bytes(metadata_of_node(NODE_AT))
+    (folder / "metadata" / "eidas.crt").write_bytes(node_keys()[1].certificate_pem)
     for name in sorted(set(re.findall(r"file:secrets/([\w.-]+)", example_text()))):
         path = folder / "secrets" / name
         path.write_bytes(_secret_of(name, secret))
         path.chmod(0o600)
+
+
+@cache
+def node_keys() -> tuple[Pair, Pair]:
+    """The eIDAS node's, and ours that it knows; the same in the whole run."""
+    node, own = (Pair.made(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
+    return node, own
+
+
+def metadata_of_node(origin: str) -> bytes:
+    """Of the example's eIDAS node."""
+
+    async def nobody() -> bytes:
+        return b""
+
+    node = SamlIdp(origin, EIDAS_ON_CURVES, nobody, lambda: datetime.now(UTC), [node_keys()[0]])
+    return node.metadata(timedelta(days=365))
 
 
 @cache
@@ -557,6 +585,8 @@ def workshop_keys() -> Keys:
 
 
 def _secret_of(name: str, secret: str) -> bytes:
+    if name == "eidas.pem":
+        return node_keys()[1].pem
     match name.rpartition(".")[2]:
         case "p8":
             return ECKey.generate_key("P-256").as_pem(private=True)

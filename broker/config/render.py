@@ -37,6 +37,7 @@ class Ports:
     smtp: int = _port(8711, "smtp", "The simulated mail server.")
     sms: int = _port(8712, "sms", "The simulated gateway for text messages, and the phone that gets them.")
     workshop: int = _port(8714, "saml-garage", "The tyre workshop, a garage that speaks SAML.")
+    eidas: int = _port(8715, "eidas", "The simulated eIDAS node.")
 
 
 OPTIONS = {each.name: str(each.metadata["option"]) for each in fields(Ports)}

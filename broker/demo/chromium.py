@@ -126,6 +126,11 @@ class ChromiumPlayer:
     async def press(self, element: str) -> None:
         await self._find(element).click()
 
+    async def unfold(self, element: str) -> None:
+        folded = self._tab.locator("details:not([open])").filter(has=self._find(element))
+        if await folded.count():
+            await self._find(element).click()
+
     async def fill(self, element: str, text: str) -> None:
         await self._find(element).fill(text)
 

@@ -59,6 +59,12 @@ class HttpPlayer:
     async def press(self, element: str) -> None:
         await self.click(element)
 
+    async def unfold(self, element: str) -> None:
+        folded = self._page.get(element).within("details")
+        if folded is None:
+            raise Stuck(f"#{element} is the summary of nothing")
+        folded.attributes["open"] = ""
+
     async def fill(self, element: str, text: str) -> None:
         found = self._page.get(element)
         if found.tag == "textarea":

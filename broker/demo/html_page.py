@@ -37,13 +37,20 @@ class Element:
         return around
 
     def is_seen(self) -> bool:
-        """False when this or something around it is hidden."""
+        """False when this or something around it is hidden, or folded away."""
+        inside: Element | None = None
         around: Element | None = self
         while around is not None:
             if "hidden" in around.attributes or around.tag in _UNSEEN or around.attributes.get("type") == "hidden":
                 return False
-            around = around.parent
+            if around.is_shut() and inside is not None and inside.tag != "summary":
+                return False
+            inside, around = around, around.parent
         return True
+
+    def is_shut(self) -> bool:
+        """Whether only the summary of what this holds can be seen."""
+        return self.tag == "details" and "open" not in self.attributes
 
     def text(self) -> str:
         """What can be read, with single blanks."""

@@ -36,6 +36,10 @@ class Player(Protocol):
         """Click a button that leads nowhere by itself."""
         ...
 
+    async def unfold(self, element: str) -> None:
+        """Open what is folded away below a summary, where it is shut."""
+        ...
+
     async def fill(self, element: str, text: str) -> None:
         """Type into a field, in place of what is there."""
         ...

@@ -12,19 +12,23 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 from joserfc.jwk import ECKey, RSAKey
 from starlette.types import ASGIApp
 
 from broker.config.render import Ports
 from broker.demo.garage import create_app as create_garage
 from broker.demo.hotel import create_app as create_hotel
-from broker.demo.providers import apple, google, mailbox, meta, national, sms_gateways, staff
+from broker.demo.providers import apple, google, mailbox, meta, national, saml_idp, sms_gateways, staff
 from broker.demo.providers.bankid import PEOPLE, BankIdSimulator, make_certificates, tls_options
+from broker.demo.providers.saml_documents import Pair
 from broker.demo.shop import create_app as create_shop
 from broker.demo.shop.letters import by_smtp
 from broker.demo.workshop import create_app as create_workshop
@@ -37,6 +41,7 @@ QR_MAX_AGE_S = 25
 WORKSHOP = "urn:x-demo:ringvagens-dackverkstad"
 """The workshop's name as a service provider: that of the example, whatever its port."""
 
+_PINNED_FOR = timedelta(days=3650)
 _STOPPING_S = 5
 
 
@@ -63,17 +68,18 @@ class Secrets:
 
     def text(self, name: str) -> str:
         """A random secret."""
-        return self._kept(name, lambda: secrets.token_urlsafe(32))
+        return self.kept(name, lambda: secrets.token_urlsafe(32))
 
     def key(self, name: str) -> str:
         """A private key for ES256, as PEM."""
-        return self._kept(name, lambda: ECKey.generate_key("P-256").as_pem(private=True).decode())
+        return self.kept(name, lambda: ECKey.generate_key("P-256").as_pem(private=True).decode())
 
     def rsa_key(self, name: str) -> str:
         """A private RSA key, as PEM."""
-        return self._kept(name, lambda: RSAKey.generate_key(2048).as_pem(private=True).decode())
+        return self.kept(name, lambda: RSAKey.generate_key(2048).as_pem(private=True).decode())
 
-    def _kept(self, name: str, make: Callable[[], str]) -> str:
+    def kept(self, name: str, make: Callable[[], str]) -> str:
+        """What *make* made when *name* was first asked for."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self.folder / name
         with contextlib.suppress(FileExistsError):
@@ -153,6 +159,30 @@ def _eid(scene: Scene) -> tuple[Party, ...]:
     return (Party("eid", "the simulated Finnish eID", app),)
 
 
+def _eidas(scene: Scene) -> tuple[Party, ...]:
+    """The node and its metadata, and the broker's own key with the certificate that the node knows it by."""
+    at = scene.at
+    _pair(scene, "eidas", "Stafett")
+    published = saml_idp.published_at(f"{at.broker}/up/eidas/metadata")
+    own = _pair(scene, "eidas-node", "Simulated eIDAS node")
+    node = saml_idp.SamlIdp(at.eidas, saml_idp.EIDAS_ON_CURVES, published, now, [own])
+    pinned = scene.folder / "metadata" / "eidas.xml"
+    # With other ports it is another node.
+    if not pinned.exists() or node.entity_id.encode() not in pinned.read_bytes():
+        pinned.write_bytes(node.metadata(_PINNED_FOR))
+    return (Party("eidas", "the simulated eIDAS node", saml_idp.create_app(node, saml_idp.EUROPEANS)),)
+
+
+def _pair(scene: Scene, name: str, owner: str) -> Pair:
+    """The key in ``secrets/NAME.pem`` and its certificate in ``metadata/NAME.crt``."""
+    key = load_pem_private_key(scene.known.key(f"{name}.pem").encode(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key on a curve")
+    certificates = Secrets(scene.folder / "metadata")
+    made = certificates.kept(f"{name}.crt", lambda: Pair.made(key, owner).certificate_pem.decode())
+    return Pair(key, load_pem_x509_certificate(made.encode()).public_bytes(Encoding.DER))
+
+
 def _google(scene: Scene) -> tuple[Party, ...]:
     told = f"{scene.at.broker}/up/google/events"
     client = google.GoogleClient("Stafett", scene.known.text("google"), scene.callback("google"), told)
@@ -197,6 +227,7 @@ def _sms(scene: Scene) -> tuple[Party, ...]:
 PROVIDERS = (
     Provider("BankID", [person.name for person in PEOPLE.values()], _bankid),
     Provider("Finnish eID", [person.name for person in national.PEOPLE], _eid),
+    Provider("eID from another EU country", [person.name for person in saml_idp.EUROPEANS], _eidas),
     Provider("Google", [account.name for account in google.ACCOUNTS], _google),
     Provider("Facebook", [person.name for person in meta.PEOPLE], _meta),
     Provider("Apple", [f"{account.first_name} {account.last_name}" for account in apple.ACCOUNTS], _apple),

@@ -15,7 +15,16 @@ from broker.demo.driver import HttpPlayer
 from broker.demo.player import Player, Stuck
 from broker.demo.providers.bankid import PEOPLE
 from broker.demo.run import Addresses
-from broker.demo.ways import NAMELESS, WAYS, Inbox, approve_on_phone, both_at_shop, by_mailed_code, mailed_code
+from broker.demo.ways import (
+    NAMELESS,
+    WAYS,
+    Inbox,
+    approve_on_phone,
+    both_at_shop,
+    by_mailed_code,
+    mailed_code,
+    unfold_ways,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,7 @@ class Story:
         async with self._step("logging in leads to the broker, which offers every way in"):
             await player.click("login")
             await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
+            await unfold_ways(player)
             for way in WAYS:
                 _must(await player.has(way.element), f"{way.name} is not offered")
             await player.picture("broker-choose")
@@ -527,6 +537,7 @@ class Story:
             for language in ("sv", "fi", "pl", "en"):
                 await player.click(f"language-{language}")
                 await player.wait_for(element="method-bankid", address=f"{self._at.broker}/j/")
+                await unfold_ways(player)
                 await player.picture(f"broker-choose-{language}", phone=True)
 
     async def reads_a_newsletter(self) -> None:

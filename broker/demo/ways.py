@@ -62,12 +62,34 @@ async def _bankid(player: Player, at: Addresses) -> None:
     await approve_on_phone(player, at, "nils")
 
 
+async def unfold_ways(player: Player) -> None:
+    """Show every way in on the broker's page, also those that are behind one press more."""
+    if await player.has("more-ways"):
+        await player.unfold("more-ways")
+
+
 async def _eid(player: Player, at: Addresses) -> None:
+    await unfold_ways(player)
     await player.click("method-ftn")
     await player.wait_for(element="account-aino", address=at.eid)
     await player.picture("eid-choose")
     await player.picture("eid-choose", phone=True)
     await player.click("account-aino")
+
+
+async def _eidas(player: Player, at: Addresses) -> None:
+    await unfold_ways(player)
+    await player.click("method-eidas")
+    await player.wait_for(element="country-EL", address=at.eidas)
+    await player.picture("eidas-country")
+    await player.picture("eidas-country", phone=True)
+    await player.click("country-EL")
+    await player.wait_for(element="account-eleni")
+    await player.tick("level-2")
+    await player.picture("eidas-choose")
+    await player.picture("eidas-choose", phone=True)
+    await player.click("account-eleni")
+    await _posts(player, at.eidas)
 
 
 async def _google(player: Player, at: Addresses) -> None:
@@ -89,8 +111,12 @@ async def _apple(player: Player, at: Addresses) -> None:
     await player.wait_for(element="account-aino", address=at.apple)
     await player.picture("apple-choose")
     await player.click("account-aino")
-    # The page posts by itself where scripts run.
-    if player.address.startswith(at.apple) and await player.has("go-on"):
+    await _posts(player, at.apple)
+
+
+async def _posts(player: Player, provider: str) -> None:
+    """The page of *provider* that posts the answer does so by itself where scripts run."""
+    if player.address.startswith(provider) and await player.has("go-on"):
         await player.click("go-on")
 
 
@@ -195,6 +221,7 @@ _PATIENCE_S = 15.0
 WAYS = (
     Way("BankID", "method-bankid", "Nils Åkesson", _bankid),
     Way("Finnish eID", "method-ftn", "Aino Korhonen", _eid),
+    Way("eID from another EU country", "method-eidas", "Eleni Onasi", _eidas),
     Way("Google", "method-google", "Aino Korhonen", _google),
     Way("Facebook", "method-meta", "Erik Sandell", _meta),
     Way("Apple", "method-apple", "Aino Korhonen", _apple),

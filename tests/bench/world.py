@@ -15,7 +15,7 @@ from pathlib import Path
 
 from broker.config.render import Ports, example_text, render_example
 from tests import servers
-from tests.stage import SECRET, WAYS_IN, prepare
+from tests.stage import SECRET, WAYS_IN, prepare, with_one_eid
 
 _START_PATIENCE_S = 60.0
 
@@ -65,7 +65,7 @@ def open_world(
         folder = prepare(Path(name) / "config")
         ports = Ports(*(servers.free_port() for _ in fields(Ports)))
         text = render_example(example_text(), ports, data_dir=folder / "data")
-        text = text.replace("[bankid, ftn, ", "[bankid, ").replace(WAYS_IN, "upstreams: [google]")
+        text = with_one_eid(text).replace(WAYS_IN, "upstreams: [google]")
         text = text.replace("  data_dir:", '  state: {url: "env:BENCH_REDIS_URL"}\n  data_dir:', 1)
         # Each customer comes from a network of her own, so that the limit per address stays out of the way.
         text = text.replace("  data_dir:", '  trusted_proxies: ["127.0.0.0/8", "::1/128"]\n  data_dir:', 1)

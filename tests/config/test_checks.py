@@ -322,7 +322,7 @@ NO_NAME_IN_ENGLISH = (
             [("    minimum_assurance: contact", "    minimum_assurance: low")],
             "    minimum_assurance: low",
             "agreements[0].minimum_assurance",
-            "the needed level would be withheld: low is only reached by bankid, ftn, which may not vouch for other"
+            "the needed level would be withheld: low is only reached by bankid, ftn, eidas, which may not vouch for other"
             " methods; set release_upstream_assurance with the reason you may, or ask for contact",
             id="needed-level-withheld",
         ),

@@ -12,7 +12,7 @@ from broker.flows.saml_peers import SamlPeers
 from broker.wire.http import Blocked
 from tests.config.conftest import Bench
 from tests.config.test_saml_metadata import SP1, partner, pem, soon
-from tests.stage import WORKSHOP
+from tests.stage import NODE_AT, WORKSHOP
 from tests.wire.federation import aggregate, alone, service, signed
 from tests.wire.test_http import Handler, answering, serving
 
@@ -54,6 +54,7 @@ async def test_each_kind(bench: Bench) -> None:
                 assert found is not None
                 assert found.acs[0].location == "https://sp1.example.org/acs"
             assert await peers.service("metadata/tyre-workshop.xml", WORKSHOP) is not None
+            assert await peers.provider("metadata/eidas.xml", f"{NODE_AT}/metadata") is not None
             assert peers.alarms() == []
     assert b"GET /entities/https:%2F%2Fsp1.example.org%2Fsaml HTTP" in seen[0]
     copies = {each.relative_to(loaded.data_dir / "saml-metadata").parts[0] for each in _copies(loaded)}

@@ -24,7 +24,7 @@ from tests.interop.front import Front
 from tests.interop.processes import Process
 from tests.interop.site import API, AUDIENCE, Client, Place
 from tests.servers import free_port
-from tests.stage import SECRET, prepare
+from tests.stage import SECRET, prepare, with_one_eid
 
 PARTNER = Path(__file__).with_name("partner.yaml")
 """What an operator writes for a site, as on the page for developers."""
@@ -127,7 +127,7 @@ class World:
         )
 
     def _config(self, ports: Ports, listen: int, clients: Sequence[Client]) -> str:
-        text = render_example(example_text(), ports, data_dir=self.folder / "data")
+        text = with_one_eid(render_example(example_text(), ports, data_dir=self.folder / "data"))
         text = text.replace(f"issuer: http://localhost:{ports.broker}", f"issuer: {self.issuer}", 1)
         text = text.replace(f"    port: {ports.broker}\n", f"    port: {listen}\n", 1)
         text = text.replace("  data_dir:", '  trusted_proxies: ["127.0.0.0/8", "::1/128"]\n  data_dir:', 1)

@@ -31,7 +31,7 @@ from broker.config.render import Ports, example_text, render_example
 from tests import servers
 from tests.bench.people import Person
 from tests.bench.world import World, wait
-from tests.stage import WAYS_IN
+from tests.stage import WAYS_IN, with_one_eid
 
 MAX_AGE_S, ID_TOKEN_S = 1, 1
 KEYS = f"  keys: {{jwks_max_age: {MAX_AGE_S}s, spread: 2s}}\n"
@@ -89,7 +89,7 @@ def processes(folder: Path, redis_url: str) -> Iterator[Running]:
     """Started, given and stopped."""
     ports, other = Ports(*(servers.free_port() for _ in fields(Ports))), servers.free_port()
     text = render_example(example_text(), ports, data_dir=folder / "data")
-    text = text.replace("[bankid, ftn, ", "[bankid, ").replace(WAYS_IN, "upstreams: [google]")
+    text = with_one_eid(text).replace(WAYS_IN, "upstreams: [google]")
     given = '  state: {url: "env:REDIS_URL"}\n  trusted_proxies: ["127.0.0.0/8"]\n'
     text = text.replace("  data_dir:", f"{given}{KEYS}  data_dir:", 1).replace("  lifetimes:\n", LIFETIMES, 1)
     (folder / "one.yaml").write_text(text, "utf-8")

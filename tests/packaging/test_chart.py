@@ -23,7 +23,7 @@ from broker.demo.workshop import metadata
 from tests.config.conftest import PRODUCTION, pem, saml_certificate, saml_key
 from tests.packaging.charts import CHART, ROOT, Helm, Rendered, is_hook
 from tests.servers import free_port
-from tests.stage import START, WORKSHOP, workshop_keys
+from tests.stage import START, WORKSHOP, metadata_of_node, node_keys, workshop_keys
 
 # The oldest the chart allows, one between, the newest whose schemas are known.
 VERSIONS = ("1.30", "1.34", "1.37")
@@ -396,6 +396,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
 
 def secret_of(name: str) -> str:
     """A key where the example's file is named like one."""
+    if name == "eidas.pem":
+        return node_keys()[1].pem.decode()
     match name.rpartition(".")[2]:
         case "p8":
             return pem(ec.generate_private_key(ec.SECP256R1()))
@@ -435,7 +437,7 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
         text = text.replace(old, new, 1)
     for old, new in (
         ("127.0.0.1:8701", "shop.example"), ("127.0.0.1:8702", "garage.example"), ("127.0.0.1:8706", "hotel.example"),
-        ("127.0.0.1:8714", "workshop.example"),
+        ("127.0.0.1:8714", "workshop.example"), ("127.0.0.1:8715", "node.example"),
         ("http://", "https://"),
         ("host: 127.0.0.1", "host: 0.0.0.0"), ("STAFETT_KEY", "BROKER_SECRET"), ("file:rsa", "file:keys/rsa"),
         ("file:ec", "file:keys/ec"),
@@ -447,6 +449,8 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     logos = {name: (ROOT / f"config/logos/{name}.png").read_bytes() for name in LOGOS}
     mounted = [f"bankid/{name}" for name in secrets["bankid"]] + [f"secrets/{name}" for name in secrets["clients"]]
     (tmp_path / "workshop.xml").write_bytes(metadata(WORKSHOP, "https://workshop.example", workshop_keys()))
+    (tmp_path / "node.xml").write_bytes(metadata_of_node("https://node.example"))
+    (tmp_path / "node.crt").write_bytes(node_keys()[1].certificate_pem)
     (tmp_path / "saml.crt").write_text(saml_certificate())
     values: dict[str, Any] = {
         "binaryFiles": {f"logos/{name}.png": base64.b64encode(content).decode() for name, content in logos.items()},
@@ -459,6 +463,8 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     rendered = helm.render(
         *("--values", str(tmp_path / "values.yaml"), "--set-file", f"trustConfig={trust_config}"),
         *("--set-file", rf"files.metadata/tyre-workshop\.xml={tmp_path / 'workshop.xml'}"),
+        *("--set-file", rf"files.metadata/eidas\.xml={tmp_path / 'node.xml'}"),
+        *("--set-file", rf"files.metadata/eidas\.crt={tmp_path / 'node.crt'}"),
         *("--set-file", rf"files.saml\.crt={tmp_path / 'saml.crt'}"),
         *(part for file in schemas for part in ("--set-file", f"files.schemas/{re.escape(file.name)}={file}")),
     )

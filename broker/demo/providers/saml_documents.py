@@ -66,9 +66,9 @@ class Pair:
     certificate: bytes
 
     @classmethod
-    def made(cls, private: PrivateKey) -> "Pair":
+    def made(cls, private: PrivateKey, owner: str = "Simulated provider") -> "Pair":
         """With a certificate made for it now."""
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Simulated provider")])
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, owner)])
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -80,6 +80,11 @@ class Pair:
             .sign(private, hashes.SHA256())
         )
         return cls(private, certificate.public_bytes(Encoding.DER))
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificate as PEM."""
+        return x509.load_der_x509_certificate(self.certificate).public_bytes(Encoding.PEM)
 
     @property
     def pem(self) -> bytes:
@@ -155,7 +160,7 @@ def signed(text: str, signer: Pair, method: SignatureMethod) -> bytes:
     done = _signer(method).sign(
         root,
         key=signer.pem,
-        cert=x509.load_der_x509_certificate(signer.certificate).public_bytes(Encoding.PEM).decode(),
+        cert=signer.certificate_pem.decode(),
         reference_uri=root.get("ID"),
         id_attribute="ID",
     )

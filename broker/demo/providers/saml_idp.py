@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
+import httpx2
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -54,6 +55,7 @@ _NS: Final = {
     "saml": "urn:oasis:names:tc:SAML:2.0:assertion",
     "md": "urn:oasis:names:tc:SAML:2.0:metadata",
     "ds": "http://www.w3.org/2000/09/xmldsig#",
+    "mdui": "urn:oasis:names:tc:SAML:metadata:ui",
     "eidas": "http://eidas.europa.eu/saml-extensions",
     "psc": PSC,
 }
@@ -70,6 +72,9 @@ _RSA: Final = {
 }
 _ECDSA: Final = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 _PSS: Final = "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1"
+
+
+_ON_REQUEST: Final = frozenset({f"{NATURAL}/Gender", f"{NATURAL}/CurrentAddress"})
 
 
 class Fault(StrEnum):
@@ -116,7 +121,10 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """``key`` names the button (`#account-<key>`). ``original``: the family name in her own script."""
+    """
+    ``key`` names the button (`#account-<key>`). ``original``, ``original_given``: family and given name in her own script.
+    ``country``: whose eID she has, where a node leads to several; EL is Greece.
+    """
 
     key: str
     given_name: str
@@ -125,19 +133,41 @@ class Person:
     personal_number: str
     email: str
     original: str | None = None
+    original_given: str | None = None
+    country: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The full name in Latin letters."""
+        return f"{self.given_name} {self.family_name}"
+
+    @property
+    def original_name(self) -> str | None:
+        """The full name in her own script, where that is another one."""
+        return f"{self.original_given or self.given_name} {self.original}" if self.original else None
 
 
 PEOPLE: Final = (
     Person("maja", "Maja", "Lindqvist", "1990-05-27", "199005271474", "maja.lindqvist@posten.example"),
     Person("eleni", "Eleni", "Onasi", "1984-02-11", "198402112380", "eleni@taxydromeio.example", "Ωνάση"),
 )
+EUROPEANS: Final = (
+    replace(PEOPLE[1], original_given="Ελένη", country="EL"),
+    Person("darina", "Darina", "Petrova", "1979-08-03", "", "darina@poshta.example", "Петрова", "Дарина", "BG"),
+    Person("kaethe", "Käthe", "Weiß", "1991-04-22", "", "kaethe@post.example", country="DE"),
+    Person("lena", "Lena", "Sommer", "2007-12-01", "", "lena@post.example", country="DE"),
+)
+"""Who one can be at the demo's node; none of them has a Swedish number."""
+
+_COUNTRIES: Final = {"BG": "Bulgaria", "DE": "Germany", "EL": "Greece", "ES": "Spain"}
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
     """
     What a scheme demands and tells. ``levels``: weakest first. ``comparisons``: that requests may have. ``algorithms``: that
-    requests may be signed by. ``method``: what answers are signed by. ``cancelled``: what a cancel is called.
+    requests may be signed by. ``method``: what answers are signed by. ``cancelled``: what a cancel is called. ``title``: what
+    people call such a provider.
     """
 
     name: str
@@ -150,6 +180,7 @@ class Mode:
     is_eidas: bool = False
     certified: bool = False
     authorities: tuple[str, ...] = ()
+    title: str = "identity provider"
 
 
 def _generic(_: "SamlIdp", person: Person) -> tuple[Attribute, ...]:
@@ -166,19 +197,16 @@ def _natural(provider: "SamlIdp", person: Person) -> tuple[Attribute, ...]:
     address = f"<natural:PoBox xmlns:natural='{NATURAL}'>1</natural:PoBox>"
     address += f"<natural:Thoroughfare xmlns:natural='{NATURAL}'>Storgatan</natural:Thoroughfare>"
     address += f"<natural:PostName xmlns:natural='{NATURAL}'>Umeå</natural:PostName>"
-    family: tuple[tuple[str, bool | None], ...] = ((person.family_name, None),)
-    if person.original is not None:
-        family = ((person.original, False), (person.family_name, True))
     receiver = "NO" if Fault.OTHER_RECEIVER in provider.faults else provider.receiver
     identifier = sha256(f"{person.key} {provider.generation}".encode()).hexdigest()[:20]
     told: tuple[Attribute, ...] = (
         plain(
             f"{NATURAL}/PersonIdentifier",
-            f"{provider.country}/{receiver}/{identifier}",
+            f"{person.country or provider.country}/{receiver}/{identifier}",
             type="natural:PersonIdentifierType",
         ),
-        Attribute(f"{NATURAL}/CurrentFamilyName", family, "natural:CurrentFamilyNameType"),
-        plain(f"{NATURAL}/CurrentGivenName", person.given_name, type="natural:CurrentGivenNameType"),
+        _transliterated("CurrentFamilyName", person.family_name, person.original),
+        _transliterated("CurrentGivenName", person.given_name, person.original_given),
         plain(f"{NATURAL}/DateOfBirth", person.birthdate, type="natural:DateOfBirthType"),
         plain(f"{NATURAL}/Gender", "Female", type="natural:GenderType"),
         plain(
@@ -192,6 +220,12 @@ def _natural(provider: "SamlIdp", person: Person) -> tuple[Attribute, ...]:
     if Fault.LEGAL_PERSON in provider.faults:
         told += (plain("http://eidas.europa.eu/attributes/legalperson/LegalPersonIdentifier", "ES/SE/B1"),)
     return told
+
+
+def _transliterated(name: str, latin: str, original: str | None) -> Attribute:
+    """In Latin letters, and beside them as she writes it herself (Attribute Profile 1.4)."""
+    values: tuple[tuple[str, bool | None], ...] = ((original, False), (latin, True)) if original else ((latin, None),)
+    return Attribute(f"{NATURAL}/{name}", values, f"natural:{name}Type")
 
 
 def _swedish(provider: "SamlIdp", person: Person) -> tuple[Attribute, ...]:
@@ -227,7 +261,9 @@ EIDAS: Final = Mode(
     algorithms=frozenset({_PSS, _ECDSA}),
     method=SignatureMethod.SHA256_RSA_MGF1,
     is_eidas=True,
+    title="eIDAS node",
 )
+EIDAS_ON_CURVES: Final = replace(EIDAS, method=SignatureMethod.ECDSA_SHA256)
 SWEDEN_CONNECT: Final = Mode(
     "sweden-connect",
     (f"{_ELEG}/loa/1.0/loa2", f"{_ELEG}/loa/1.0/loa3"),
@@ -235,6 +271,7 @@ SWEDEN_CONNECT: Final = Mode(
     _swedish,
     cancelled=f"{_ELEG}/status/1.0/cancel",
     certified=True,
+    title="eID provider of Sweden",
 )
 SWEDISH_EIDAS: Final = replace(
     SWEDEN_CONNECT,
@@ -245,9 +282,10 @@ SWEDISH_EIDAS: Final = replace(
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service provider, as its metadata says."""
+    """A service provider, as its metadata says. ``name``: in English, what people know it by."""
 
     entity_id: str
+    name: str
     acs: tuple[str, ...]
     signing: tuple[bytes, ...]
     encryption: tuple[bytes, ...]
@@ -262,12 +300,17 @@ class Service:
             return tuple(base64.b64decode(each.text) for each in root.xpath(path, namespaces=_NS))
 
         consumers = root.xpath("//md:AssertionConsumerService/@Location", namespaces=_NS)
-        return cls(root.get("entityID"), tuple(map(str, consumers)), keys("signing"), keys("encryption"))
+        names = root.xpath("//mdui:DisplayName[@xml:lang='en']/text()", namespaces=_NS)
+        name = str(names[0]) if names else root.get("entityID")
+        return cls(root.get("entityID"), name, tuple(map(str, consumers)), keys("signing"), keys("encryption"))
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was let in. ``levels``: that would do, weakest first; empty when none is demanded."""
+    """
+    A request that was let in. ``levels``: that would do, weakest first; empty when none is demanded. ``attributes``: the names
+    of those that are asked for.
+    """
 
     id: str
     service: Service
@@ -277,6 +320,7 @@ class Asked:
     is_impossible: bool
     name_id_format: str
     forced: bool
+    attributes: frozenset[str]
 
 
 class Refused(Exception):
@@ -385,21 +429,30 @@ class SamlIdp:
             root.get("ForceAuthn") == "true",
         )
         wanted = str(policies[0]) if policies else TRANSIENT
-        return Asked(identifier, service, acs or service.acs[0], relay_state, levels, is_impossible, wanted, forced)
+        attributes = frozenset(map(str, root.xpath("//eidas:RequestedAttribute/@Name", namespaces=_NS)))
+        return Asked(
+            identifier, service, acs or service.acs[0], relay_state, levels, is_impossible, wanted, forced, attributes
+        )
 
     def hold(self, asked: Asked) -> str:
         """Keep a request while the person chooses; returns the name of its form."""
         return remember(self._pending, asked)
 
     def held(self, name: str) -> Asked:
-        """The request behind a form, once. Raises: Refused."""
+        """The request behind a form that is not sent yet. Raises: Refused."""
         if name not in self._pending:
             raise Refused("this page was used already")
-        return self._pending.pop(name)
+        return self._pending[name]
 
-    def answer(self, asked: Asked, person: Person | None) -> dict[str, str]:
-        """The members of the form that answers; nobody for one who cancelled."""
-        truth = self._truth(asked, person)
+    def taken(self, name: str) -> Asked:
+        """The request behind a form, once. Raises: Refused."""
+        asked = self.held(name)
+        del self._pending[name]
+        return asked
+
+    def answer(self, asked: Asked, person: Person | None, level: str = "") -> dict[str, str]:
+        """The members of the form that answers; nobody for one who cancelled. ``level``: one of those that would do."""
+        truth = self._truth(asked, person, level)
         answer = truth
         for fault in sorted(self.faults):
             answer = _LIES[fault](answer, self) if fault in _LIES else answer
@@ -419,7 +472,7 @@ class SamlIdp:
         members = {"SAMLResponse": base64.b64encode(octets).decode()}
         return members | ({"RelayState": asked.relay_state} if asked.relay_state else {})
 
-    def _truth(self, asked: Asked, person: Person | None) -> Answer:
+    def _truth(self, asked: Asked, person: Person | None, level: str) -> Answer:
         now = self.clock()
         status: tuple[str, ...] = (f"{_STATUS}Success",)
         if person is None:
@@ -440,14 +493,19 @@ class SamlIdp:
             not_before=now - timedelta(seconds=5),
             not_on_or_after=now + timedelta(minutes=5),
             authn_instant=now,
-            level=self.gives or (asked.levels[0] if asked.levels else self.mode.levels[-1]),
+            level=self.gives or level or (asked.levels[0] if asked.levels else self.mode.levels[-1]),
             name_id=secrets.token_hex(16) if transient else known_as,
             name_id_format=asked.name_id_format,
             assertion_id=f"_{secrets.token_hex(16)}",
-            attributes=self.mode.attributes(self, person) if person else (),
+            attributes=self._told(asked, person) if person else (),
             authorities=self.mode.authorities,
             status=status,
         )
+
+    def _told(self, asked: Asked, person: Person) -> tuple[Attribute, ...]:
+        """Nodes tell nothing but the minimum data set and what is asked for."""
+        told = self.mode.attributes(self, person)
+        return tuple(each for each in told if each.name not in _ON_REQUEST or each.name in asked.attributes)
 
     def _check_signature(self, members: Mapping[str, str], service: Service) -> None:
         """Over the octets as they came (saml-bindings-2.0-os, section 3.4.4.1)."""
@@ -564,6 +622,18 @@ def _check_eidas(root: Any) -> None:
         raise Refused("the minimum data set is not asked for")
 
 
+def published_at(url: str) -> Callable[[], Awaitable[bytes]]:
+    """Fetch a service's metadata where it publishes it, for `SamlIdp.published`."""
+
+    async def fetch() -> bytes:
+        async with httpx2.AsyncClient(trust_env=False, timeout=5.0) as client:
+            answer = await client.get(url)
+            answer.raise_for_status()
+            return answer.content
+
+    return fetch
+
+
 def _members(query: str) -> dict[str, str]:
     """The parameters, still encoded. Raises: Refused."""
     pairs = [each.partition("=") for each in query.split("&")]
@@ -601,7 +671,11 @@ def _verifies(certificate: bytes, algorithm: str, value: bytes, octets: bytes) -
 
 
 def create_app(simulator: SamlIdp, people: Sequence[Person] = PEOPLE) -> Starlette:
-    """The simulated provider as an app; ``app.state.simulator`` has its switches."""
+    """
+    The simulated provider as an app; ``app.state.simulator`` has its switches.
+
+    Where *people* are of several countries, as at a node, it asks for the country first.
+    """
     app = Starlette(
         routes=[
             Route("/metadata", _metadata),
@@ -642,25 +716,51 @@ async def _login(request: Request) -> Response:
 
 
 def _choice(request: Request, simulator: SamlIdp, request_id: str) -> Response:
-    name, people = simulator.mode.name, request.app.state.people.values()
-    return _html("choose.html", request_id=request_id, people=people, mode=name, country=simulator.country)
+    """Who she is; before that of which country, where there are several and she has not said. Raises: Refused."""
+    asked, people = simulator.held(request_id), request.app.state.people.values()
+    country = request.query_params.get("country", "")
+    known = sorted({each.country for each in people if each.country})
+    values: dict[str, Any] = {"request_id": request_id, "client_name": asked.service.name}
+    if known and country not in known:
+        return _html(request, "country.html", countries=[(each, _COUNTRIES[each]) for each in known], **values)
+    people = [each for each in people if country in ("", each.country)]
+    return _html(
+        request, "choose.html", people=people, levels=asked.levels, country=_COUNTRIES.get(country, ""), **values
+    )
 
 
 async def _choose(request: Request) -> Response:
-    simulator = _simulator(request, "choose")
-    form = dict(parse_qsl((await request.body()).decode()))
-    asked = simulator.held(form.get("request", ""))
-    members = simulator.answer(asked, request.app.state.people.get(form.get("account", "")))
+    simulator, form = _simulator(request, "choose"), await _form(request)
+    asked = simulator.taken(form.get("request", ""))
+    level = form.get("level", "")
+    if level and level not in asked.levels:
+        raise Refused("this level would not do")
+    return _answered(request, asked, request.app.state.people.get(form.get("account", "")), level)
+
+
+def _answered(request: Request, asked: Asked, person: Person | None, level: str = "") -> Response:
+    members = request.app.state.simulator.answer(asked, person, level)
     parts = urlsplit(asked.acs)
-    return _html("answer.html", form_action=f"{parts.scheme}://{parts.netloc}", acs=asked.acs, members=members)
+    return _html(
+        request,
+        "answer.html",
+        form_action=f"{parts.scheme}://{parts.netloc}",
+        acs=asked.acs,
+        members=members,
+        client_name=asked.service.name,
+    )
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    return dict(parse_qsl((await request.body()).decode()))
 
 
 async def _file(request: Request) -> Response:
     return FileResponse(_FOLDER / request.url.path.removeprefix("/"))
 
 
-async def _on_refused(_: Request, error: Exception) -> Response:
-    return _html("problem.html", status=400, detail=str(error))
+async def _on_refused(request: Request, error: Exception) -> Response:
+    return _html(request, "problem.html", status=400, detail=str(error))
 
 
 def _simulator(request: Request, endpoint: str) -> SamlIdp:
@@ -672,8 +772,12 @@ def _simulator(request: Request, endpoint: str) -> SamlIdp:
 _TEMPLATES: Final = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
 
 
-def _html(template: str, *, status: int = 200, form_action: str = "'self'", **values: object) -> Response:
+def _html(
+    request: Request, template: str, *, status: int = 200, form_action: str = "'self'", **values: object
+) -> Response:
     """A page that may post to *form_action* only: in Chromium that rule clings to every redirect after its form."""
     policy = f"default-src 'none'; style-src 'self'; script-src 'self'; form-action {form_action}; base-uri 'none'"
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-    return HTMLResponse(_TEMPLATES.get_template(template).render(**values), status, headers=headers)
+    provider = request.app.state.simulator.mode.title
+    page = _TEMPLATES.get_template(template).render(provider=provider, **values)
+    return HTMLResponse(page, status, headers=headers)
