@@ -20,7 +20,7 @@ from broker.core.policy import MetadataSource
 from broker.core.saml import Endpoint, PeerKey, SamlEntity
 from broker.errors import ConfigError, Denied, StafettError, UpstreamDown
 from broker.flows.saml_sources import ACCEPT, QuerySource
-from broker.wire.saml.aggregate import Demands, Metadata, read
+from broker.wire.saml.aggregate import MAX_DOCUMENT, Demands, Metadata, read
 
 UNREACHABLE = 3
 
@@ -41,21 +41,24 @@ class Asked:
 
 
 def show(asked: Asked, *, as_json: bool) -> None:
-    """Print who is in it."""
+    """Print who is in it, and of whom it says what cannot be used. Raises: StafettError when that is the one asked for."""
     _, _, found = _read(asked)
-    entities = [entity for name in _wanted(found, asked) if (entity := found.find(name)) is not None]
+    entities, unusable = _entities(found, asked)
     if as_json:
         rows = [_row(entity) for entity in entities]
-        print(json.dumps({"valid_until": _said(found.valid_until), "entities": rows}, indent=2, ensure_ascii=False))
+        told = {"valid_until": _said(found.valid_until), "entities": rows, "unusable": unusable}
+        print("\n".join(map(_visible, json.dumps(told, indent=2, ensure_ascii=False).split("\n"))))
         return
     print(f"{len(found)} entities, valid until {_said(found.valid_until) or 'further notice'}")
     print("\n".join(_table(entities)))
+    for name, code in unusable.items():
+        print(f"unusable: {_visible(name)} ({code})")
 
 
 def verify(asked: Asked) -> None:
     """Say whether the broker would believe it. Raises: StafettError with why not."""
     _, demands, found = _read(asked)
-    _wanted(found, asked)
+    _check_wanted(found, asked)
     by = "signed by a given key" if demands.keys else "not held to any signature"
     print(f"{len(found)} entities, {by}, valid until {_said(found.valid_until) or 'further notice'}")
 
@@ -63,36 +66,56 @@ def verify(asked: Asked) -> None:
 def fetch(asked: Asked, out: Path) -> None:
     """Write what the source gives now to *out*, verified."""
     octets, _, found = _read(asked)
-    _wanted(found, asked)
+    _check_wanted(found, asked)
     fresh = out.with_name(f".{out.name}.new")
     fresh.write_bytes(octets)
     fresh.replace(out)
     print(f"{out}: {len(found)} entities, valid until {_said(found.valid_until) or 'further notice'}")
 
 
-def _wanted(found: Metadata, asked: Asked) -> Sequence[str]:
-    if asked.entity is None:
-        return list(found.entity_ids)
-    if asked.entity not in found.entity_ids:
-        raise Denied(f"{asked.what}: says nothing of {asked.entity}", code="saml.metadata_entity")
-    return [asked.entity]
+def _check_wanted(found: Metadata, asked: Asked) -> None:
+    """The broker could use what it says of the one entity that is asked for, or that there is. Raises: Denied."""
+    if asked.entity is not None or len(found) == 1:
+        _entities(found, asked)
+
+
+def _entities(found: Metadata, asked: Asked) -> tuple[list[SamlEntity], dict[str, str]]:
+    """Those that are asked for, and by which code the others are refused. Raises: Denied: that is the only one."""
+    if asked.entity is not None and asked.entity not in found.entity_ids:
+        raise Denied(f"{asked.what}: says nothing of {_visible(asked.entity)}", code="saml.metadata_entity")
+    wanted = list(found.entity_ids) if asked.entity is None else [asked.entity]
+    entities, unusable = list[SamlEntity](), dict[str, str]()
+    for name in wanted:
+        try:
+            entity = found.find(name)
+        except StafettError as error:
+            if len(wanted) == 1:
+                raise Denied(f"{asked.what}: {error.detail} ({error.code})", code=error.code) from None
+            unusable[name] = error.code
+        else:
+            entities += [entity] if entity is not None else []
+    return entities, unusable
 
 
 def _read(asked: Asked) -> tuple[bytes, Demands, Metadata]:
     """Raises: StafettError: why it is not believed, by the code that the log has for it."""
-    octets, demands = _obtained(asked)
+    octets, demands, only = _obtained(asked)
     try:
-        return octets, demands, read(octets, demands=demands, now=utc_now())
+        found = read(octets, demands=demands, now=utc_now())
     except StafettError as error:
         raise Denied(f"{asked.what}: {error.detail} ({error.code})", code=error.code) from None
+    if only is not None and list(found.entity_ids) != [only]:
+        code = "saml.metadata_entity"
+        raise Denied(f"{asked.what}: the answer is about another entity ({code})", code=code)
+    return octets, demands, found
 
 
-def _obtained(asked: Asked) -> tuple[bytes, Demands]:
-    """What is to be looked at, not believed yet, and what it must be."""
+def _obtained(asked: Asked) -> tuple[bytes, Demands, str | None]:
+    """What is to be looked at, not believed yet, what it must be, and the one entity that an MDQ server was asked for."""
     file = Path(asked.what)
     if file.is_file():
         given = [_certificate(each) for each in asked.certificates]
-        return file.read_bytes(), Demands.of(given, asked.max_validity)
+        return _octets(file), Demands.of(given, asked.max_validity), None
     if file.suffix or len(file.parts) > 1:
         raise ConfigError((f"{file}: there is no such file",))
     loaded, _ = read_config(asked.config)
@@ -101,12 +124,19 @@ def _obtained(asked: Asked) -> tuple[bytes, Demands]:
         raise Denied(f"there is neither a file nor a metadata source {asked.what}", code="saml.metadata_source")
     demands = Demands.of(loaded.metadata_certificates[asked.what], source.max_validity)
     if source.file is not None:
-        return loaded.references.path(source.file).read_bytes(), demands
+        return _octets(loaded.references.path(source.file)), demands, None
     try:
-        return asyncio.run(_fetched(loaded, source, asked)), demands
+        octets = asyncio.run(_fetched(loaded, source, asked))
     except UpstreamDown as down:
         print(f"stafett: {down.detail}", file=sys.stderr)
         raise SystemExit(UNREACHABLE) from None
+    return octets, demands, asked.entity if source.mdq is not None else None
+
+
+def _octets(file: Path) -> bytes:
+    """No more of it than shows that it is too large."""
+    with file.open("rb") as opened:
+        return opened.read(MAX_DOCUMENT + 1)
 
 
 async def _fetched(loaded: Loaded, source: MetadataSource, asked: Asked) -> bytes:
@@ -148,7 +178,8 @@ def _table(entities: Sequence[SamlEntity]) -> Iterator[str]:
         row = _row(each)
         keys = ", ".join(f"{key['use']} {key['sha256'][:12]}" for key in row["keys"]) or "-"
         name = next(iter(row["names"].values()), "-")
-        lines.append((each.entity_id, "+".join(row["roles"]) or "-", keys, row["valid_until"] or "-", name))
+        roles = "+".join(row["roles"]) or "-"
+        lines.append((_visible(each.entity_id), roles, keys, row["valid_until"] or "-", name))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines:
         yield "  ".join([*(f"{text:{width}}" for text, width in zip(line, widths, strict=False)), line[4]])
@@ -195,6 +226,15 @@ def _key(key: PeerKey) -> dict[str, Any]:
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     return {"binding": endpoint.binding.rpartition(":")[2], "location": endpoint.location}
+
+
+def _visible(text: str) -> str:
+    """
+    *text* with escapes, as JSON has them, for what is no visible character.
+
+    security: entities name themselves, and a terminal obeys some characters, or writes backwards after others.
+    """
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def _said(moment: datetime | None) -> str | None:

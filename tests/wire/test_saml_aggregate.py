@@ -8,7 +8,7 @@ import pytest
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, SignatureMethod
 
-from broker.wire.saml.aggregate import MAX_ENTITY, Demands, Metadata, read
+from broker.wire.saml.aggregate import MAX_ENTITIES, MAX_ENTITY, Demands, Metadata, read
 from broker.wire.saml.refused import XmlRefused
 from tests.wire.federation import (
     MD,
@@ -322,7 +322,8 @@ class TestForm:
     @pytest.mark.parametrize(
         ("octets", "code"),
         [
-            (b"", "encoding"),
+            (b"", "not_xml"),
+            (b" \n", "not_xml"),
             (b"{}", "encoding"),
             (b"<html><body>502</body></html>", "wrong_element"),
             (b"<html>" + federation(1).encode() + b"</html>", "wrong_element"),
@@ -349,6 +350,36 @@ class TestForm:
         grown = federation(3).replace("Service 2 (en)", "x" * MAX_ENTITY)
         assert refusal(grown.encode(), Demands()) == "too_large"
         assert refusal(alone(service(1)).replace("Service 1 (en)", "x" * MAX_ENTITY).encode(), Demands()) == "too_large"
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "<md:a/>",
+            "x" * 20,
+            f'<md:EntityDescriptor entityID="a" xmlns:md="{MD}"/>',
+            "<!-- </md:EntityDescriptor> -->",
+        ],
+        ids=["elements", "text", "without-end-tags", "ends-that-are-none"],
+    )
+    def test_what_has_no_entities_is_not_made_a_tree(self, content: str) -> None:
+        """security: a document of 256 MB would become one of gigabytes. It is refused before it is parsed."""
+        times = MAX_ENTITY // len(content) + 1
+        octets = f'<md:EntitiesDescriptor xmlns:md="{MD}">{content * times}</md:EntitiesDescriptor>'.encode()
+        assert refusal(octets, Demands()) == "too_large"
+        after = octets.replace(b">", b"><md:EntityDescriptor></md:EntityDescriptor>", 1)
+        assert refusal(after, Demands()) == "too_large"
+
+    def test_more_entities_than_any_federation_has(self) -> None:
+        """security: each costs time, however small it is."""
+        content = '<md:EntityDescriptor entityID="a"></md:EntityDescriptor>' * (MAX_ENTITIES + 1)
+        octets = f'<md:EntitiesDescriptor xmlns:md="{MD}">{content}</md:EntitiesDescriptor>'.encode()
+        assert refusal(octets, Demands()) == "too_large"
+
+    def test_strangers_cause_no_work(self) -> None:
+        """security: what no known key signed is refused before it is read, so that nothing else in it is looked at."""
+        octets = signed(federation(3), which=8)
+        beyond = octets.index(b"</ds:Signature>") + 200
+        assert refusal(octets[:beyond] + b"<" * 50) == "signature_invalid"
 
     def test_depth(self) -> None:
         """An entity nested beyond reason spoils itself, and not the others."""

@@ -12,7 +12,7 @@ IIP-MD04):
 2. the signature is the first child of the root, of the form SAML has, with one reference, to the ID of the root, or to the
    document as a whole;
 3. nothing else has the ID of the root;
-4. the digest of the canonical root is the one that is signed, by a key that was given beforehand;
+4. a key that was given beforehand signed a digest, and that is the one of the canonical root;
 5. there is a validUntil, it has not passed, and it is not further away than the horizon.
 """
 
@@ -43,6 +43,8 @@ MAX_DOCUMENT: Final = 256 * 1024 * 1024
 MAX_ENTITY: Final = 4 * 1024 * 1024
 """Bytes of one entity, or of one group of entities inside an aggregate."""
 MAX_ENTITY_ELEMENTS: Final = 50_000
+MAX_ENTITIES: Final = 100_000
+"""Of one document; the largest there is, of all federations together, has some 10,000."""
 
 _ONE: Final = xml.name(MD, "EntityDescriptor")
 _MANY: Final = xml.name(MD, "EntitiesDescriptor")
@@ -136,9 +138,11 @@ def read(octets: bytes, *, demands: Demands, now: datetime) -> Metadata:
     """
     if len(octets) > demands.max_bytes:
         raise XmlRefused("too_large")
+    if not octets or octets.isspace():
+        raise XmlRefused("not_xml", "is empty")
     text = octets.removeprefix(b"\xef\xbb\xbf")
     xml.check_octets(text, demands.max_bytes // 16)
-    if b"<?" in text[1:]:
+    if text.find(b"<?", 1) >= 0:
         raise XmlRefused("instruction")
     found = _Reading(text, demands).run()
     check_validity(found.valid_until, demands.max_validity, now)
@@ -168,21 +172,6 @@ def check_validity(until: datetime | None, max_validity: timedelta | None, now: 
         raise XmlRefused("metadata_distant", f"valid until {until:%Y-%m-%dT%H:%M:%SZ}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Promise:
-    """The signature of an aggregate, set aside until there is something to hold against it."""
-
-    claim: Claim
-    info: bytes
-    value: bytes
-
-    def is_kept(self, digest: bytes, keys: Iterable[VerifyingKey]) -> bool:
-        """Whether one of *keys* signed *digest*. Raises: XmlRefused: digest_mismatch."""
-        if digest != self.claim.digest_value:
-            raise XmlRefused("digest_mismatch")
-        return any(is_signature(self.value, self.info, key=key, algorithm=self.claim.algorithm) for key in keys)
-
-
 class _Reading:
     """One reading of one document."""
 
@@ -207,11 +196,13 @@ class _Reading:
         shell = copy.deepcopy(root)
         _empty(shell)
         promise = self._promise(root, pieces)
-        prefixes = promise.claim.prefixes if promise else ()
+        prefixes = promise.prefixes if promise else ()
         frame = _frame(shell, prefixes)
-        digest = hashlib.new(HASHLIB[promise.claim.digest] if promise else "sha256", frame.head)
+        digest = hashlib.new(HASHLIB[promise.digest] if promise else "sha256", frame.head)
         only_here = f'"{root.get("ID")}"'.encode()
-        for _ in _beginning_with_now(pieces):
+        for count, _ in enumerate(_beginning_with_now(pieces)):
+            if count > MAX_ENTITIES:
+                raise XmlRefused("too_large", "has more entities than are read")
             inner = xml.canonical(root, prefixes)[len(frame.head) : -len(frame.tail)]
             if promise and only_here in inner:
                 raise XmlRefused("duplicate_id")
@@ -219,12 +210,16 @@ class _Reading:
             self._keep(root, inner)
             _empty(root)
         digest.update(frame.tail)
-        if promise is not None and not promise.is_kept(digest.digest(), self._keys):
-            raise XmlRefused("signature_invalid")
+        if promise is not None and digest.digest() != promise.digest_value:
+            raise XmlRefused("digest_mismatch")
         return Metadata(shell, frame, self._kept)
 
-    def _promise(self, root: Element, pieces: Iterator[Element]) -> _Promise | None:
-        """The signature, which is taken out as its transform demands; None where none is asked for."""
+    def _promise(self, root: Element, pieces: Iterator[Element]) -> Claim | None:
+        """
+        What the signature, which is taken out as its transform demands, says of the rest; None where none is asked for.
+
+        security: that one of the keys signed this is known before anything else is read, so that strangers cause no work.
+        """
         next(pieces)
         if not self._keys:
             return None
@@ -234,10 +229,11 @@ class _Reading:
         claim = claim_of(signature, root, by_whole_document=True)
         if claim.algorithm not in SIGNATURES:
             raise XmlRefused("signature_algorithm")
-        info, value = signature[0], signature[1]
-        promise = _Promise(claim, xml.canonical(info, claim.info_prefixes), decoded(value))
+        info, value = xml.canonical(signature[0], claim.info_prefixes), decoded(signature[1])
+        if not any(is_signature(value, info, key=key, algorithm=claim.algorithm) for key in self._keys):
+            raise XmlRefused("signature_invalid")
         root.remove(signature)
-        return promise
+        return claim
 
     def _keep(self, root: Element, inner: bytes) -> None:
         """What the first of a name says counts."""
@@ -279,19 +275,25 @@ def _pieces(text: bytes) -> Iterator[Element]:
         yield root
         ended, begun = None, fed
         for boundary in _END.finditer(text, fed):
+            _check_piece(boundary.end() - begun)
             parser.feed(text[fed : boundary.end()])
             fed = boundary.end()
-            if fed - begun > MAX_ENTITY:
-                raise XmlRefused("too_large", "one entity is larger than what is read")
             ended = [element for event, element in parser.read_events() if event == "end"][-1:]
             if len(root) and ended == [root[-1]]:
                 begun = fed
                 yield root
+        _check_piece(len(text) - begun)
         parser.feed(text[fed:])
         parser.close()
         yield root
     except etree.XMLSyntaxError:
         raise XmlRefused("not_xml") from None
+
+
+def _check_piece(size: int) -> None:
+    """security: before it is parsed, as a tree takes ten times as much, whatever its elements are called."""
+    if size > MAX_ENTITY:
+        raise XmlRefused("too_large", "one entity is larger than what is read")
 
 
 def _root(parser: Any, text: bytes) -> tuple[Element, int]:
