@@ -73,6 +73,7 @@ class UpstreamEdge:
         self._policy = policy
         self._logins = logins
         self._connectors = connectors
+        self._largest = _larger(connectors)
         self._waits: dict[type, bool] = {}
         self._clock = clock
 
@@ -332,9 +333,7 @@ class UpstreamEdge:
 
     def largest_value(self, upstream: str) -> int:
         """Characters of one member that the provider's page may post: more than elsewhere only where the whole form may be."""
-        connector = self._connectors.get(upstream)
-        most = connector.largest_form if isinstance(connector, FormConnector) else 0
-        return most if most > MAX_BODY else params.MAX_VALUE
+        return self._largest.get(upstream, params.MAX_VALUE)
 
     async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """An app opened the return address in a browser: only the one that began the journey goes on."""
@@ -500,8 +499,12 @@ class UpstreamKeys:
 
 def larger_forms(connectors: Mapping[str, Connector]) -> Mapping[str, int]:
     """The callbacks to which providers' pages post more than anybody else may, and how much."""
+    return {f"/up/{id}/callback": most for id, most in _larger(connectors).items()}
+
+
+def _larger(connectors: Mapping[str, Connector]) -> Mapping[str, int]:
     forms = {id: each.largest_form for id, each in connectors.items() if isinstance(each, FormConnector)}
-    return {f"/up/{id}/callback": most for id, most in forms.items() if most > MAX_BODY}
+    return {id: most for id, most in forms.items() if most > MAX_BODY}
 
 
 def _plain(status: int, error: str | None) -> Response:

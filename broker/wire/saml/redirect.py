@@ -154,7 +154,9 @@ def _base64(raw: str) -> bytes:
 
 
 def _deflated(octets: bytes) -> bytes:
-    return zlib.compress(octets, wbits=-15)
+    # A window of 4 kB is as good for a message of one, and need not be made from a quarter of a megabyte of fresh memory.
+    deflater = zlib.compressobj(wbits=-12, memLevel=5)
+    return deflater.compress(octets) + deflater.flush()
 
 
 def _inflated(octets: bytes) -> bytes:
