@@ -159,10 +159,7 @@ def _assertion(envelope: Envelope, content: ToAssert) -> Element:
 
 def _element(local: str, **attributes: str) -> Element:
     """A new root: what is encrypted stands for itself, and so declares its own namespaces."""
-    root = etree.Element(xml.name(SAML, local), nsmap=_NAMES)
-    for name, value in attributes.items():
-        root.set(name, value)
-    return root
+    return etree.Element(xml.name(SAML, local), attributes, nsmap=_NAMES)
 
 
 def _subject(root: Element, envelope: Envelope, content: ToAssert) -> None:

@@ -99,18 +99,13 @@ def whole_number(text: str | None) -> int | None:
 
 def said(at: datetime) -> str:
     """A time as SAML writes it."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{at.astimezone(UTC).isoformat()[:19]}Z"
 
 
 def message(local: str, identifier: str, issuer: str, issued_at: datetime, destination: str, **more: str) -> Element:
     """A ``samlp:``*local* with its head; *more* are further attributes."""
-    root = etree.Element(xml.name(SAMLP, local), nsmap={"samlp": SAMLP, "saml": SAML})
-    root.set("ID", identifier)
-    root.set("Version", "2.0")
-    root.set("IssueInstant", said(issued_at))
-    root.set("Destination", destination)
-    for name, value in more.items():
-        root.set(name, value)
+    head = {"ID": identifier, "Version": "2.0", "IssueInstant": said(issued_at), "Destination": destination}
+    root = etree.Element(xml.name(SAMLP, local), head | more, nsmap={"samlp": SAMLP, "saml": SAML})
     add(root, SAML, "Issuer", issuer)
     return root
 
@@ -126,8 +121,6 @@ def writable(text: str) -> str:
 
 def add(parent: Element, namespace: str, local: str, text: str | None = None, **attributes: str) -> Element:
     """A new last child of *parent*."""
-    child = etree.SubElement(parent, xml.name(namespace, local))
-    for name, value in attributes.items():
-        child.set(name, value)
+    child = etree.SubElement(parent, xml.name(namespace, local), attributes)
     child.text = writable(text) if text is not None else None
     return child
