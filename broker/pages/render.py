@@ -255,7 +255,7 @@ class Pages:
         match view:
             case ContinuePage(url=url, partner=None):
                 return self._prepared[ContinuePage, words.language].filled(href(url), {})
-            case PostPage(url=url, members=members):
+            case PostPage(url=url, members=members, back=None):
                 return self._prepared[PostPage, words.language].filled(href(url), members)
             case _:
                 return None
