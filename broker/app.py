@@ -376,10 +376,12 @@ def build(
         records = watched_records(records, telemetry.store("records"))
     breaker = Breaker(clock)
     takes: dict[str, ContactKind] = {}
+    kinds = {name: loaded.kinds[each.kind] for name, each in loaded.policy.config.upstreams.items()}
+    brings = {name: kinds[name].brings(connect) for name, connect in loaded.connectors.items()}
 
     def available() -> Available:
         back_at = breaker.back_at()
-        return Available(frozenset(connectors or {}) - back_at.keys(), back_at, takes)
+        return Available(frozenset(connectors or {}) - back_at.keys(), back_at, takes, brings=brings)
 
     context = build_context(loaded, material, state=state, records=records, available=available, clock=clock)
     senders = build_messages(loaded, fetcher, telemetry, clock) if messages is None else Senders(messages)

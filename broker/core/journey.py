@@ -167,11 +167,15 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Log in by one of ``choices``. ``reason``: why the session (if any) is not enough."""
+    """
+    Log in by one of ``choices``. ``reason``: why the session (if any) is not enough. ``missing``: claims that the partner
+    requires and that it lacks, where that is why.
+    """
 
     choices: Choices
     need: Need
     reason: str
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +468,7 @@ def _login_step(
         if not handoffs.belongs_to(handoff, session):
             return WrongCustomer(handoff)
         return Answer(session, None)
-    return _login_consent(journey, ask, session, consents, policy, now)
+    return _login_consent(journey, ask, session, consents, need, policy, available, now)
 
 
 def _told_context(
@@ -601,7 +605,14 @@ def _is_an_apps_own(ask: Ask, policy: Policy) -> bool:
 
 
 def _login_consent(
-    journey: Journey, ask: Ask, session: Session, consents: Iterable[Consent], policy: Policy, now: datetime
+    journey: Journey,
+    ask: Ask,
+    session: Session,
+    consents: Iterable[Consent],
+    need: Need,
+    policy: Policy,
+    available: Available,
+    now: datetime,
 ) -> Step:
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None
@@ -612,6 +623,8 @@ def _login_consent(
         return Answer(session, None)
     release = login_release(ask, session, policy, handoff=None, agreed=None, now=now)
     if missing := release.lacking(needed):
+        if (other := _bringing(missing, journey, session, need, policy, available)) is not None:
+            return other
         return Refuse("access_denied", "the partner requires what cannot be told of this customer", missing)
     if login.consent == "implied":
         return Answer(session, None)
@@ -623,6 +636,24 @@ def _login_consent(
     wish = Wish(None, ask.partner, LOGIN_PURPOSE, LOGIN_TYPE, required, optional)
     missing = release.lacking(ask.saml.required) if ask.saml is not None else ()
     return by_consents(AskConsent(wish, release, None, missing), journey, session, None, consents, now)
+
+
+def _bringing(
+    missing: tuple[str, ...], journey: Journey, session: Session, need: Need, policy: Policy, available: Available
+) -> Login | Wait | None:
+    """
+    A login by another way that can tell all that is *missing*; None where there is none, and where she just came by one: it did
+    not tell, and she is not to be sent round in circles.
+    """
+    wanted = frozenset(missing)
+    if session.created_at >= journey.created_at and wanted <= available.brings.get(session.upstream, frozenset()):
+        return None
+    others = tuple(name for name in need.upstreams if name != session.upstream)
+    able = tuple(name for name in others if wanted <= available.brings.get(name, frozenset()))
+    step = _login_or_wait(journey, policy, replace(need, upstreams=able), available, "lacks_required")
+    if isinstance(step, Wait):
+        return step
+    return replace(step, missing=missing) if step.choices.may or step.choices.ill else None
 
 
 def login_release(

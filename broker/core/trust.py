@@ -20,13 +20,14 @@ class Available:
     The connectors that can be used right now: ``ready``. ``back_at``: when the ill ones are tried again (aware UTC).
 
     ``takes``: those that prove an address by a code we send, and which kind: a step on our own page, not a login elsewhere.
-    ``used``: in this browser before, the last one first.
+    ``used``: in this browser before, the last one first. ``brings``: the claims that logins there can tell.
     """
 
     ready: frozenset[str]
     back_at: Mapping[str, datetime] = field(default_factory=dict)
     takes: Mapping[str, ContactKind] = field(default_factory=dict)
     used: tuple[str, ...] = ()
+    brings: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

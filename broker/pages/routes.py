@@ -95,6 +95,7 @@ _REASONS: Mapping[str, Reason] = {
     "adding": Reason.ADDING,
     "renew": Reason.JOINING,
     "renew_anew": Reason.JOINING,
+    "lacks_required": Reason.MISSING,
 }
 
 
@@ -500,6 +501,7 @@ class JourneyPages:
             ill=tuple(show.method(upstream) for upstream in step.choices.ill),
             is_remembered=turn.remembered is not None,
             retry=None if step.choices.may else self._retry(turn, step),
+            missing=show.labels(step.missing),
         )
 
     def _identify(self, turn: Turn, taken: Set[ContactKind]) -> Identify:

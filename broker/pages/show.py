@@ -95,8 +95,12 @@ class Show:
             remembered_until=now + (agreement.lifetime.consent if agreement else LOGIN_CONSENT),
             may_continue_as_guest=bool(agreement and recipient and recipient.guest_uri),
             customer=session.profile.name,
-            missing=tuple(self._label(name, "") for name in step.missing),
+            missing=self.labels(step.missing),
         )
+
+    def labels(self, claims: Sequence[str]) -> tuple[str, ...]:
+        """Claims of her profile in her language."""
+        return tuple(self._label(name, "") for name in claims)
 
     def shared(self, sharing: Sharing, session: Session, withdraw: Form, log_out: Form, gone: str | None) -> SharedPage:
         """What the customer shares."""

@@ -69,6 +69,8 @@ class Reason(StrEnum):
     """To see the page "What I share"."""
     STRONGER = "stronger"
     """The partner needs more assurance than the session has."""
+    MISSING = "missing"
+    """The partner requires what the login she came by does not tell."""
     AGAIN = "again"
     """The partner wants a fresh login (``prompt=login`` or ``max_age``)."""
     RENEWAL = "renewal"
@@ -145,6 +147,7 @@ class ChoosePage:
     ``methods`` are in the order to offer; ``more`` follow, out of sight at first;
     ``ill`` (`#ill-<id>`) would do and do not work right now. ``is_remembered``: the browser is, and can be forgotten by
     ``answer=forget_device`` (`#forget-device`). ``retry``: where no way is left, and after how many seconds.
+    ``missing``: with `Reason.MISSING`, what the partner requires and her login did not tell.
     """
 
     form: Form
@@ -160,6 +163,7 @@ class ChoosePage:
     ill: tuple[Method, ...] = ()
     is_remembered: bool = False
     retry: tuple[Way, int] | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

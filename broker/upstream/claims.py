@@ -101,6 +101,11 @@ def reaches(rules: ClaimRules) -> Assurance:
     return Assurance.CONTACT if proves_contact else Assurance.SELF_ASSERTED
 
 
+def tells(rules: ClaimRules) -> frozenset[str]:
+    """The claims that a login there can tell partners; whether one does is seen when it comes."""
+    return frozenset("locale" if each == "language" else each for each in rules.claims.values())
+
+
 def sufficient_acrs(rules: ClaimRules, minimum: Assurance) -> list[str]:
     """The provider's levels that suffice, weakest first: no more than the matter deserves."""
     sufficient = [(level.rank, acr) for acr, level in rules.acr_levels.items() if level >= minimum]

@@ -19,7 +19,7 @@ from broker.errors import StafettError
 from broker.flows.assertions import Assertions
 from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
-from broker.upstream.claims import reaches
+from broker.upstream.claims import reaches, tells
 from broker.upstream.eidas import EidasConnect
 from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.meta import MetaConfig, MetaConnector
@@ -91,7 +91,7 @@ class Kind:
     ``build``: makes the connector of an upstream id and its block. ``concerns``: what the model cannot see. ``misfits``: what
     does not go with the broker's issuer. ``needs``: the block of ``broker`` without which it cannot be. ``settled``: what a
     preset named in the block came to. ``asks_callers``: whether it can ask somebody on the phone. ``described``: where a SAML
-    provider's metadata is.
+    provider's metadata is. ``brings``: the claims that a login with such a block can tell.
     """
 
     config: type[BaseModel]
@@ -103,6 +103,7 @@ class Kind:
     needs: Literal["mail", "sms"] | None = None
     asks_callers: bool = False
     described: Callable[[Any], Described | None] = _undescribed
+    brings: Callable[[Any], frozenset[str]] = tells
 
 
 def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
@@ -244,19 +245,53 @@ def _build_passkey(id: str, connect: PasskeyConnect, supplies: Supplies) -> Conn
 
 
 KINDS: Mapping[str, Kind] = {
-    "apple": Kind(AppleConnect, lambda connect: reaches(connect.oidc), _build_apple, _apple_concerns),
+    "apple": Kind(
+        AppleConnect,
+        lambda connect: reaches(connect.oidc),
+        _build_apple,
+        _apple_concerns,
+        brings=lambda connect: tells(connect.oidc),
+    ),
     "bankid": Kind(
-        BankIdConnect, lambda _: BankIdConnector.reaches, _build_bankid, _bankid_concerns, asks_callers=True
+        BankIdConnect,
+        lambda _: BankIdConnector.reaches,
+        _build_bankid,
+        _bankid_concerns,
+        asks_callers=True,
+        brings=lambda _: frozenset({"name", "given_name", "family_name", "birthdate", "personal_number"}),
     ),
     "eidas": Kind(EidasConnect, reaches, _build_saml, _saml_concerns, described=_described),
     "email": Kind(
-        EmailCodeConnect, lambda _: EmailCodeConnector.reaches, _build_email, needs="mail", asks_callers=True
+        EmailCodeConnect,
+        lambda _: EmailCodeConnector.reaches,
+        _build_email,
+        needs="mail",
+        asks_callers=True,
+        brings=lambda _: frozenset({"email"}),
     ),
-    "meta": Kind(MetaConfig, lambda _: MetaConnector.reaches, _build_meta),
+    "meta": Kind(
+        MetaConfig,
+        lambda _: MetaConnector.reaches,
+        _build_meta,
+        brings=lambda connect: frozenset({"name", "given_name", "family_name"} | ({"email"} & set(connect.scopes))),
+    ),
     "national-oidc": Kind(NationalOidcConnect, reaches, _build_national, _national_concerns, settled=settled),
     "oidc": Kind(OidcConfig, reaches, _build_oidc, _oidc_concerns),
-    "passkey": Kind(PasskeyConnect, lambda _: PasskeyConnector.reaches, _build_passkey, misfits=_passkey_misfits),
+    "passkey": Kind(
+        PasskeyConnect,
+        lambda _: PasskeyConnector.reaches,
+        _build_passkey,
+        misfits=_passkey_misfits,
+        brings=lambda _: frozenset(),
+    ),
     "saml": Kind(SamlConnect, reaches, _build_saml, _saml_concerns, described=_described),
-    "sms": Kind(SmsCodeConnect, lambda _: SmsCodeConnector.reaches, _build_sms, needs="sms", asks_callers=True),
+    "sms": Kind(
+        SmsCodeConnect,
+        lambda _: SmsCodeConnector.reaches,
+        _build_sms,
+        needs="sms",
+        asks_callers=True,
+        brings=lambda _: frozenset({"phone_number"}),
+    ),
     "sweden-connect": Kind(SwedenConnect, reaches, _build_saml, _saml_concerns, described=_described),
 }

@@ -37,7 +37,7 @@ SAML_LEAVE_PATH = "/saml/leave"
 SAML_START_PATH = "/saml/start"
 
 
-_ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "session_too_old"})
+_ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "session_too_old", "lacks_required"})
 """Why a session is not enough (`broker.core.session.shortfall`) where the page that offers the ways in says so."""
 
 

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MOBILE = "urn:oid:0.9.2342.19200300.100.1.41"
 NUMBER = "urn:oid:1.2.752.29.4.13"
 NAME = "urn:oid:2.16.840.1.113730.3.1.241"
+GIVEN_NAME = "urn:oid:2.5.4.42"
+"""The played providers tell none, though their config says that they could."""
 
 
 def wants(*required: str, optional: tuple[str, ...] = ()) -> str:
@@ -33,6 +35,9 @@ REQUIRES = {
     "embassy": wants(NUMBER),
     "kiosk": wants(MAIL),
     "circus": wants("urn:oid:9.9.9", optional=(NAME,)),
+    "castle": wants(MAIL),
+    "harbour": wants(MAIL, MOBILE),
+    "orchard": wants(GIVEN_NAME),
 }
 TERMS = {
     "library": ("proceed", "[name, email, phone_number]", "ask"),
@@ -40,13 +45,18 @@ TERMS = {
     "embassy": ("refuse", "[name]", "ask"),
     "kiosk": ("refuse", "[email]", "implied"),
     "circus": ("refuse", "[name]", "implied"),
+    "castle": ("refuse", "[name, email]", "implied"),
+    "harbour": ("refuse", "[name, email, phone_number]", "implied"),
+    "orchard": ("refuse", "[given_name]", "implied"),
 }
+WAYS = {"castle": "[bankid]"}
+"""At the others she may come by Google too, which tells an address."""
 PARTNERS = "\npartners:\n" + "".join(
     f"""  {name}:
     names: {{en: {name.title()}}}
     home_uri: https://{name}.example/
     saml: {{entity_id: "https://{name}.example/saml", metadata: {name}.xml, missing_required: {missing}}}
-    login: {{upstreams: [google, bankid], claims: {claims}, consent: {consent}}}
+    login: {{upstreams: {WAYS.get(name, "[google, bankid]")}, claims: {claims}, consent: {consent}}}
 """
     for name, (missing, claims, consent) in TERMS.items()
 )
@@ -115,18 +125,23 @@ class TestGoingOn:
 
 class TestRefusing:
     async def test_what_is_missing_ends_the_login(self, needy: Party) -> None:
-        """RequestDenied, without a page that asks for the rest, and the audit knows why."""
-        _, answer = await asked(needy, "bank", "bankid")
-        refused = sp(needy, "bank").receive(answer)
+        """RequestDenied where no other way may bring it, without a page that asks for the rest; and the audit knows why."""
+        _, answer = await asked(needy, "castle", "bankid")
+        refused = sp(needy, "castle").receive(answer)
         assert (refused.status, refused.second, refused.relay_state) == ("Responder", "RequestDenied", "app-1")
         assert refused.message is not None
         assert "mail" not in refused.message
-        assert (await missing_in_audit(needy, "bank"))[0] == ["email"]
+        assert (await missing_in_audit(needy, "castle"))[0] == ["email"]
+
+    async def test_what_no_single_way_brings_ends_the_login(self, needy: Party) -> None:
+        """Google tells her address and nobody her number: to log in there too would be for nothing."""
+        _, answer = await asked(needy, "harbour", "bankid")
+        assert denied(sp(needy, "harbour").receive(answer))
 
     async def test_implied_consent_is_no_way_around(self, needy: Party) -> None:
         """Nobody is asked there, and what is missing is missing all the same; what is known is told."""
         _, answer = await asked(needy, "kiosk", "bankid")
-        assert denied(sp(needy, "kiosk").receive(answer))
+        assert answer.form_post is None
         _, answer = await asked(needy, "kiosk", "google")
         assert sp(needy, "kiosk").receive(answer).attributes[MAIL] == ["maja@example.com"]
 
@@ -153,10 +168,10 @@ class TestRefusing:
 
     async def test_a_passive_request_hears_the_same(self, needy: Party) -> None:
         """Asking again would not help, so it is not NoPassive."""
-        browser, _ = await asked(needy, "bank", "bankid")
-        bank = sp(needy, "bank")
-        answer = await browser.get(bank.redirect(bank.request(IsPassive="true")))
-        assert denied(bank.receive(answer))
+        browser, _ = await asked(needy, "castle", "bankid")
+        castle = sp(needy, "castle")
+        answer = await browser.get(castle.redirect(castle.request(IsPassive="true")))
+        assert denied(castle.receive(answer))
 
     async def test_what_it_may_never_have(self, needy: Party, capsys: pytest.CaptureFixture[str]) -> None:
         """Nobody logs in for nothing: found out before anybody is asked anything."""
@@ -169,6 +184,61 @@ class TestRefusing:
         """An attribute that is none of our vocabulary is neither told nor missed."""
         _, answer = await asked(needy, "circus", "bankid")
         assert sp(needy, "circus").receive(answer).attributes[NAME] == ["Maja Lind"]
+
+
+class TestAnotherWay:
+    """Before she is refused she may come by another way that can tell what is missing."""
+
+    async def test_is_offered_and_leads_to_the_partner(self, needy: Party) -> None:
+        """She reads what is missing, and is offered the ways that can tell it; by one of them she arrives."""
+        browser, page = await asked(needy, "bank", "bankid")
+        assert page.status == 200
+        listed = page.text.partition('id="missing"')[2].partition("</ul>")[0]
+        assert listed.count("<li>") == 1
+        assert "mail" in listed
+        assert "method-google" in page.ids
+        assert "method-bankid" not in page.ids
+        asks = await browser.log_in("google", "karl")
+        if "share" not in asks.ids:
+            asks = await browser.follow(await browser.press("keep-apart"))
+        received = sp(needy, "bank").receive(await browser.press("share"))
+        assert received.attributes[MAIL] == ["karl@example.com"]
+
+    async def test_also_where_she_was_logged_in_before(self, needy: Party) -> None:
+        """A session of another partner's: a press is asked for, although there is only one way left."""
+        browser, _ = await asked(needy, "circus", "bankid")
+        page = await browser.follow(await browser.get(sp(needy, "kiosk").redirect()))
+        assert page.status == 200
+        assert "method-google" in page.ids
+
+    async def test_may_be_declined(self, needy: Party) -> None:
+        """Then it is what it would have been."""
+        browser, _ = await asked(needy, "kiosk", "bankid")
+        assert denied(sp(needy, "kiosk").receive(await browser.press("cancel")))
+
+    async def test_is_no_circle(self, needy: Party) -> None:
+        """Each of the ways could tell it, and neither does: after the one she chose for it she is refused."""
+        browser, _ = await asked(needy, "circus", "google")
+        needy.stage.clock.forward(seconds=5)
+        page = await browser.follow(await browser.get(sp(needy, "orchard").redirect()))
+        assert "method-bankid" in page.ids
+        assert "method-google" not in page.ids
+        answer = await browser.log_in("bankid", "maja")
+        if answer.form_post is None:
+            answer = await browser.follow(await browser.press("keep-apart"))
+        assert denied(sp(needy, "orchard").receive(answer))
+
+    async def test_the_way_she_came_by_was_one(self, needy: Party) -> None:
+        """It could have told it; nothing says that another would."""
+        _, answer = await asked(needy, "orchard", "bankid")
+        assert denied(sp(needy, "orchard").receive(answer))
+
+    async def test_a_passive_request_hears_that_she_must_come(self, needy: Party) -> None:
+        """Asking again with a page would help: NoPassive."""
+        browser, _ = await asked(needy, "kiosk", "bankid")
+        kiosk = sp(needy, "kiosk")
+        received = kiosk.receive(await browser.get(kiosk.redirect(kiosk.request(IsPassive="true"))))
+        assert (received.status, received.second) == ("Responder", "NoPassive")
 
 
 def denied(received: Received) -> bool:
