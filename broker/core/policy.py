@@ -652,6 +652,10 @@ class Cost(Strict):
     currency: Currency
 
 
+Icon = Literal["apple", "bankid", "eid", "email", "europe", "generic", "google", "meta", "passkey", "phone", "sms"]
+"""Those of `pages/templates/icons.html` that stand for a way to log in."""
+
+
 class UpstreamPolicy(Strict):
     """
     One identity provider as the trust config sees it; ``connect`` belongs to the connector of that ``kind``.
@@ -664,7 +668,7 @@ class UpstreamPolicy(Strict):
     kind: Identifier
     titles: Texts
     hints: Texts | None = None
-    icon: Identifier = "generic"
+    icon: Icon = "generic"
     ceiling: Assurance
     may_bootstrap_other_methods: bool
     cost: Cost | None = None

@@ -31,6 +31,13 @@ NO_NAME_IN_ENGLISH = (
     ("edits", "at", "key", "advice"),
     [
         pytest.param(
+            [("    icon: google\n", "    icon: gogle\n")],
+            "icon: gogle",
+            "upstreams.google.icon",
+            "must be one of apple, bankid, eid, email, europe, generic, google, meta, passkey, phone, sms; did you mean 'google'",
+            id="icon-misspelt",
+        ),
+        pytest.param(
             [("  data_dir: data\n", "  data_dir: data\n  keys: {folder: keys, rotate_every: 30m}\n")],
             "keys: {folder",
             "broker.keys.rotate_every",

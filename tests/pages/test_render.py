@@ -2,10 +2,13 @@
 
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 
+from broker.core.policy import Icon
 from broker.pages.render import LANGUAGES, Pages, href, src
 from broker.pages.views import (
     Action,
@@ -518,6 +521,13 @@ def test_a_page_made_beforehand_links_nowhere_else(view: ContinuePage | PostPage
 def test_masked_names(name: str, masked: str) -> None:
     """A stranger learns two letters, not even how long the name is."""
     assert mask_name(name) == masked
+
+
+def test_every_icon_of_the_config_is_drawn() -> None:
+    """And what is drawn for a way to log in may be named there; the rest is for the pages themselves."""
+    template = (files("broker.pages") / "templates" / "icons.html").read_text("utf-8")
+    drawn = set(re.findall(r'name == "([a-z]+)"', template)) - {"info", "here", "chevron", "check"}
+    assert drawn | {"generic"} == set(get_args(Icon))
 
 
 def test_a_method_without_icon_or_hint() -> None:
