@@ -34,7 +34,8 @@ NO_NAME_IN_ENGLISH = (
             [("    icon: google\n", "    icon: gogle\n")],
             "icon: gogle",
             "upstreams.google.icon",
-            "must be one of apple, bankid, eid, email, europe, generic, google, meta, passkey, phone, sms; did you mean 'google'",
+            "must be one of apple, bankid, eid, email, europe, generic, google, meta, passkey, phone, sms;"
+            " did you mean 'google'?",
             id="icon-misspelt",
         ),
         pytest.param(
