@@ -73,7 +73,7 @@ class UpstreamEdge:
         self._policy = policy
         self._logins = logins
         self._connectors = connectors
-        self._largest = _larger(connectors)
+        self._forms = _taking_forms(connectors)
         self._waits: dict[type, bool] = {}
         self._clock = clock
 
@@ -325,15 +325,16 @@ class UpstreamEdge:
         Returns: where the browser fetches it with them; the address holds the login's one-time token and nothing of the answer.
         Raises: as `Logins.keep_posted`; BadAsk.
         """
-        connector = self._connectors.get(upstream)
-        if not isinstance(connector, FormConnector) or (state := data.get(connector.state_member)) is None:
+        connector = self._forms.get(upstream)
+        if connector is None or (state := data.get(connector.state_member)) is None:
             raise BadAsk("a form without state, or of a provider that sends none", code="callback.malformed")
         await self._logins.keep_posted(state, data, visitor, largest=connector.largest_form)
         return params.with_query(f"{self._policy().broker.issuer}/up/{upstream}/callback", {"posted": state})
 
     def largest_value(self, upstream: str) -> int:
         """Characters of one member that the provider's page may post: more than elsewhere only where the whole form may be."""
-        return self._largest.get(upstream, params.MAX_VALUE)
+        connector = self._forms.get(upstream)
+        return connector.largest_form if connector and connector.largest_form > MAX_BODY else params.MAX_VALUE
 
     async def returned(self, journey: str, data: Mapping[str, str], visitor: Visitor) -> Turn:
         """An app opened the return address in a browser: only the one that began the journey goes on."""
@@ -499,12 +500,13 @@ class UpstreamKeys:
 
 def larger_forms(connectors: Mapping[str, Connector]) -> Mapping[str, int]:
     """The callbacks to which providers' pages post more than anybody else may, and how much."""
-    return {f"/up/{id}/callback": most for id, most in _larger(connectors).items()}
+    forms = {id: each.largest_form for id, each in _taking_forms(connectors).items()}
+    return {f"/up/{id}/callback": most for id, most in forms.items() if most > MAX_BODY}
 
 
-def _larger(connectors: Mapping[str, Connector]) -> Mapping[str, int]:
-    forms = {id: each.largest_form for id, each in connectors.items() if isinstance(each, FormConnector)}
-    return {id: most for id, most in forms.items() if most > MAX_BODY}
+def _taking_forms(connectors: Mapping[str, Connector]) -> Mapping[str, FormConnector]:
+    """Looked for once: telling by a protocol looks at every member."""
+    return {id: each for id, each in connectors.items() if isinstance(each, FormConnector)}
 
 
 def _plain(status: int, error: str | None) -> Response:

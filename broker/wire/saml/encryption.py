@@ -13,6 +13,7 @@ import binascii
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from cryptography.exceptions import InvalidTag
@@ -90,6 +91,7 @@ def recipient_of(keys: Iterable[PeerKey]) -> Recipient | None:
     raise XmlRefused("encryption_algorithm", "the peer lists no algorithm that is used here")
 
 
+@lru_cache(maxsize=8192)
 def _recipient(given: PeerKey) -> Recipient | None:
     key = verifying_key(given.certificate)
     listed = given.encryption_methods
