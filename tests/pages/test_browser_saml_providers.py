@@ -4,9 +4,10 @@ shop all the same, by back, reload and in two tabs too.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,11 +18,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from broker.demo.providers.saml_idp import GENERIC, SWEDEN_CONNECT, Fault
-from tests.demo.sites import browsing
+from broker.demo.providers.saml_idp import EIDAS_ON_CURVES, EUROPEANS, GENERIC, SWEDEN_CONNECT, Fault
+from tests.demo.sites import barriers, browsing
 from tests.stage import ISSUER
-from tests.upstream.saml import World, open_world
+from tests.upstream.saml import World, ec_pair, open_world
 from tests.upstream.test_oidc import on_loopback
+from tests.upstream.test_passkey_browser import tab_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -65,8 +67,18 @@ class Person:
         return [has_cookie for each, path, has_cookie in self.asked if (each, path) == (method, CALLBACK)]
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["saml", "sweden-connect", "saml by post"])
+MODES = {"saml": GENERIC, "sweden-connect": SWEDEN_CONNECT, "eidas": EIDAS_ON_CURVES}
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["saml", "sweden-connect", "saml by post", "eidas"])
 async def person(request: pytest.FixtureRequest, stage_folder: Path, chromium: Browser) -> AsyncIterator[Person]:
+    """At each kind of provider."""
+    async with at_her_browser(stage_folder, chromium, request.param) as person:
+        yield person
+
+
+@asynccontextmanager
+async def at_her_browser(folder: Path, chromium: Browser, at: str, **settings: Any) -> AsyncIterator[Person]:
     """Broker, provider and shop on loopback, the broker on a site of its own; whatever her browser complains about fails."""
     served: list[Any] = []
     asked: list[tuple[str, str, bool]] = []
@@ -80,20 +92,23 @@ async def person(request: pytest.FixtureRequest, stage_folder: Path, chromium: B
         return HTMLResponse('<link rel="icon" href="data:,"><h1>At the shop</h1>')
 
     shop_app = Starlette(routes=[Route("/login/callback", arrived), Route("/", arrived)])
-    mode = SWEDEN_CONNECT if request.param == "sweden-connect" else GENERIC
-    takes = ("HTTP-POST",) if request.param.endswith("by post") else ("HTTP-Redirect", "HTTP-POST")
+    kind, _, by_post = at.partition(" ")
+    mode, takes = MODES[kind], ("HTTP-POST",) if by_post else ("HTTP-Redirect", "HTTP-POST")
+    if kind == "eidas":
+        settings = {"own": ec_pair(), "signer": ec_pair(9), "receiving_country": "SE"} | settings
     async with on_loopback(lambda _: app) as origin, on_loopback(lambda _: shop_app) as shop:
         issuer, callback = origin.replace("127.0.0.1", "localhost"), f"{shop}/login/callback"
         async with (
             open_world(
-                stage_folder,
-                request.param.removesuffix(" by post"),
+                folder,
+                kind,
                 mode,
                 takes=takes,
                 issuer=issuer,
                 shop_callback=callback,
                 edit={SHOP_HOME: f"home_uri: {shop}/"},
                 acr_levels=dict.fromkeys(mode.levels, "low"),
+                **settings,
             ) as world,
             browsing(chromium, locale="en-GB", viewport={"width": 390, "height": 844}) as context,
         ):
@@ -197,3 +212,69 @@ async def test_two_logins_at_once(person: Person) -> None:
     await first.bring_to_front()
     await first.click("#account-maja")
     await person.is_in(first)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def traveller(stage_folder: Path, chromium: Browser) -> AsyncIterator[Person]:
+    """At a node that leads to several countries, as the demo's does."""
+    async with at_her_browser(stage_folder, chromium, "eidas", people=EUROPEANS) as person:
+        yield person
+
+
+async def test_by_her_own_country_and_the_keyboard_alone(traveller: Person) -> None:
+    """Country, level and person are chosen without a mouse, and the shop reads her name in Latin letters."""
+    page, shop = await traveller.comes_from_the_shop(), traveller.world.stage.shop
+    for wanted in ("method-eid", "country-EL"):
+        await expect(page.locator(f"#{wanted}")).to_be_visible()
+        await tab_to(page, wanted)
+        await page.keyboard.press("Enter")
+    await expect(page.locator("#account-eleni")).to_be_visible()
+    await tab_to(page, "level-1")
+    await page.keyboard.press("ArrowRight")
+    await expect(page.locator("#level-2")).to_be_checked()
+    await tab_to(page, "account-eleni")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"{shop.redirect_uri}?*")
+    (code,) = parse_qs(urlsplit(page.url).query)["code"]
+    tokens = (await shop.token(code)).json
+    assert (await shop.userinfo(tokens["access_token"])).json["name"] == "Eleni Onasi"
+
+
+async def test_another_country_after_all(traveller: Person) -> None:
+    """She goes back from the people of one country to the list, and takes another one; nothing has been used up by that."""
+    page = await traveller.comes_from_the_shop()
+    await page.click("#method-eid")
+    await page.click("#country-DE")
+    await expect(page.locator("#account-eleni")).to_have_count(0)
+    await page.go_back()
+    await page.click("#country-BG")
+    await page.click("#account-darina")
+    await traveller.is_in(page)
+
+
+async def test_cancelled_before_any_country(traveller: Person) -> None:
+    """A no on the first page is a no: she is asked for another way in."""
+    page = await traveller.comes_from_the_shop()
+    await page.click("#method-eid")
+    await page.click("#cancel")
+    await expect(page.locator("#method-bankid")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_pages_of_the_node_are_accessible(traveller: Person, scheme: Literal["light", "dark"]) -> None:
+    """No barrier that axe knows on any of them, in either colours, and nothing to scroll sideways on a narrow phone."""
+    page = await traveller.comes_from_the_shop()
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size({"width": 320, "height": 700})
+    await page.click("#method-eid")
+    await expect(page.locator("#country-EL")).to_be_visible()
+    found = await barriers(traveller.context)
+    await page.click("#country-EL")
+    await expect(page.locator("#account-eleni")).to_be_visible()
+    found += await barriers(traveller.context)
+    used = page.url
+    await page.click("#account-eleni")
+    await traveller.is_in(page)
+    await page.goto(used)
+    await expect(page.locator("#problem")).to_be_visible()
+    assert [*found, *await barriers(traveller.context)] == []

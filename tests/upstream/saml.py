@@ -5,7 +5,7 @@ lied with: the simulator signs by signxml and encrypts by its own code.
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ from broker.config.load import load
 from broker.core.identity import Evidence
 from broker.core.saml import SamlProvider
 from broker.demo.providers.saml_documents import Pair
-from broker.demo.providers.saml_idp import PEOPLE, Fault, Mode, SamlIdp, create_app
+from broker.demo.providers.saml_idp import PEOPLE, Fault, Mode, Person, SamlIdp, create_app
 from broker.errors import StoreDown, UpstreamDown
 from broker.flows.assertions import Assertions
 from broker.stores.memory import MemoryState
@@ -247,6 +247,7 @@ async def open_world(
     state: StateStore | None = None,
     wrap: Callable[[Records], Records] = lambda records: records,
     takes: tuple[str, ...] = ("HTTP-Redirect", "HTTP-POST"),
+    people: Sequence[Person] = PEOPLE,
     **changes: Any,
 ) -> AsyncIterator[World]:
     """
@@ -266,7 +267,7 @@ async def open_world(
 
     def app_for(origin: str) -> Any:
         made.append(SamlIdp(origin, mode, published, Clock(), [signer or rsa_pair(9)], takes=takes))
-        return create_app(made[0])
+        return create_app(made[0], people)
 
     async with on_loopback(app_for):
         simulator = made[0]

@@ -700,24 +700,24 @@ async def _metadata(request: Request) -> Response:
 async def _sso(request: Request) -> Response:
     simulator = _simulator(request, "sso")
     asked = await simulator.asked(request.scope["query_string"].decode("latin-1"))
-    return _choice(request, simulator, simulator.hold(asked))
+    return _at_login(simulator.hold(asked))
 
 
 async def _sso_by_form(request: Request) -> Response:
     simulator = _simulator(request, "sso")
     members = parse_qsl((await request.body()).decode(), keep_blank_values=True)
-    request_id = simulator.hold(await simulator.asked_by_form(members))
-    # A page that answers a POST could not be gone back to.
+    return _at_login(simulator.hold(await simulator.asked_by_form(members)))
+
+
+def _at_login(request_id: str) -> Response:
+    """To a page that can be gone back to, which one that answers a POST, or a request that counts once, cannot."""
     return RedirectResponse(f"/login?request={request_id}", status_code=303)
 
 
 async def _login(request: Request) -> Response:
-    return _choice(request, _simulator(request, "login"), request.query_params.get("request", ""))
-
-
-def _choice(request: Request, simulator: SamlIdp, request_id: str) -> Response:
-    """Who she is; before that of which country, where there are several and she has not said. Raises: Refused."""
-    asked, people = simulator.held(request_id), request.app.state.people.values()
+    """Who she is; before that of which country, where there are several and she has not said."""
+    request_id, people = request.query_params.get("request", ""), request.app.state.people.values()
+    asked = _simulator(request, "login").held(request_id)
     country = request.query_params.get("country", "")
     known = sorted({each.country for each in people if each.country})
     values: dict[str, Any] = {"request_id": request_id, "client_name": asked.service.name}
