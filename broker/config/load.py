@@ -34,6 +34,7 @@ from broker.core.saml_login import identifier_name
 from broker.errors import ConfigError, StafettError
 from broker.upstream.registry import KINDS, Described, Kind
 from broker.wire.saml.aggregate import Demands, Metadata, read_file
+from broker.wire.saml.encryption import recipient_of
 
 MAX_PROBLEMS = 200
 MIN_CLIENT_SECRET = 32
@@ -346,6 +347,7 @@ class _Load:
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
             if document is not None and (entity := self._described(document, partner.saml.entity_id, path)) is not None:
                 self._identified(name, entity, partner.saml)
+                self._encrypted(entity, partner.saml, path)
         for name, described in providers.items():
             path, place = ("upstreams", name, "connect", "metadata"), described.metadata
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
@@ -375,6 +377,17 @@ class _Load:
             advice = f"{terms.identifier} is not enough: {refused.detail}"
             self._problem(("partners", partner, "saml", "identifier"), advice)
 
+    def _encrypted(self, entity: SamlEntity, terms: PartnerSaml, path: KeyPath) -> None:
+        """A partner that assertions cannot be encrypted to gets none, and stops nobody else from starting."""
+        if entity.service is None or terms.encrypt == "never":
+            return
+        try:
+            lacks = "has no key to encrypt to" if recipient_of(entity.service.keys) is None else ""
+        except StafettError:
+            lacks = "lists only ways to encrypt that are not used here (AES-GCM is, with RSA-OAEP or ECDH-ES)"
+        if lacks:
+            self._mild(path, f"{entity.entity_id} {lacks}: its logins fail until it has, or encrypt is never")
+
     def _described(
         self, document: Metadata, entity_id: str, path: KeyPath, provider: Described | None = None
     ) -> SamlEntity | None:
@@ -394,8 +407,9 @@ class _Load:
                 how = {"redirect": "by Redirect", "post": "by POST", None: "by Redirect or POST"}[provider.binding]
                 advice = f"does not describe {entity_id} as an identity provider of SAML 2.0 that takes requests {how}"
                 self._problem(path, advice)
-        elif entity.service is None or not entity.service.acs:
-            self._problem(path, f"does not describe {entity_id} as a service provider of SAML 2.0")
+        elif entity.service is None or not any(each.binding == POST for each in entity.service.acs):
+            advice = f"does not describe {entity_id} as a service provider of SAML 2.0 that takes answers by POST"
+            self._problem(path, advice)
         return entity
 
     def _certificate(self, file: str, path: KeyPath) -> bytes | None:

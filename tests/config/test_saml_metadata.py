@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.config.load import Loaded
 from tests.config.conftest import Bench
-from tests.wire.federation import aggregate, alone, provider, service, signed
+from tests.wire.federation import aggregate, alone, key, provider, service, signed
 from tests.wire.saml_stage import cert
 
 SP1 = "https://sp1.example.org/saml"
+AES128_CBC = '<md:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#aes128-cbc"/>'
 WEEK = timedelta(days=7)
 
 
@@ -137,10 +138,11 @@ class TestPartners:
                 "service provider",
             ),
             (alone(service(1), until=None).replace("HTTP-POST", "x").replace("https://sp1", "ldap://sp1", 9), ""),
+            (alone(service(1), until=None).replace("HTTP-POST", "HTTP-Artifact"), "takes answers by POST"),
             ("<html/>", "not SAML metadata"),
             ('<!DOCTYPE a [<!ENTITY b "c">]>' + alone(service(1), until=None), "document type"),
         ],
-        ids=["somebody-else", "another-role", "no-endpoints", "no-metadata", "doctype"],
+        ids=["somebody-else", "another-role", "no-endpoints", "artifacts", "no-metadata", "doctype"],
     )
     def test_mistakes(self, bench: Bench, content: str, words: str) -> None:
         """Metadata that is not the partner's is told now."""
@@ -149,6 +151,22 @@ class TestPartners:
         (problem,) = bench.problems()
         assert "partners.fitter.saml.metadata" in problem
         assert words in problem
+
+    @pytest.mark.parametrize(
+        ("keys", "words"),
+        [
+            (key("signing"), "has no key to encrypt to"),
+            (key("encryption", more=AES128_CBC), "lists only ways to encrypt that are not used here"),
+        ],
+        ids=["no-key", "cbc"],
+    )
+    def test_one_that_nothing_can_be_encrypted_to(self, bench: Bench, keys: str, words: str) -> None:
+        """Told before a customer meets it; it stops nobody else from logging in, and is no news where it is meant."""
+        bench.put("fitter.xml", alone(service(1, keys_=keys), until=None))
+        partner(bench, "fitter.xml")
+        assert any("partners.fitter.saml.metadata" in each and words in each for each in bench.load().warnings)
+        bench.edit(("metadata: fitter.xml}", "metadata: fitter.xml, encrypt: never}"))
+        assert not any(words in each for each in bench.load().warnings)
 
     def test_neither_source_nor_file(self, bench: Bench) -> None:
         """A source that was misspelt is looked for as a file."""

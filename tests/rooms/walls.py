@@ -29,7 +29,7 @@ ROOMS = {
     "pages": "errors observe core flows web",
     "desk": "errors observe core flows web pages",
     "web": "errors observe core flows",
-    "config": "errors observe core upstream.registry notify.phone wire.saml.aggregate",
+    "config": "errors observe core upstream.registry notify.phone wire.saml.aggregate wire.saml.encryption",
     "observe": "errors",
     "demo": "errors observe app config",
 }
