@@ -882,7 +882,7 @@ async def test_a_real_browser_comes_back_logged_in(stage_folder: Path, chromium:
             page = await context.new_page()
             await page.goto(issuer + world.stage.shop.request())
             await press(page, "#method-eid")
-            await page.wait_for_url(re.compile(r"/sso\?"))
+            await page.wait_for_url(re.compile(r"/login\?"))
             await page.click("#account-maja")
             await page.wait_for_url(f"{callback}?*")
             assert "code=" in page.url
