@@ -34,17 +34,20 @@ class ServiceProvider(ABC):
     Software that logs people in by SAML.
 
     ``name``: of the test and the partner. ``registration``: lines below ``saml`` that it needs besides its metadata.
-    ``acs_path``: where answers are posted. ``home``: the page that says who is logged in. ``forces``: whether it can demand a new
-    login. ``only_answers``: whether it takes no responses that it did not ask for.
+    ``acs_path``: where answers are posted, ``slo_path``: where messages about leaving go. ``home``: the page that says who is
+    logged in. ``forces``: whether it can demand a new login. ``only_answers``: whether it takes no responses that it did not ask
+    for; ``takes_unasked``: whether our operator sends it some.
     """
 
     name: str
     registration = ""
     scheme = "http"
     acs_path = "/acs"
+    slo_path = "/slo"
     home = "/"
     forces = True
     only_answers = True
+    takes_unasked = False
 
     @property
     def cache(self) -> Path:
@@ -68,6 +71,10 @@ class ServiceProvider(ABC):
     def begin(self, browser: Browser, site: str, *, anew: bool = False, stop_before: str = "") -> Page:
         """Follow the site's link to log in; *anew*: it demands a new login."""
         return browser.open(f"{site}/login{'?anew=1' if anew else ''}", stop_before=stop_before)
+
+    def leave(self, browser: Browser, site: str, *, stop_before: str = "") -> Page:
+        """Follow the site's link to log out, there and at the provider."""
+        return browser.open(f"{site}/logout", stop_before=stop_before)
 
 
 class Site:
@@ -116,6 +123,15 @@ class Site:
     def begin(self, browser: Browser, *, anew: bool = False, stop_before: str = "") -> Page:
         """A login is begun; the broker's first page, or where it leads."""
         return self.software.begin(browser, self.place.site, anew=anew, stop_before=stop_before)
+
+    @property
+    def slo(self) -> str:
+        """Where messages about leaving go."""
+        return f"{self.place.site}{self.software.slo_path}"
+
+    def leave(self, browser: Browser, *, stop_before: str = "") -> Page:
+        """A logout is begun at the site; where it ends."""
+        return self.software.leave(browser, self.place.site, stop_before=stop_before)
 
     def who(self, browser: Browser) -> dict[str, Any] | None:
         """Whom the site takes the person for: ``name_id``, ``pairwise_id``, ``name``, ``email``; None for nobody."""

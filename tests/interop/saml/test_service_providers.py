@@ -81,6 +81,28 @@ def test_a_customer_who_cancels_is_not_logged_in(site: Site, saml_world: SamlWor
     site.refused(browser)
 
 
+@pytest.mark.needs("takes_unasked")
+def test_a_customer_is_sent_there_unasked(site: Site, saml_world: SamlWorld, browser: Browser) -> None:
+    """By a link of the broker's, where the operator says so: the software knows her as after a login of its own."""
+    browser.open(f"{saml_world.world.issuer}/saml/start?partner={site.name}")
+    saml_world.world.log_in(browser)
+    assert browser.page.url.startswith(site.place.site), f"{browser.page}\n{site.log()}\n{saml_world.world.log()}"
+    known = site.who(browser)
+    assert known, f"{browser.page}\n{site.log()}"
+    assert known["email"] == "maja.lindqvist.demo@gmail.com"
+    log_in(site, saml_world, other := saml_world.world.browser())
+    assert (site.who(other) or {})["pairwise_id"] == known["pairwise_id"]
+    other.close()
+
+
+@pytest.mark.needs("only_answers")
+def test_a_customer_is_sent_nowhere_unasked(site: Site, saml_world: SamlWorld, browser: Browser) -> None:
+    """Where the operator does not say so she reads that, and stays."""
+    refused = browser.open(f"{saml_world.world.issuer}/saml/start?partner={site.name}")
+    assert (refused.status, refused.url.startswith(saml_world.world.issuer)) == (403, True)
+    assert site.who(browser) is None
+
+
 def test_names_differ_from_site_to_site(saml_world: SamlWorld, browser: Browser) -> None:
     """The ``pairwise-id`` of a customer is another one at each service provider."""
     names = []

@@ -26,7 +26,8 @@ PARTNER = """
     saml:
       entity_id: {entity_id}
       metadata: {name}.xml
-      require_signed_requests: true
+      {asking}
+      tell_logout: true
       {registration}
     login:
       upstreams: [bankid, google, campus, sealed]
@@ -101,6 +102,7 @@ class SamlWorld:
                 site=site.place.site,
                 entity_id=site.entity_id,
                 registration=site.software.registration,
+                asking="unsolicited: true" if site.software.takes_unasked else "require_signed_requests: true",
             )
             for site in self.sites.values()
         )

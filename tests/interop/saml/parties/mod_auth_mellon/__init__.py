@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
 
 from setup import find
 from tests.interop.browser import Browser, Page
@@ -28,8 +29,10 @@ class Mellon(ServiceProvider):
     scheme = "https"
     acs_path = "/mellon/postResponse"
     home = "/private/who.json"
+    slo_path = "/mellon/logout"
     forces = False
     only_answers = False
+    takes_unasked = True
 
     def install(self) -> None:
         if find.mellon() is None:
@@ -55,6 +58,7 @@ class Mellon(ServiceProvider):
         (public / "idp.xml").write_bytes(provider)
         (public / "www/private").mkdir(parents=True)
         (public / "www/private/who.json").write_text(WHO, "utf-8")
+        (public / "www/bye.json").write_text("{}", "utf-8")
         config = (FILES / "httpd.conf").read_text("utf-8")
         config = config.format(
             run=own.folder,
@@ -68,6 +72,11 @@ class Mellon(ServiceProvider):
         (own.folder / "httpd.conf").write_text(config, "utf-8")
         command = (str(apache.program), "-f", str(own.folder / "httpd.conf"), "-DFOREGROUND")
         return Start(command, own.place.environment(), given.cleanup)
+
+    def leave(self, browser: Browser, site: str, *, stop_before: str = "") -> Page:
+        return browser.open(
+            f"{site}{self.slo_path}?{urlencode({'ReturnTo': f'{site}/bye.json'})}", stop_before=stop_before
+        )
 
     def begin(self, browser: Browser, site: str, *, anew: bool = False, stop_before: str = "") -> Page:
         return browser.open(f"{site}{self.home}", stop_before=stop_before)

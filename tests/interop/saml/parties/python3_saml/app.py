@@ -22,17 +22,21 @@ from starlette.routing import Route
 SITE = os.environ["SITE"]
 FOLDER = Path(os.environ["FOLDER"])
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 SETTINGS: dict[str, Any] = {
     "strict": True,
     "sp": {
         "entityId": f"{SITE}/metadata",
         "assertionConsumerService": {"url": f"{SITE}/acs", "binding": POST},
+        "singleLogoutService": {"url": f"{SITE}/slo", "binding": REDIRECT},
         "NameIDFormat": "urn:oasis:names:tc:SAML:2.0:nameid-format:transient",
         "x509cert": (FOLDER / "certificate.pem").read_text(),
         "privateKey": (FOLDER / "key.pem").read_text(),
     },
     "security": {
         "authnRequestsSigned": True,
+        "logoutRequestSigned": True,
+        "logoutResponseSigned": True,
         "wantMessagesSigned": True,
         "wantAssertionsEncrypted": True,
         "signatureAlgorithm": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
@@ -78,7 +82,37 @@ async def acs(request: Request) -> Response:
     attributes = auth.get_attributes()
     told = {name: attributes[attribute][0] for name, attribute in WHO.items() if attribute in attributes}
     request.session["who"] = {"name_id": auth.get_nameid(), **told}
+    request.session["named"] = {
+        "name_id": auth.get_nameid(),
+        "name_id_format": auth.get_nameid_format(),
+        "nq": auth.get_nameid_nq(),
+        "spnq": auth.get_nameid_spnq(),
+        "session_index": auth.get_session_index(),
+    }
     return RedirectResponse("/", status_code=303)
+
+
+async def logout(request: Request) -> Response:
+    """Off to the provider, to leave there too."""
+    auth = auth_of(request, {})
+    address = auth.logout(return_to=f"{SITE}/bye", **request.session.pop("named"))
+    request.session["asked"] = auth.get_last_request_id()
+    return RedirectResponse(address, status_code=303)
+
+
+async def slo(request: Request) -> Response:
+    """The provider's answer, or its own request."""
+    auth = auth_of(request, {})
+    asked = request.session.get("asked", "none") if "SAMLResponse" in request.query_params else None
+    address = auth.process_slo(request_id=asked, delete_session_cb=request.session.clear)
+    if auth.get_errors():
+        return PlainTextResponse(f"{auth.get_errors()} {auth.get_last_error_reason()}", status_code=403)
+    return RedirectResponse(address or "/bye", status_code=303)
+
+
+async def bye(_: Request) -> Response:
+    """Nobody is logged in."""
+    return PlainTextResponse("bye")
 
 
 async def home(request: Request) -> Response:
@@ -95,6 +129,7 @@ def main() -> None:
     provider = OneLogin_Saml2_IdPMetadataParser.parse((FOLDER / "idp.xml").read_bytes())
     SETTINGS["idp"] = provider["idp"]
     routes = [Route("/login", login), Route("/acs", acs, methods=["POST"]), Route("/", home)]
+    routes += [Route("/logout", logout), Route("/slo", slo), Route("/bye", bye)]
     sessions = Middleware(SessionMiddleware, secret_key=secrets.token_hex(), same_site="none", https_only=True)
     app = Starlette(routes=routes, middleware=[sessions])
     uvicorn.run(app, host="127.0.0.1", port=urlsplit(SITE).port or 80, log_level="warning")
