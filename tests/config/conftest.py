@@ -140,6 +140,7 @@ PRODUCTION: tuple[Edit, ...] = (
     ("issuer: http://127.0.0.1:8709", "issuer: https://tunnistus.example"),
     ("issuer: http://127.0.0.1:8713", "issuer: https://login.nordhjul.example"),
     ("        api_url: http://127.0.0.1:8712/a1/sms\n", ""),
+    ("entity_id: http://127.0.0.1:8715/", "entity_id: https://eidas.example/"),
 )
 
 
@@ -149,10 +150,9 @@ def production(bench: Bench, keys: Mapping[str, str]) -> Bench:
     bench.edit(*PRODUCTION)
     for port, host in (("8701", "shop"), ("8702", "garage"), ("8706", "hotel"), ("8714", "workshop")):
         bench.text = bench.text.replace(f"http://127.0.0.1:{port}", f"https://{host}.example")
-    workshop = bench.folder / "metadata" / "tyre-workshop.xml"
-    bench.put(
-        "metadata/tyre-workshop.xml", workshop.read_text().replace("http://127.0.0.1:8714", "https://workshop.example")
-    )
+    for name, port, host in (("tyre-workshop", "8714", "workshop"), ("eidas", "8715", "eidas")):
+        described = (bench.folder / f"metadata/{name}.xml").read_text()
+        bench.put(f"metadata/{name}.xml", described.replace(f"http://127.0.0.1:{port}", f"https://{host}.example"))
     bench.put("rsa.pem", keys["rsa"])
     bench.put("ec.pem", keys["ec"])
     bench.put("secrets/saml.pem", pem(saml_key()))
