@@ -20,14 +20,16 @@ from broker.core.assurance import Assurance
 from broker.core.saml import POST, REDIRECT, TRANSIENT, Endpoint, SamlEntity, SamlProvider, SamlService
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.stores.memory import MemoryState
-from broker.upstream.port import Begun, Redirect
+from broker.upstream.port import Begun, PostForm, Redirect
 from broker.upstream.registry import KINDS
 from broker.upstream.saml import SamlConnector
 from broker.upstream.supplies import Supplies
-from broker.wire.saml import redirect, xml
+from broker.wire.saml import posted, redirect, xml
 from broker.wire.saml.aggregate import Demands, Metadata, read
+from broker.wire.saml.encryption import recipient_of
 from broker.wire.saml.keys import verifying_key
 from broker.wire.saml.refused import XmlRefused
+from broker.wire.saml.signature import verified
 from tests.config.conftest import Bench
 from tests.interop.saml import spid
 from tests.interop.saml.published import IN_TIME, octets
@@ -373,11 +375,17 @@ async def asked(made: SamlConnector, now: datetime, minimum: Assurance) -> tuple
     """Where the customer goes, and the request she carries: signed by us, and as the schemas have it."""
     begun = await made.begin(replace(ASK, callback_url=CALLBACK, now=now, minimum=minimum))
     assert isinstance(begun, Begun)
-    assert isinstance(begun.prompt, Redirect)
-    address, _, query = begun.prompt.url.partition("?")
-    message = redirect.decode(query, max_relay_state=200)
-    redirect.verify(message, [verifying_key(rsa_pair(0, 3072).certificate)])
-    root = xml.parse(message.octets)
+    ours = verifying_key(rsa_pair(0, 3072).certificate)
+    if isinstance(begun.prompt, Redirect):
+        address, _, query = begun.prompt.url.partition("?")
+        message = redirect.decode(query, max_relay_state=200)
+        redirect.verify(message, [ours])
+        root = xml.parse(message.octets)
+    else:
+        assert isinstance(begun.prompt, PostForm)
+        address = begun.prompt.url
+        root = xml.parse(posted.decode(begun.prompt.members["SAMLRequest"]))
+        assert verified(root, [ours])
     xml.schema_check(root)
     assert root.get("Destination") == address
     return address, root
@@ -414,6 +422,51 @@ async def test_customers_are_sent_to_a_provider(bench: Bench, case: str) -> None
     address, _ = await asked(connector(loaded, kind, now), now, Assurance.CONTACT)
     described = provider(name, entity_id)
     assert Endpoint(REDIRECT, address) in described.sso
+
+
+@pytest.mark.parametrize("case", ["france", "greece", "edugain"])
+async def test_customers_are_sent_by_a_form(bench: Bench, case: str) -> None:
+    """Where the operator wants that, and the provider takes it; the signature is in the request then."""
+    kind, name, entity_id, settings = PROVIDERS[case]
+    now = IN_TIME.get(name, NOW)
+    signers = certificates(name) if name in SIGNED else ()
+    loaded = upstream(bench, kind, octets(name), signers, entity_id=entity_id, binding="post", **settings)
+    address, root = await asked(connector(loaded, kind, now), now, Assurance.CONTACT)
+    assert Endpoint(POST, address) in provider(name, entity_id).sso
+    assert root.find(f"{DS}Signature") is not None
+
+
+async def test_a_provider_that_takes_no_forms(bench: Bench) -> None:
+    """The university has Redirect only: nobody is sent where nobody listens."""
+    _, name, entity_id, settings = PROVIDERS["wayf"]
+    now = IN_TIME[name]
+    loaded = upstream(bench, "saml", octets(name), certificates(name), entity_id=entity_id, binding="post", **settings)
+    with pytest.raises(UpstreamDown) as refused:
+        await asked(connector(loaded, "saml", now), now, Assurance.CONTACT)
+    assert refused.value.code == "saml.binding"
+
+
+@pytest.mark.parametrize(
+    ("name", "entity_id", "content"),
+    [
+        ("fr-connector", f"{FR}/EidasNodeConnector/ConnectorMetadata", "AES256_GCM"),
+        ("gr-connector", f"{GR}/ConnectorMetadata", "AES128_GCM"),
+        ("kungliga-biblioteket", LIBRARY, "AES256_GCM"),
+        ("kronofogden", BAILIFFS, "AES256_GCM"),
+    ],
+)
+def test_how_a_service_is_encrypted_to(name: str, entity_id: str, content: str) -> None:
+    """By the first of its algorithms that is used here, to the key it has for that."""
+    found = recipient_of(service(name, entity_id).keys)
+    assert found is not None
+    assert found.content.name == content
+
+
+def test_a_service_that_knows_only_what_is_not_used() -> None:
+    """AES-CBC is all that half of the services in eduGAIN list: nothing is sent to them that they could read."""
+    with pytest.raises(XmlRefused) as refused:
+        recipient_of(service("edugain", "http://sse.instructure.com/saml2").keys)
+    assert refused.value.code == "saml.encryption_algorithm"
 
 
 async def test_customers_are_sent_to_spid(bench: Bench) -> None:
