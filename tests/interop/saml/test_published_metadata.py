@@ -30,6 +30,7 @@ from broker.wire.saml.encryption import recipient_of
 from broker.wire.saml.keys import verifying_key
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.signature import verified
+from tests.cli.test_metadata import metadata_server
 from tests.config.conftest import Bench
 from tests.interop.saml import spid
 from tests.interop.saml.published import IN_TIME, octets
@@ -510,6 +511,24 @@ async def test_a_provider_of_another_federation(bench: Bench) -> None:
     with pytest.raises(UpstreamRefused) as refused:
         await asked(connector(loaded, "sweden-connect", now), now, Assurance.SUBSTANTIAL)
     assert refused.value.code == "saml.no_context"
+
+
+async def test_a_federation_at_its_address(bench: Bench) -> None:
+    """Fetched, verified and kept entity by entity; used until its end, and no longer."""
+    bench.put("wayf.pem", load_der_x509_certificate(certificates("wayf")[0]).public_bytes(Encoding.PEM))
+    _, _, entity_id, _ = PROVIDERS["wayf"]
+    with metadata_server({"/wayf.xml": octets("wayf")}) as port:
+        source = {"url": f"http://127.0.0.1:{port}/wayf.xml", "certificates": ["wayf.pem"], "max_validity": "14d"}
+        bench.text += f"\nsaml:\n  metadata:\n    wayf: {json.dumps(source)}\n"
+        loaded = bench.load()
+        fetchers, moments = MetadataFetchers.of(loaded), [IN_TIME["wayf"]]
+        peers = build_peers(loaded, fetchers, lambda: moments[-1])
+        assert await peers.provider("wayf", entity_id) == provider("wayf", entity_id)
+        moments.append(NOW)
+        with pytest.raises(UpstreamDown):
+            await peers.provider("wayf", entity_id)
+        await peers.stop()
+        await fetchers.close()
 
 
 async def test_nobody_is_sent_to_a_node_whose_metadata_is_over(bench: Bench) -> None:
