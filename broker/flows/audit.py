@@ -97,6 +97,8 @@ class AuditTrail:
             await self._task
         with contextlib.suppress(StoreDown):
             await self.flush()
+            while self._later:
+                await self.flush()
 
     async def flush(self) -> None:
         """Write what waits now, one caller after the other. Raises StoreDown; then what was not written still waits."""
@@ -104,7 +106,8 @@ class AuditTrail:
             await self._flush()
 
     async def _flush(self) -> None:
-        while self._later:
+        # What comes meanwhile waits for the next time: a busy broker would otherwise write it one by one, and nothing else.
+        for _ in range(len(self._later)):
             await self._carry_out(self._later[0])
             del self._later[0]
         # What is being written is out of reach of `note`, which drops the oldest when there are too many.

@@ -246,33 +246,33 @@ class TokenFlow:
         Raises: TooMany.
         """
         reference = self._c.tokens.random()
+        name, shelf = _pushed_name(reference, partner), self._c.shelves.pushed
         lifetime_s = int(self._c.policy().broker.lifetimes.pushed_request.total_seconds())
-        request = PushedRequest(partner, params)
-        ops: list[Op] = [self._c.shelves.pushed.put_new(name_of(reference), request, lifetime_s)]
+        ops: list[Op] = [shelf.put_new(name, PushedRequest(params), lifetime_s)]
         if unproven is not None:
             ops.append(self._c.counted("pushed", unproven))
         _, *pushed = await self._c.state.run(*ops)
         if pushed and pushed[0] > _PUSHED_PER_MINUTE:
             # security: nobody fills the store, which is everybody's
-            await self._c.state.run(self._c.shelves.pushed.drop(name_of(reference)))
+            await self._c.state.run(shelf.drop(name))
             raise TooMany("pushed requests per address", retry_after_s=60, code="rate.pushed")
         return reference, lifetime_s
 
-    async def pushed(self, reference: str, partner: str) -> Mapping[str, str]:
+    async def pushed(self, reference: str, partner: str) -> tuple[Mapping[str, str], str]:
         """
         The parameters behind a ``request_uri``; from its first use on it may be opened again until it is answered, so
         that a reload works (RFC 9126 section 4).
 
+        Returns: the parameters, and the name of the pushed request (`Ask.pushed`).
         Raises: BadAsk for one that is unknown, expired, answered or another client's.
         """
-        name, shelf = name_of(reference), self._c.shelves.pushed
-        (raw,) = await self._c.state.run(shelf.get(name))
-        held = shelf.read(name, raw)
-        if held is None or held.value.partner != partner:
-            raise BadAsk("request_uri is unknown, expired, used or another client's", oauth_error="invalid_request_uri")
+        name, shelf = _pushed_name(reference, partner), self._c.shelves.pushed
         journey_s = self._c.policy().broker.lifetimes.journey.total_seconds()
-        await self._c.state.run(shelf.renew(name, held, journey_s))
-        return held.value.params
+        (raw,) = await self._c.state.run(shelf.get(name, renew_s=journey_s))
+        held = shelf.read(name, raw)
+        if held is None:
+            raise BadAsk("request_uri is unknown, expired, used or another client's", oauth_error="invalid_request_uri")
+        return held.value.params, name
 
     async def first_use(self, one_time: str, *, expires_at: int) -> bool:
         """
@@ -398,6 +398,11 @@ class TokenFlow:
             way=session.way,
             lenders=tuple(way for name, way in session.lent.items() if name in claims or name in id_token_claims),
         )
+
+
+def _pushed_name(reference: str, partner: str) -> str:
+    """security: under this name there is nothing for another client, not even to be kept alive."""
+    return name_of(f"{reference}.{partner}")
 
 
 def _target(partner: str, session: Session, policy: Policy) -> Target | None:

@@ -164,7 +164,6 @@ class SentAway:
 
 @dataclass(frozen=True, slots=True)
 class PushedRequest:
-    """An authorization request as its client pushed it (RFC 9126): ``params`` were checked for ``partner``."""
+    """An authorization request as its client pushed it (RFC 9126); ``params`` were checked for it."""
 
-    partner: str
     params: Mapping[str, str]

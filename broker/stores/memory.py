@@ -60,6 +60,8 @@ class MemoryState:
         found = None if entry is None else entry[0]
         match op:
             case Get():
+                if found is not None and op.renew_s is not None:
+                    self._write(op.key, found, op.renew_s, now)
                 return found
             case Put():
                 return self._write(op.key, op.value, op.ttl_s, now)
@@ -140,6 +142,8 @@ class MemoryState:
 def _check(op: Op) -> None:
     checked_key(op.key)
     match op:
+        case Get(renew_s=float() | int()):
+            milliseconds(op.renew_s or 0)
         case Put() | PutNew() | Swap():
             milliseconds(op.ttl_s)
         case Take(leave=bytes()):

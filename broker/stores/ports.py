@@ -22,9 +22,10 @@ Key = str
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Read. Result: ``bytes | None``."""
+    """Read. Result: ``bytes | None``. With ``renew_s``, what is there lives for that long from now on."""
 
     key: Key
+    renew_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

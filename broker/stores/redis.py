@@ -317,8 +317,10 @@ def _packed(prefix: str, op: Op) -> bytes:
 def _command(prefix: str, op: Op) -> tuple[str | bytes | int, ...]:
     key = prefix + checked_key(op.key)
     match op:
-        case Get():
+        case Get(renew_s=None):
             return "GET", key
+        case Get():
+            return "GETEX", key, "PX", milliseconds(op.renew_s or 0)
         case Put():
             return "SET", key, op.value, "PX", milliseconds(op.ttl_s)
         case PutNew():

@@ -8,13 +8,13 @@ open.
 """
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _KEY_ID_BYTES = 4
@@ -45,7 +45,7 @@ class Sealer:
         self._ciphers = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCMSIV(key) for key in keys}
         self._current = next(iter(self._ciphers))
         self._cipher = self._ciphers[self._current]
-        self._nonce_key = _derive(secrets_[0], f"nonce:{use}")
+        self._nonces = HMAC(_derive(secrets_[0], f"nonce:{use}"), SHA256())
 
     def seal(self, plain: bytes, place: str) -> bytes:
         """*plain*, readable only by `open` with the same *place*."""
@@ -58,7 +58,7 @@ class Sealer:
         The nonce is the content's keyed digest: equal nonces then mean equal messages, which is all that AES-GCM-SIV
         lets an onlooker see (RFC 8452 section 9).
         """
-        nonce = hmac.digest(self._nonce_key, place.encode() + b"\0" + plain, "sha256")[:_NONCE_BYTES]
+        nonce = _mac(self._nonces, place.encode() + b"\0" + plain)[:_NONCE_BYTES]
         return self._sealed(nonce, plain, place)
 
     def _sealed(self, nonce: bytes, plain: bytes, place: str) -> bytes:
@@ -87,12 +87,19 @@ class Digester:
     """Keyed digests (HMAC-SHA256) of values that may not be stored in clear but must be found again."""
 
     def __init__(self, secret: bytes, use: str) -> None:
-        self._key = _derive(secret, f"digest:{use}")
+        self._digests = HMAC(_derive(secret, f"digest:{use}"), SHA256())
 
     def digest(self, *parts: str) -> str:
         """Hex digest of *parts*, kept apart from each other."""
         message = b"".join([len(raw := part.encode()).to_bytes(4, "big") + raw for part in parts])
-        return hmac.digest(self._key, message, "sha256").hex()
+        return _mac(self._digests, message).hex()
+
+
+def _mac(keyed: HMAC, message: bytes) -> bytes:
+    """HMAC-SHA256 of *message* by a key that is prepared already, which is most of the work for so little text."""
+    mac = keyed.copy()
+    mac.update(message)
+    return mac.finalize()
 
 
 def _derive(secret: bytes, label: str) -> bytes:

@@ -44,9 +44,9 @@ class Shelf(Generic[T]):
         """The store key of *name*."""
         return f"{self._kind}:{name}"
 
-    def get(self, name: str) -> Get:
-        """Read; give the result to `read`."""
-        return Get(self.key(name))
+    def get(self, name: str, renew_s: float | None = None) -> Get:
+        """Read; give the result to `read`. With *renew_s*, what is there lives for that long from now on."""
+        return Get(self.key(name), renew_s)
 
     def put(self, name: str, value: T, ttl_s: float) -> Put:
         """Write whatever was there."""

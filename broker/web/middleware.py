@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.observe.logging import log, new_reference, set_reference
 from broker.observe.telemetry import METHODS
-from broker.web.visitor import client_address
+from broker.web.visitor import Proxies
 
 MAX_BODY = 64 * 1024
 _MAX_DIGITS = 10
@@ -53,6 +53,7 @@ class RequestMiddleware:
         self._larger = larger
         self._issuer = issuer
         self._trusted = trusted
+        self._proxies = Proxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -85,9 +86,11 @@ class RequestMiddleware:
                 log("request", method=method, route=_route(scope), status=answer.status, ms=took_ms)
 
     def _address(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
-        peer = scope["client"][0] if scope.get("client") else None
-        forwarded = headers.get(b"x-forwarded-for")
-        return client_address(peer, forwarded.decode("latin-1") if forwarded else None, self._trusted())
+        trusted = self._trusted()
+        if trusted is not self._proxies.networks:
+            self._proxies = Proxies(trusted)
+        peer = scope["client"][0] if scope.get("client") else ""
+        return self._proxies.client_address(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes], most: int) -> ASGIApp | None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _MAX_URL:

@@ -5,7 +5,7 @@ From a web request to a `Visitor`: cookies, language, address.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.requests import HTTPConnection
 
@@ -38,34 +38,39 @@ def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales
     )
 
 
-def client_address(peer: str | None, forwarded_for: str | None, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
+class Proxies:
     """
-    The customer's address: the nearest hop of ``X-Forwarded-For`` that is not a proxy of ours.
+    The networks of our own proxies, and who is at the other end of them.
 
-    security: the header counts only when the direct peer is a trusted proxy (docs/security.md E3).
+    What was found is kept: networks are slow to compare, and a partner's servers and a customer's browser come again.
     """
-    address = peer or ""
-    if not forwarded_for or not _is_in(address, trusted):
-        return address
-    for hop in reversed(forwarded_for.split(",")):
-        address = hop.strip()
-        if not _is_in(address, trusted):
-            break
-    return address if _is_address(address) else (peer or "")
+
+    def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...] = ()) -> None:
+        self.networks = networks
+        self.client_address = lru_cache(maxsize=2048)(self._client_address)
+
+    def _client_address(self, peer: str, forwarded_for: str) -> str:
+        """
+        The customer's address: the nearest hop of ``X-Forwarded-For`` that is not a proxy of ours.
+
+        security: the header counts only when the direct peer is a trusted proxy (docs/security.md E3).
+        """
+        if not forwarded_for or not self._is_ours(peer):
+            return peer
+        hops = [hop.strip() for hop in reversed(forwarded_for.split(","))]
+        address = next((hop for hop in hops if not self._is_ours(hop)), hops[-1])
+        return address if _address(address) is not None else peer
+
+    def _is_ours(self, text: str) -> bool:
+        address = _address(text)
+        return address is not None and any(address in network for network in self.networks)
 
 
-@lru_cache(maxsize=1024)
-def _is_in(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    return _is_address(address) and any(ip_address(address) in network for network in networks)
-
-
-@lru_cache(maxsize=1024)
-def _is_address(address: str) -> bool:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(address)
+        return ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _language(connection: HTTPConnection, ui_locales: str | None, languages: Sequence[str], default: str) -> str:

@@ -1,5 +1,8 @@
 """
-The smallest application on the broker's own server, with its settings: `python -m tests.bench.empty PORT REDIS_URL`.
+The smallest application: `python -m tests.bench.empty plain|short PORT REDIS_URL`.
+
+``plain``: on the libraries as they come, uvicorn and redis-py's client. ``short``: by the broker's own short ways through them
+(docs/adr/0020-the-short-way.md), its server settings and protocol class, its store.
 
 ``/`` answers with nothing; ``/state`` does after one round trip to the state store, which brings what a session weighs;
 ``/token`` answers as a provider's token endpoint does.
@@ -8,8 +11,10 @@ The smallest application on the broker's own server, with its settings: `python 
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import redis.asyncio
 import uvicorn
 
 from broker.cli.serve import bind, event_loop, settings, settle
@@ -32,12 +37,26 @@ _TOKENS = json.dumps(
 
 def main() -> None:
     """Serve until told to stop."""
-    state = RedisState(sys.argv[2])
+    way, port, url = sys.argv[1:]
+    if way == "plain":
+        client = redis.asyncio.from_url(url)
+        _serve(port, url, lambda: client.get("stafett:bench:session"), _plain)
+    else:
+        state = RedisState(url)
+        _serve(port, url, lambda: state.run(Get("bench:session")), lambda app: settings(app, lifespan="off"))
 
+
+def _plain(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(app, access_log=False, log_config=None, lifespan="off")
+
+
+def _serve(
+    port: str, url: str, ask: Callable[[], Awaitable[object]], settings_of: Callable[[Any], uvicorn.Config]
+) -> None:
     async def empty(scope: Any, receive: Any, send: Any) -> None:
         status, headers, body = 204, [], b""
         if scope["path"] == "/state":
-            await state.run(Get("bench:session"))
+            await ask()
         elif scope["path"] == "/token":
             length = str(len(_TOKENS)).encode()
             status, headers, body = 200, [(b"content-type", b"application/json"), (b"content-length", length)], _TOKENS
@@ -45,10 +64,12 @@ def main() -> None:
         await send({"type": "http.response.body", "body": body})
 
     async def serve() -> None:
-        await state.run(Put("bench:session", _SEALED, 3600))
+        store = RedisState(url)
+        await store.run(Put("bench:session", _SEALED, 3600))
+        await store.close()
         settle()
-        server = uvicorn.Server(settings(empty, lifespan="off"))
-        await server.serve(sockets=[bind("127.0.0.1", int(sys.argv[1]), "port")])
+        server = uvicorn.Server(settings_of(empty))
+        await server.serve(sockets=[bind("127.0.0.1", int(port), "port")])
 
     with asyncio.Runner(loop_factory=event_loop()) as runner:
         runner.run(serve())

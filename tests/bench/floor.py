@@ -1,9 +1,13 @@
 """
-What no implementation can do without: the ingredients of a flow, measured in the same run, and the floor they add up to.
+The ingredients of a flow, measured in the same run, and the floor they add up to.
 
 An empty request, a round trip to the state store, a call to a provider, a signature, a verification: each is measured by
-itself, with the same libraries and event loop the broker runs on, as CPU of the process that does it, and by as many at once
-as the flows: what shares a core with a busy neighbour costs more CPU than what runs alone.
+itself, on the event loop the broker runs on, as CPU of the process that does it, and by as many at once as the flows: what
+shares a core with a busy neighbour costs more CPU than what runs alone.
+
+There are two floors. The floor has request and round trip as the libraries make them, uvicorn and redis-py: a measure that
+stays where it is when the broker gets faster. The *short* floor has them by the broker's own short ways through these libraries
+(docs/adr/0020-the-short-way.md).
 """
 
 import asyncio
@@ -34,6 +38,8 @@ class Ingredients:
 
     request_us: float
     state_us: float
+    short_request_us: float
+    short_state_us: float
     call_us: float
     es256_sign_us: float
     rs256_verify_us: float
@@ -49,8 +55,14 @@ class Recipe:
     rs256_verifies: int = 0
 
     def floor_ms(self, of: Ingredients) -> float:
+        return self._ms(of, of.request_us + of.state_us)
+
+    def short_floor_ms(self, of: Ingredients) -> float:
+        return self._ms(of, of.short_request_us + of.short_state_us)
+
+    def _ms(self, of: Ingredients, hop_us: float) -> float:
         return (
-            self.requests * (of.request_us + of.state_us)
+            self.requests * hop_us
             + self.calls * of.call_us
             + self.es256_signs * of.es256_sign_us
             + self.rs256_verifies * of.rs256_verify_us
@@ -76,18 +88,21 @@ RECIPES = {
 def weigh(world: World) -> Ingredients:
     """Measure all ingredients."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        request_us, state_us, call_us = runner.run(_requests_us(world))
-    return Ingredients(request_us, state_us, call_us, _es256_sign_us(), _rs256_verify_us())
+        request_us, state_us, _ = runner.run(_requests_us(world, "plain"))
+        short_request_us, short_state_us, call_us = runner.run(_requests_us(world, "short"))
+    return Ingredients(
+        request_us, state_us, short_request_us, short_state_us, call_us, _es256_sign_us(), _rs256_verify_us()
+    )
 
 
-async def _requests_us(world: World) -> tuple[float, float, float]:
+async def _requests_us(world: World, way: str) -> tuple[float, float, float]:
     """
     What serving an empty request costs, what a round trip to the state store adds to it, and what a call to a provider costs
     the caller, the reading of its JSON included.
 
     The request has the headers and the body of one to the token endpoint, which has the most of them.
     """
-    command = [sys.executable, "-m", "tests.bench.empty", str(world.spare_port), world.redis_url]
+    command = [sys.executable, "-m", "tests.bench.empty", way, str(world.spare_port), world.redis_url]
     server = start(command, dict(os.environ), cpu=0)
     url = f"http://127.0.0.1:{world.spare_port}/"
     try:

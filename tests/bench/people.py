@@ -42,9 +42,15 @@ class Person:
         """A new browser, as far as anybody can tell."""
         self._cookies.clear()
 
-    async def log_in(self, *, pushed: bool = False) -> dict[str, Any]:
-        """A complete brokered login at the shop through Google; the shop's token response. *pushed*: by way of ``/par``."""
-        request = self._request("nordhjul-web", f"{self._world.shop}/login/callback")
+    async def log_in(self, *, pushed: bool = False, staying: bool = False) -> dict[str, Any]:
+        """
+        A complete brokered login at the shop through Google; the shop's token response.
+
+        Args:
+            pushed: by way of ``/par``. staying: with a refresh token.
+        """
+        scope = "openid profile email offline_access" if staying else "openid profile email"
+        request = self._request("nordhjul-web", f"{self._world.shop}/login/callback", scope=scope)
         location, _ = await self._get(await self._pushed(request) if pushed else request)
         _, page = await self._get(location)
         location, page = await self._submit(page, location, {"account": "maja"})
@@ -112,7 +118,7 @@ class Person:
             "client_id": client_id,
             "redirect_uri": redirect_uri,
             "response_type": "code",
-            "scope": "openid profile email offline_access",
+            "scope": "openid profile email",
             "state": "s" * 32,
             "nonce": "n" * 32,
             "code_challenge": _CHALLENGE,

@@ -105,6 +105,16 @@ async def test_values_come_back_byte_for_byte(store: StateStore, value: bytes) -
     assert await one(store, Take("b:1")) == value
 
 
+async def test_reading_may_prolong(subject: Subject) -> None:
+    """Read with a lifetime, a value has that from then on, longer or shorter; what is not there is not made."""
+    results = await subject.store.run(
+        Put("b:2", b"x", SHORT), Get("b:2", renew_s=MINUTE), Put("b:3", b"y", MINUTE), Get("b:3", renew_s=SHORT)
+    )
+    assert list(results) == [None, b"x", None, b"y"]
+    assert await gone_within(subject, "b:3", SHORT)
+    assert list(await subject.store.run(Get("b:2"), Get("b:4", renew_s=MINUTE), Get("b:4"))) == [b"x", None, None]
+
+
 async def test_put_new_writes_only_where_nothing_is(store: StateStore) -> None:
     """The second writer is told so, and changes neither value nor lifetime."""
     results = await store.run(PutNew("c:1", b"first", MINUTE), PutNew("c:1", b"second", MINUTE), Get("c:1"))
@@ -324,6 +334,7 @@ async def test_closing_twice_is_fine(store: StateStore) -> None:
 @pytest.mark.parametrize(
     "make",
     [
+        lambda ttl_s: Get("j:1", renew_s=ttl_s),
         lambda ttl_s: Put("j:1", b"x", ttl_s),
         lambda ttl_s: PutNew("j:1", b"x", ttl_s),
         lambda ttl_s: Swap("j:1", b"x", b"y", ttl_s),
@@ -331,7 +342,7 @@ async def test_closing_twice_is_fine(store: StateStore) -> None:
         lambda ttl_s: Count("j:1", ttl_s),
         lambda ttl_s: Enlist("j:1", "x", ttl_s, 1),
     ],
-    ids=["Put", "PutNew", "Swap", "Take", "Count", "Enlist"],
+    ids=["Get", "Put", "PutNew", "Swap", "Take", "Count", "Enlist"],
 )
 async def test_nothing_may_stay_for_ever(store: StateStore, make: Callable[[float], Op], ttl_s: float) -> None:
     """

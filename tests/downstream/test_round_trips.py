@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -129,6 +129,22 @@ async def test_what_nobody_asked_for_is_free(counted: Counted) -> None:
         hops.append((counted.trips, counted.calls))
         costs.append(hops)
     assert costs[0] == costs[1]
+
+
+async def test_a_pushed_request_is_kept_and_read_at_once(counted: Counted) -> None:
+    """One round trip to push, one to open what was pushed, besides those of any login."""
+    apis, shop = counted.apis, counted.apis.stage.shop
+    plain = shop.request(scope="openid email")
+    with counted:
+        pushed = await apis.post("/par", shop, **dict(parse_qsl(urlsplit(plain).query)))
+    assert (pushed.status, counted.trips, counted.calls) == (201, 1, {})
+    by_reference = urlencode({"client_id": shop.client_id, "request_uri": pushed.json["request_uri"]})
+    trips = []
+    for address in (plain, f"/authorize?{by_reference}"):
+        with counted:
+            assert (await apis.stage.browser().get(address)).status == 303
+        trips.append(counted.trips)
+    assert trips[1] == trips[0] + 1
 
 
 async def test_a_refresh_reads_and_swaps(counted: Counted) -> None:

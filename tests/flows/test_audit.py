@@ -215,6 +215,26 @@ async def test_bookkeeping_that_is_refused_does_not_block_the_rest(
     assert trail.dropped == 1
 
 
+async def test_bookkeeping_that_comes_meanwhile_waits_for_the_next_time(trail: AuditTrail, book: Book) -> None:
+    """
+    Writes that gather what is there go on gathering while one of them is under way: a busy broker would otherwise write
+    a few things at a time without an end, and its events never.
+    """
+    written: list[int] = []
+
+    async def save() -> None:
+        written.append(len(written))
+        if len(written) < 5:
+            trail.later(save)
+
+    trail.later(save)
+    write(trail, "a")
+    await trail.flush()
+    assert (written, book.actions) == ([0], ["a"])
+    await trail.stop()
+    assert written == [0, 1, 2, 3, 4]
+
+
 async def test_bookkeeping_is_bounded(trail: AuditTrail) -> None:
     """Beyond the bound it is not taken, and counted."""
 

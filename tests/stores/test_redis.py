@@ -24,6 +24,7 @@ from tests.servers import RedisServer, free_port, redis_program, valkey_program
 
 EVERY_OP = [
     Get("k:1"),
+    Get("k:1", renew_s=60),
     Put("k:1", b"x", 60),
     PutNew("k:1", b"x", 60),
     Take("k:1"),
@@ -337,7 +338,7 @@ async def test_a_server_that_hides_its_settings_is_doubted(server: RedisServer) 
 
 async def test_an_account_for_our_keys_only_is_enough(server: RedisServer) -> None:
     """Least privilege: reading, writing and scripts on our prefix; anything else is refused as down."""
-    rights = "-@all +get +set +getdel +del +eval +incr +pexpire"
+    rights = "-@all +get +getex +set +getdel +del +eval +incr +pexpire"
     server.ask(f"ACL SETUSER clerk on >pw ~stafett:* {rights}")
     store = RedisState(f"unix://clerk:pw@{server.socket_path}")
     await store.run(*EVERY_OP)

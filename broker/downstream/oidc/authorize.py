@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from broker.core.changing import replace
 from broker.core.journey import Ask
-from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.downstream.clients import CLIENT_AUTHENTICATION, Clients
 from broker.downstream.oidc import checks
@@ -128,8 +127,7 @@ class Authorize:
         partner = policy.partner_of_client(asked.get("client_id", ""))
         if partner is None:
             raise BadAsk("client_id is missing or unknown", code="authorize.client")
-        reference = request_uri.removeprefix(REQUEST_URI)
-        return await self._tokens.pushed(reference, partner), name_of(reference)
+        return await self._tokens.pushed(request_uri.removeprefix(REQUEST_URI), partner)
 
     def _ask(self, asked: Mapping[str, str], proven: Proven, policy: Policy) -> Ask:
         """The checked request. Raises BadAsk, from the first check that fails."""
