@@ -201,6 +201,7 @@ def welcome(stage: Stage, folder: Path) -> str:
     8. Ask for the shop's winter letter, follow its link from the mailbox, and have a code sent to where the letter went.
     9. On a receipt, choose the other garage: the same by SAML. Then log out at the shop.
    10. Be customer service at {at.broker}/staff (Karin), and ask a caller; the phone shows the question.
+   11. Come from another EU country: behind "More ways", by an eIDAS node and the country of your choice.
 
   Who you can be
 {people}

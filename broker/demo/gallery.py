@@ -35,6 +35,7 @@ PICTURES = {
     "join": Picture("broker-join-phone"),
     "ways-in": Picture("broker-ways-in-phone", height=1500),
     "eid": Picture("eid-choose-phone"),
+    "eidas": Picture("eidas-country-phone"),
     "newsletter": Picture("shop-newsletter", width=960),
     "newsletter-choose": Picture("broker-choose-newsletter-phone"),
     "workshop": Picture("workshop-booking", width=960),

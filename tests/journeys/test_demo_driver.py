@@ -27,6 +27,7 @@ FORM = """
   <textarea id="note" name="note">as it was</textarea>
   <button id="one" name="answer" value="one">One</button><button id="two" name="answer" value="two">Two</button>
   <div hidden><button id="unseen" name="answer" value="three">Three</button></div>
+  <details><summary id="more">More</summary><button id="folded" name="answer" value="four">Four</button></details>
 </form>
 """
 CONTINUE = '<head><meta http-equiv="refresh" content="0;url={0}"></head><a id="continue" href="{1}">Continue</a>'
@@ -101,13 +102,25 @@ async def test_a_form_is_sent_as_browsers_do(player: HttpPlayer) -> None:
     assert (said_origin, site) == (origin, "same-origin")
 
 
-@pytest.mark.parametrize("element", ["unseen", "nowhere", "csrf"])
+@pytest.mark.parametrize("element", ["unseen", "nowhere", "csrf", "folded"])
 async def test_what_cannot_be_seen_cannot_be_clicked(player: HttpPlayer, element: str) -> None:
     """A hidden or missing button is a failing step, never a silent success."""
     await player.open(_at(player, "/form"))
     assert not await player.has(element)
     with pytest.raises(Stuck, match=element):
         await player.click(element)
+
+
+async def test_what_is_folded_away_is_opened_first(player: HttpPlayer) -> None:
+    """Its summary is seen; what is below it only then, and it stays open."""
+    await player.open(_at(player, "/form"))
+    with pytest.raises(Stuck, match="name is the summary of nothing"):
+        await player.unfold("name")
+    for _ in range(2):
+        await player.unfold("more")
+        assert await player.has("folded")
+    await player.click("folded")
+    assert "answer=four" in await player.source()
 
 
 async def test_continue_pages_are_followed(player: HttpPlayer) -> None:

@@ -776,7 +776,7 @@ def _html(
     request: Request, template: str, *, status: int = 200, form_action: str = "'self'", **values: object
 ) -> Response:
     """A page that may post to *form_action* only: in Chromium that rule clings to every redirect after its form."""
-    policy = f"default-src 'none'; style-src 'self'; script-src 'self'; form-action {form_action}; base-uri 'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'self'; script-src 'self'; form-action {form_action}; base-uri 'none'"
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
     provider = request.app.state.simulator.mode.title
     page = _TEMPLATES.get_template(template).render(provider=provider, **values)
