@@ -68,6 +68,7 @@ from broker.flows.logout import Logouts
 from broker.flows.members import Members
 from broker.flows.newsletter import Newsletters
 from broker.flows.outbox import Outbox
+from broker.flows.provider_logouts import ProviderLogouts
 from broker.flows.receipts import Receipts
 from broker.flows.saml_logins import SamlLogins
 from broker.flows.saml_peers import SamlPeers
@@ -98,6 +99,7 @@ from broker.stores.watched import WatchedState, watched_records
 from broker.upstream.breaker import Breaker
 from broker.upstream.calls import callers
 from broker.upstream.hearing import UpstreamHearing
+from broker.upstream.leaving import UpstreamLeaving
 from broker.upstream.passkey_desk import PasskeyDesk
 from broker.upstream.port import Connector
 from broker.upstream.routes import UpstreamEdge, UpstreamKeys, UpstreamRoutes, larger_forms
@@ -449,6 +451,7 @@ def build(
         *Sso(policy, services, logins, saml_logins, handoffs, saml, hub, clock).routes(),
         *UpstreamRoutes(policy, upstreams, hub).routes(),
         *UpstreamHearing(logouts, connectors, clock).routes(),
+        *UpstreamLeaving(policy, ProviderLogouts(context, logouts), connectors, hub, clock).routes(),
         *UpstreamKeys(policy, connectors, clock).routes(),
         *OfferApi(policy, clients, handoffs, clock).routes(),
         *ArtifactApi(policy, clients, artifacts, keyring, hub, clock).routes(),

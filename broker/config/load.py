@@ -407,6 +407,9 @@ class _Load:
                 how = {"redirect": "by Redirect", "post": "by POST", None: "by Redirect or POST"}[provider.binding]
                 advice = f"does not describe {entity_id} as an identity provider of SAML 2.0 that takes requests {how}"
                 self._problem(path, advice)
+            elif provider.logs_out and endpoint_for(entity.provider.slo) is None:
+                advice = f"names no single logout service of {entity_id}, which logout: true needs"
+                self._problem((*path[:-1], "logout"), advice)
         elif entity.service is None or not any(each.binding == POST for each in entity.service.acs):
             advice = f"does not describe {entity_id} as a service provider of SAML 2.0 that takes answers by POST"
             self._problem(path, advice)

@@ -7,7 +7,7 @@ operator set for that connector. Nothing here is logged.
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -60,7 +60,8 @@ class Evidence:
     ``roles``: of a member of staff, by our names. ``contact_proven_at``: when the contact was proven, where
     that was not in this login: a passkey counts as the proof it was enrolled with. ``membership``: whose contact on file the
     proven one is. ``authorities``: who authenticated the person for the provider, by the names (URIs) that it tells: behind a
-    proxy or a national node, at most five; nothing personal.
+    proxy or a national node, at most five; nothing personal. ``leave``: what its connector needs to log her out there, once she
+    logs out here; nobody else reads it.
     """
 
     upstream: str
@@ -85,6 +86,7 @@ class Evidence:
     contact_proven_at: datetime | None = None
     membership: Membership | None = None
     authorities: tuple[str, ...] = ()
+    leave: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Identity:
     contact_proven_at: datetime | None = None
     membership: Membership | None = None
     authorities: tuple[str, ...] = ()
+    leave: bytes | None = field(default=None, repr=False)
 
     @property
     def contact_proven(self) -> bool:
@@ -161,6 +164,7 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
         contact_proven_at=evidence.contact_proven_at,
         membership=evidence.membership,
         authorities=evidence.authorities,
+        leave=evidence.leave,
     )
 
 

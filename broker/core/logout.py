@@ -13,7 +13,7 @@ Spec: OpenID Connect Back-Channel Logout 1.0, Front-Channel Logout 1.0, RP-Initi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from broker.core.notice import State
@@ -69,12 +69,25 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class AtProvider:
+    """
+    Her session at the provider ``upstream`` that she had logged in by. ``leave``: what its connector needs to end it. ``fate``:
+    `Fate.REACHABLE` until she was sent there.
+    """
+
+    upstream: str
+    leave: bytes = field(repr=False)
+    fate: "Fate"
+
+
+@dataclass(frozen=True, slots=True)
 class Farewell:
     """
     A session that ended, as long as the customer may ask how it went.
 
     ``token``: what she looks it up by. ``batch``: of its notices in the outbox. ``by``: the partner that asked for it, None
-    when the customer did so here; ``is_proven``: it named this very session. ``target``: where she goes on to.
+    when the customer did so here; ``is_proven``: it named this very session. ``target``: where she goes on to. ``provider``:
+    where she is to be logged out besides; None for nowhere.
     """
 
     token: str
@@ -83,6 +96,7 @@ class Farewell:
     by: str | None = None
     is_proven: bool = False
     target: str | None = None
+    provider: AtProvider | None = None
 
 
 class Fate(StrEnum):
@@ -99,6 +113,8 @@ class Fate(StrEnum):
     """She can be sent there to be logged out."""
     UNREACHABLE = "unreachable"
     """It cannot be told."""
+    PARTLY = "partly"
+    """A provider: she is logged out there, and perhaps not everywhere she came by it."""
 
 
 def parties_of(session: Session, policy: Policy) -> tuple[Party, ...]:
@@ -153,6 +169,8 @@ def _fate(party: Party, farewell: Farewell, state: State) -> Fate:
 
 def may_go_straight_on(farewell: Farewell, known: Mapping[str, Fate]) -> bool:
     """Whether there is nothing to tell the customer, nor to do in her browser, before she goes on to ``target``."""
+    if farewell.provider is not None and farewell.provider.fate is not Fate.TOLD:
+        return False
     return all(fate is Fate.TOLD for fate in known.values()) and not any(each.front for each in farewell.parties)
 
 

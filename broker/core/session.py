@@ -75,7 +75,8 @@ class Session:
     (`broker.core.linking.WayIn.name`). ``contact_proven_at``: when the address was proven, where that was not in this login.
     ``lent``: member of the profile -> the way in whose login proved that contact, for those that came along from another one;
     see `without_lent`. ``issuer``: the provider's own name; empty for sessions from before it was kept. ``authorities``: who
-    authenticated her for the provider (`broker.core.identity.Evidence`).
+    authenticated her for the provider, ``leave``: what its connector needs to log her out there, as of
+    `broker.core.identity.Evidence`.
     """
 
     customer: str
@@ -103,6 +104,7 @@ class Session:
     issuer: str = ""
     lent: Mapping[str, str] = field(default_factory=dict)
     authorities: tuple[str, ...] = ()
+    leave: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ def open_session(
         roles=identity.roles,
         contact_proven_at=identity.contact_proven_at,
         authorities=identity.authorities,
+        leave=identity.leave,
     )
 
 

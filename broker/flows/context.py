@@ -27,7 +27,16 @@ from broker.core.trust import Available
 from broker.errors import Spent
 from broker.flows.audit import AuditTrail
 from broker.flows.outbox import Outbox
-from broker.flows.values import Grant, Leaving, PostedAnswer, Proven, PushedRequest, SentAway
+from broker.flows.values import (
+    Grant,
+    Leaving,
+    PostedAnswer,
+    Proven,
+    ProviderAnswer,
+    PushedRequest,
+    SentAway,
+    SentToProvider,
+)
 from broker.stores.ports import ConsentRecord, Count, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
@@ -112,6 +121,8 @@ class Shelves:
     asks: Shelf[Ask]
     leavings: Shelf[Leaving]
     sent_away: Shelf[SentAway]
+    sent_to_provider: Shelf[SentToProvider]
+    provider_answers: Shelf[ProviderAnswer]
 
     @classmethod
     def of(cls, sealer: Sealer) -> "Shelves":
@@ -133,6 +144,8 @@ class Shelves:
             Shelf("ask", Ask, sealer),
             Shelf("leaving", Leaving, sealer),
             Shelf("sent-away", SentAway, sealer),
+            Shelf("sent-to-provider", SentToProvider, sealer),
+            Shelf("provider-answer", ProviderAnswer, sealer),
         )
 
 

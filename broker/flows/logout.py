@@ -44,6 +44,12 @@ class Parted:
     target: str | None = None
 
     @property
+    def next_provider(self) -> str | None:
+        """The provider that she has to be sent to first, to be logged out there as well."""
+        provider = self.farewell.provider if self.farewell is not None else None
+        return provider.upstream if provider is not None and provider.fate is Fate.REACHABLE else None
+
+    @property
     def token(self) -> str | None:
         """What the page that tells how it went is asked for by; None when there is nothing to tell."""
         return self.farewell.token if self.farewell is not None else None
@@ -130,20 +136,20 @@ class Logouts:
         why = Why.PARTNER if wish.partner else Why.CUSTOMER
         request = Request(wish.partner, wish.is_proven, wish.target)
         farewell = await self._sessions.end(name_of(visitor.session), session, why=why, request=request)
-        if not farewell.parties:
+        if not farewell.parties and farewell.provider is None:
             return Parted(None, {}, goes_on=True, target=wish.target)
         return self._parted(farewell, await self._c.outbox.first_word(farewell.batch))
 
     async def reachable(self, token: str, partner: str) -> Party | None:
         """Whom of those logged in by the session that ended the customer can be sent to now; None for nobody of that name."""
-        held = await self._farewell(token)
+        held = await self.farewell(token)
         parties = held.value.parties if held is not None else ()
         return next((each for each in parties if each.partner == partner and each.asks and not each.is_told), None)
 
     async def told(self, token: str, partner: str) -> None:
         """*partner* said that it logged her out. One whose farewell nobody remembers any more is no matter."""
         for _ in range(_TRIES):
-            if (held := await self._farewell(token)) is None:
+            if (held := await self.farewell(token)) is None:
                 return
             parties = tuple(
                 replace(each, is_told=each.is_told or each.partner == partner) for each in held.value.parties
@@ -153,7 +159,8 @@ class Logouts:
             if swapped:
                 return
 
-    async def _farewell(self, token: str) -> Held[Farewell] | None:
+    async def farewell(self, token: str) -> Held[Farewell] | None:
+        """As stored; None for anything that is not, or not any more."""
         if not is_id(token):
             return None
         shelf = self._c.shelves.farewells
@@ -162,7 +169,7 @@ class Logouts:
 
     async def look(self, token: str) -> Parted | None:
         """How the logout behind *token* stands now; None when nobody knows any more."""
-        held = await self._farewell(token)
+        held = await self.farewell(token)
         if held is None:
             return None
         states: Mapping[str, State] = {}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from broker.core.changing import replace
-from broker.core.logout import Farewell, Party, Why, parties_of
+from broker.core.logout import AtProvider, Farewell, Fate, Party, Why, parties_of
 from broker.core.naming import name_of
 from broker.core.notice import Kind
 from broker.core.session import Session, is_alive, without_lent, without_number
@@ -118,10 +118,11 @@ class Sessions:
         policy, sessions = self._c.policy(), self._c.shelves.sessions
         token = self._c.tokens.random()
         parties = parties_of(session, policy)
-        farewell = Farewell(token, name_of(token), parties, request.by, request.is_proven, request.target)
+        provider = _provider_of(session, why)
+        farewell = Farewell(token, name_of(token), parties, request.by, request.is_proven, request.target, provider)
         await self._c.outbox.post(self._notices(farewell.parties, farewell.batch, session.customer))
         ops: list[Op] = [Take(sessions.key(name)), *self.delist(name, session)]
-        if farewell.parties:
+        if farewell.parties or provider is not None:
             ops.append(self._keep(farewell))
         taken, *_ = await self._c.state.run(*ops)
         if (left := sessions.read(name, taken)) is not None:
@@ -257,6 +258,13 @@ class Sessions:
     def _is_alive(self, session: Session) -> bool:
         times = self._c.policy().broker.lifetimes
         return is_alive(session, now=self._c.now(), idle=times.session_idle, absolute=times.session)
+
+
+def _provider_of(session: Session, why: Why) -> AtProvider | None:
+    """Where her browser, which is the one that leaves, has to go besides."""
+    if session.leave is None or why not in {Why.CUSTOMER, Why.PARTNER}:
+        return None
+    return AtProvider(session.upstream, session.leave, Fate.REACHABLE)
 
 
 def opened_by(session: Session, way: str, upstream: str) -> bool:

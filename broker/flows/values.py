@@ -10,6 +10,7 @@ from typing import Any
 
 from broker.core.changing import replace
 from broker.core.identity import Identity
+from broker.core.logout import Fate
 from broker.core.refresh import Family
 from broker.core.release import narrowed, permitted
 
@@ -160,6 +161,24 @@ class SentAway:
 
     partner: str
     farewell: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentToProvider:
+    """As `SentAway`, to a provider of identity. ``browser``: the name of who was sent; nobody else brings the answer."""
+
+    upstream: str
+    farewell: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """A provider's checked answer to our logout request ``request_id``, until the browser brings its cookies. ``fate``: there."""
+
+    upstream: str
+    request_id: str
+    fate: Fate
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from broker.core.logout import Farewell, Fate, still_open
+from broker.core.logout import AtProvider, Farewell, Fate, still_open
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.flows.consent import Consents
@@ -35,7 +35,7 @@ from broker.pages.views import (
 )
 from broker.pages.ways_in import WaysInPages
 from broker.web import cookies, csrf, params
-from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SAML_LEAVE_PATH, SHARED_PATH, Hub, way_out
+from broker.web.hub import LOGGED_OUT_PATH, LOGOUT_CONFIRM_PATH, SAML_LEAVE_PATH, SHARED_PATH, Hub, leave_path, way_out
 from broker.web.visitor import visitor_of
 
 
@@ -197,14 +197,30 @@ class AccountPages:
         by = policy.partner_name(farewell.by, language) if farewell.by else ""
         told = [partner for partner, fate in parted.known.items() if fate is Fate.TOLD and partner != farewell.by]
         still = still_open(parted.known)
+        provider = farewell.provider
+        is_in = provider is not None and provider.fate is not Fate.TOLD
+        out = (self._provider_name(provider.upstream, language),) if provider is not None and not is_in else ()
+        there = (self._still_at(provider, farewell.token, language),) if provider is not None and is_in else ()
+        names = tuple(policy.partner_name(partner, language) for partner in told)
+        sites = tuple(self._still_in(partner, parted.known[partner], farewell.token, language) for partner in still)
         return LoggedOutPage(
             ways=self._partners(language),
-            told=tuple(policy.partner_name(partner, language) for partner in told),
-            still=tuple(self._still_in(partner, parted.known[partner], farewell.token, language) for partner in still),
+            told=(*out, *names),
+            still=(*there, *sites),
             frames=tuple(_frame(policy, each.partner, each.sid) for each in farewell.parties if each.front),
             onward=Way("onward", farewell.target, Action.BACK_TO, by) if farewell.target else None,
-            goes_on=all(parted.known[partner] is Fate.OFFERED for partner in still),
+            goes_on=not is_in and all(parted.known[partner] is Fate.OFFERED for partner in still),
         )
+
+    def _still_at(self, provider: AtProvider, token: str, language: str) -> StillIn:
+        """The provider she had logged in by, where she can be sent (again) to be logged out."""
+        name = self._provider_name(provider.upstream, language)
+        there = params.with_query(leave_path(provider.upstream), {"of": token})
+        return StillIn(name, provider.fate.value, Way("still-at-provider", there, Action.GO_TO, name))
+
+    def _provider_name(self, upstream: str, language: str) -> str:
+        known = self._policy().config.upstreams.get(upstream)
+        return self._policy().text(known.titles, language) if known is not None else upstream
 
     def _still_in(self, partner: str, fate: Fate, token: str, language: str) -> StillIn:
         policy = self._policy()

@@ -752,8 +752,8 @@ class LogoutConfirmPage:
 @dataclass(frozen=True, slots=True)
 class StillIn:
     """
-    A partner the customer may still be logged in at. ``why``: ``telling``, ``untold``, ``offered`` or ``unreachable``, worded
-    as ``logged_out.<why>``. ``way``: to the partner, where she can log out herself.
+    A partner the customer may still be logged in at, or the provider she had logged in by. ``why``: ``telling``, ``untold``,
+    ``offered``, ``reachable``, ``unreachable`` or ``partly``, worded as ``logged_out.<why>``. ``way``: there.
     """
 
     name: str

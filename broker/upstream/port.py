@@ -126,8 +126,12 @@ __all__ = [
     "Heard",
     "IdentifierConnector",
     "KeyPublisher",
+    "LeaveAnswered",
+    "LeaveAsked",
+    "LeaveSent",
     "LinkConnector",
     "Listener",
+    "LogoutConnector",
     "Offer",
     "OfferingConnector",
     "Pending",
@@ -139,6 +143,7 @@ __all__ = [
     "Reply",
     "ReplyKind",
     "Ringing",
+    "SingleLogout",
     "UpstreamAsk",
     "Waiting",
     "WaitingConnector",
@@ -273,6 +278,73 @@ class KeyPublisher(Connector, Protocol):
         statement, signed. ``metadata``: our SAML metadata as the provider's service provider, signed.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveSent:
+    """How her browser is sent to be logged out at the provider. ``request_id``: that the answer will name."""
+
+    request_id: str
+    prompt: Redirect | PostForm
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAsked:
+    """
+    A provider's checked request to end what rests on its session: ``session`` as of `Evidence.session`, and of its parts
+    ``indexes`` only, if it names some. ``relay_state``: comes back with the answer.
+    """
+
+    request_id: str
+    session: str
+    indexes: tuple[str, ...]
+    issued_at: datetime
+    relay_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAnswered:
+    """A provider's checked answer to ``request_id``. ``is_partial``: as of `broker.core.logout.Fate.PARTLY`."""
+
+    request_id: str
+    is_done: bool
+    is_partial: bool
+
+
+class SingleLogout(Protocol):
+    """
+    Logging out in both directions, through her browser. ``address``: `{issuer}/up/{upstream_id}`; messages come to ``/slo`` below
+    it.
+    """
+
+    async def leave(self, left: bytes, *, now: datetime) -> LeaveSent:
+        """Ask to end the session that ``Evidence.leave`` is of. Raises: UpstreamDown: there is no address for that now."""
+        ...
+
+    async def taken(
+        self, message: str | Mapping[str, str], *, address: str, now: datetime
+    ) -> LeaveAsked | LeaveAnswered:
+        """
+        What an unverified *message* says, which came in a query (as it was) or as the members of a form.
+
+        Raises: BadAsk: it is not believed. UpstreamDown: the provider's keys cannot be had.
+        """
+        ...
+
+    def is_meant(self, left: bytes | None, asked: LeaveAsked) -> bool:
+        """Whether *asked* is about the session that ``Evidence.leave`` is of."""
+        ...
+
+    async def answer(self, asked: LeaveAsked, *, address: str, now: datetime) -> Redirect | PostForm:
+        """Say that it was done. Raises: UpstreamDown: there is no address for answers now."""
+        ...
+
+
+@runtime_checkable
+class LogoutConnector(Connector, Protocol):
+    """A connector whose provider may be told of logouts, and tells of them. ``logout``: None where config does not want that."""
+
+    logout: SingleLogout | None
 
 
 @dataclass(frozen=True, slots=True)

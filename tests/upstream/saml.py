@@ -26,6 +26,7 @@ from broker.core.identity import Evidence
 from broker.core.saml import SamlProvider
 from broker.demo.providers.saml_documents import Pair
 from broker.demo.providers.saml_idp import PEOPLE, Fault, Mode, Person, SamlIdp, create_app
+from broker.demo.providers.saml_logout import Logouts, with_logout
 from broker.errors import StoreDown, UpstreamDown
 from broker.flows.assertions import Assertions
 from broker.stores.memory import MemoryState
@@ -70,6 +71,9 @@ def own_keys(*pairs: Pair) -> OwnKeys:
     )
 
 
+_SAID = ("takes", "expects", "logs_out", "sealed_to")
+
+
 class PlayedPeers:
     """Metadata that is what the simulator publishes, unless it is played to be away."""
 
@@ -88,7 +92,7 @@ class PlayedPeers:
             return self.instead
         if self.is_gone or entity_id != self.simulator.entity_id:
             return None
-        says = (list(self.simulator.keys), self.simulator.takes, self.simulator.expects)
+        says = (list(self.simulator.keys), *(getattr(self.simulator, each) for each in _SAID))
         if self._read is None or self._read[0] != says:
             document = read(self.simulator.metadata(), demands=Demands(), now=self.simulator.clock())
             found = document.find(entity_id)
@@ -221,6 +225,7 @@ class World:
     stage: Stage
     simulator: SamlIdp
     peers: PlayedPeers
+    logouts: Logouts
 
     async def attempt(self, account: str | None = "maja", browser: Browser | None = None) -> Answer:
         """A customer of the shop goes there and back; where that ends."""
@@ -248,6 +253,7 @@ async def open_world(
     wrap: Callable[[Records], Records] = lambda records: records,
     takes: tuple[str, ...] = ("HTTP-Redirect", "HTTP-POST"),
     people: Sequence[Person] = PEOPLE,
+    sealed_to: Pair | None = None,
     **changes: Any,
 ) -> AsyncIterator[World]:
     """
@@ -258,6 +264,7 @@ async def open_world(
     write(folder / "secrets" / "saml-up.pem", pair.pem)
     write(folder / "secrets" / "saml-up.crt", pem_of(pair))
     made: list[SamlIdp] = []
+    logouts: list[Logouts] = []
     stages: list[Stage] = []
 
     async def published() -> bytes:
@@ -267,7 +274,10 @@ async def open_world(
 
     def app_for(origin: str) -> Any:
         made.append(SamlIdp(origin, mode, published, Clock(), [signer or rsa_pair(9)], takes=takes))
-        return create_app(made[0], people)
+        made[0].sealed_to = sealed_to
+        app = create_app(made[0], people)
+        logouts.append(with_logout(app) if changes.get("logout") else Logouts(made[0]))
+        return app
 
     async with on_loopback(app_for):
         simulator = made[0]
@@ -296,7 +306,7 @@ async def open_world(
         }
         async with open_stage(folder, edit=edits, cast=cast, state=state, wrap=wrap) as stage:
             stages.append(stage)
-            yield World(stage, simulator, peers)
+            yield World(stage, simulator, peers, logouts[0])
 
 
 @dataclass(frozen=True)

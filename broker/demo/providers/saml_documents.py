@@ -111,6 +111,7 @@ class Answer:
     name_id: str
     name_id_format: str
     assertion_id: str
+    session_index: str
     attributes: tuple[Attribute, ...] = ()
     authorities: tuple[str, ...] = ()
     status: tuple[str, ...] = (SUCCESS,)
@@ -227,7 +228,7 @@ def _assertion(answer: Answer, identifier: str) -> str:
         f"</saml:SubjectConfirmation></saml:Subject><saml:Conditions NotBefore={quoteattr(said(answer.not_before))}"
         f" NotOnOrAfter={quoteattr(said(answer.not_on_or_after))}>{audience}</saml:Conditions>"
         f"<saml:AuthnStatement AuthnInstant={quoteattr(said(answer.authn_instant))} SessionIndex="
-        f'"_{secrets.token_hex(8)}"><saml:AuthnContext><saml:AuthnContextClassRef>{escape(level)}'
+        f'"{answer.session_index}"><saml:AuthnContext><saml:AuthnContextClassRef>{escape(level)}'
         f"</saml:AuthnContextClassRef>{authorities}</saml:AuthnContext></saml:AuthnStatement>"
         f"{_attributes(answer.attributes)}</saml:Assertion>"
     )
@@ -320,12 +321,15 @@ def metadata(
     certified: Sequence[str] = (),
     country: str | None = None,
     expects: Sequence[str] = (),
+    slo: Mapping[str, str] | None = None,
+    sealed_to: Pair | None = None,
 ) -> str:
     """
     The provider's ``EntityDescriptor``, with a place for a signature.
 
     Args:
-        sso: by binding, where requests go. expects: by which attributes it wants to be told whom to expect.
+        sso, slo: by binding, where requests for logins, and messages of logging out go. sealed_to: what is encrypted to.
+        expects: by which attributes it wants to be told whom to expect.
     """
     attribute = "urn:oasis:names:tc:SAML:attribute:assurance-certification"
     values = "".join(f"<saml:AttributeValue>{escape(each)}</saml:AttributeValue>" for each in certified)
@@ -351,8 +355,18 @@ def metadata(
         '<mdui:UIInfo xmlns:mdui="urn:oasis:names:tc:SAML:metadata:ui">'
         f'<mdui:DisplayName xml:lang="en">{escape(name)}</mdui:DisplayName></mdui:UIInfo>{node if country else ""}'
         f"{selection if expects else ''}"
-        f"</md:Extensions>{descriptors}{_endpoints('SingleSignOnService', sso)}"
+        f"</md:Extensions>{descriptors}{_sealing(sealed_to)}"
+        f"{_endpoints('SingleLogoutService', slo or {})}{_endpoints('SingleSignOnService', sso)}"
         "</md:IDPSSODescriptor></md:EntityDescriptor>"
+    )
+
+
+def _sealing(pair: Pair | None) -> str:
+    return (
+        '<md:KeyDescriptor use="encryption"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>'
+        f"{_text(pair.certificate)}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>"
+        if pair is not None
+        else ""
     )
 
 

@@ -323,6 +323,15 @@ class Asked:
     attributes: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A session of somebody who logged in, as the service was told it."""
+
+    name_id: str
+    name_id_format: str
+    index: str
+
+
 class Refused(Exception):
     """A request that stays here, on a page of the provider's own."""
 
@@ -335,7 +344,9 @@ class SamlIdp:
     ``origin``: its own, another *site* than the broker's, or browsers send cookies that they keep back in life. ``published``:
     gives the service's metadata. ``keys``: the first signs. ``country``: whose node it is; ``receiver``: to whom it tells.
     ``takes``: the bindings that messages go to it by; ``expects``: by what it wants to be told whom to expect. ``generation``:
-    changes what persons are known by. ``is_foreign``: persons are from abroad (Sweden Connect).
+    changes what persons are known by. ``is_foreign``: persons are from abroad (Sweden Connect). ``logs_out``: whether it takes
+    part in logging out (`broker.demo.providers.saml_logout`), ``sealed_to``: by which key names are encrypted to it then;
+    ``sessions``: who logged in.
     """
 
     origin: str
@@ -347,6 +358,9 @@ class SamlIdp:
     receiver: str = "SE"
     takes: tuple[str, ...] = ("HTTP-Redirect", "HTTP-POST")
     expects: tuple[str, ...] = ()
+    logs_out: bool = False
+    sealed_to: Pair | None = None
+    sessions: list[Known] = field(default_factory=list)
     generation: int = 1
     is_foreign: bool = False
     faults: frozenset[Fault] = frozenset()
@@ -385,14 +399,16 @@ class SamlIdp:
             certified=self.mode.levels if self.mode.certified or self.mode.is_eidas else (),
             country=self.country if self.mode.is_eidas else None,
             expects=self.expects,
+            slo=self.at("slo") if self.logs_out else {},
+            sealed_to=self.sealed_to,
         )
         return signed(text, self.keys[0], self.mode.method)
 
     async def asked(self, query: str) -> Asked:
         """The request in the raw *query*. Raises: Refused."""
         service = Service.read(await self.published())
-        members = _members(query)
-        self._check_signature(members, service)
+        members = members_of(query)
+        self.check_signature(members, service)
         root = parsed(zlib.decompress(base64.b64decode(unquote_plus(members["SAMLRequest"])), -15))
         if root.find(".//ds:Signature", namespaces=_NS) is not None:
             raise Refused("a message in an address has no signature inside")
@@ -403,8 +419,8 @@ class SamlIdp:
         service, given = Service.read(await self.published()), dict(members)
         if len(given) != len(members) or not {"SAMLRequest"} <= given.keys() <= {"SAMLRequest", "RelayState"}:
             raise Refused("not a request by POST, and nothing else")
-        octets = _posted(given["SAMLRequest"])
-        self._check_inner_signature(octets, service)
+        octets = document_of(given["SAMLRequest"])
+        self.check_inner_signature(octets, service)
         return self._taken(parsed(octets), service, "HTTP-POST", given.get("RelayState", ""))
 
     def _taken(self, root: Any, service: Service, binding: str, relay_state: str) -> Asked:
@@ -469,6 +485,8 @@ class SamlIdp:
                 b"</samlp:Status>", b"<samlp:StatusMessage>x</samlp:StatusMessage></samlp:Status>", 1
             )
         self.calls["answer"] += 1
+        if person is not None:
+            self.sessions.append(Known(answer.name_id, answer.name_id_format, answer.session_index))
         members = {"SAMLResponse": base64.b64encode(octets).decode()}
         return members | ({"RelayState": asked.relay_state} if asked.relay_state else {})
 
@@ -497,6 +515,7 @@ class SamlIdp:
             name_id=secrets.token_hex(16) if transient else known_as,
             name_id_format=asked.name_id_format,
             assertion_id=f"_{secrets.token_hex(16)}",
+            session_index=f"_{secrets.token_hex(8)}",
             attributes=self._told(asked, person) if person else (),
             authorities=self.mode.authorities,
             status=status,
@@ -507,19 +526,17 @@ class SamlIdp:
         told = self.mode.attributes(self, person)
         return tuple(each for each in told if each.name not in _ON_REQUEST or each.name in asked.attributes)
 
-    def _check_signature(self, members: Mapping[str, str], service: Service) -> None:
+    def check_signature(self, members: Mapping[str, str], service: Service, field: str = "SAMLRequest") -> None:
         """Over the octets as they came (saml-bindings-2.0-os, section 3.4.4.1)."""
         algorithm = unquote_plus(members.get("SigAlg", ""))
         if algorithm not in self.mode.algorithms:
             raise Refused("not signed, or by an algorithm that is not accepted")
-        octets = "&".join(
-            f"{name}={members[name]}" for name in ("SAMLRequest", "RelayState", "SigAlg") if name in members
-        )
+        octets = "&".join(f"{name}={members[name]}" for name in (field, "RelayState", "SigAlg") if name in members)
         value = base64.b64decode(unquote_plus(members.get("Signature", "")))
         if not any(_verifies(each, algorithm, value, octets.encode()) for each in service.signing):
             raise Refused("the signature does not verify")
 
-    def _check_inner_signature(self, octets: bytes, service: Service) -> None:
+    def check_inner_signature(self, octets: bytes, service: Service) -> None:
         """One, right behind the Issuer, for the whole message, and by a key of the metadata (saml-core-2.0-os, section 5.4)."""
         root = parsed(octets)
         found = root.findall(".//ds:Signature", namespaces=_NS)
@@ -634,17 +651,17 @@ def published_at(url: str) -> Callable[[], Awaitable[bytes]]:
     return fetch
 
 
-def _members(query: str) -> dict[str, str]:
-    """The parameters, still encoded. Raises: Refused."""
+def members_of(query: str, field: str = "SAMLRequest") -> dict[str, str]:
+    """The parameters of a query with a message, still encoded. Raises: Refused."""
     pairs = [each.partition("=") for each in query.split("&")]
     names = [name for name, _, _ in pairs]
-    if len(set(names)) != len(names) or "SAMLRequest" not in names:
-        raise Refused("not a request by Redirect")
+    if len(set(names)) != len(names) or field not in names:
+        raise Refused("not a message by Redirect")
     return {name: value for name, _, value in pairs}
 
 
-def _posted(member: str) -> bytes:
-    """The document, in base64 and not deflated. Raises: Refused."""
+def document_of(member: str) -> bytes:
+    """The document in a member of a form, in base64 and not deflated. Raises: Refused."""
     try:
         octets = base64.b64decode(member, validate=True)
     except ValueError:

@@ -122,6 +122,8 @@ class ReadResponse:
     assertion_id: str
     not_on_or_after: datetime
     attributes: Mapping[str, tuple[Value, ...]] = field(repr=False)
+    name_qualifier: str | None = None
+    name_sp_qualifier: str | None = None
 
 
 def read_response(octets: bytes, *, expected: Expected, now: datetime) -> ReadResponse | Refusal:
@@ -237,6 +239,8 @@ def _read_assertion(assertion: Element, expected: Expected, now: datetime) -> Re
         assertion_id=assertion.get("ID", ""),
         not_on_or_after=until,
         attributes=_attributes(assertion),
+        name_qualifier=name_id.get("NameQualifier") if name_id is not None else None,
+        name_sp_qualifier=name_id.get("SPNameQualifier") if name_id is not None else None,
     )
 
 
