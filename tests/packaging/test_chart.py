@@ -437,7 +437,7 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
         text = text.replace(old, new, 1)
     for old, new in (
         ("127.0.0.1:8701", "shop.example"), ("127.0.0.1:8702", "garage.example"), ("127.0.0.1:8706", "hotel.example"),
-        ("127.0.0.1:8714", "workshop.example"), ("127.0.0.1:8715", "node.example"),
+        ("127.0.0.1:8714", "workshop.example"),
         ("http://", "https://"),
         ("host: 127.0.0.1", "host: 0.0.0.0"), ("STAFETT_KEY", "BROKER_SECRET"), ("file:rsa", "file:keys/rsa"),
         ("file:ec", "file:keys/ec"),
@@ -449,7 +449,7 @@ def test_the_story_in_a_cluster(helm: Helm, secrets: Mapping[str, Mapping[str, s
     logos = {name: (ROOT / f"config/logos/{name}.png").read_bytes() for name in LOGOS}
     mounted = [f"bankid/{name}" for name in secrets["bankid"]] + [f"secrets/{name}" for name in secrets["clients"]]
     (tmp_path / "workshop.xml").write_bytes(metadata(WORKSHOP, "https://workshop.example", workshop_keys()))
-    (tmp_path / "node.xml").write_bytes(metadata_of_node("https://node.example"))
+    (tmp_path / "node.xml").write_bytes(metadata_of_node("https://eidas.example"))
     (tmp_path / "node.crt").write_bytes(node_keys()[1].certificate_pem)
     (tmp_path / "saml.crt").write_text(saml_certificate())
     values: dict[str, Any] = {
