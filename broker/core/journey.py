@@ -13,7 +13,7 @@ expired one to a fresh start; none is a dead end.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
@@ -82,13 +82,22 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Away:
+    """The way to a provider by a form: ``members`` that the browser posts to ``url``."""
+
+    url: str
+    members: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """
     A login opened at an upstream. ``state``: the connector's own. ``token``: what a callback must bring (one use).
 
     ``waits``: the customer waits on our page (else at the provider's, and may come back to choose another way).
     ``busy_until``: a worker is asking the provider right now; the others answer from what is known. ``brought``: what the
-    provider's app brought back meanwhile, by parameter; whoever asks next takes it along.
+    provider's app brought back meanwhile, by parameter; whoever asks next takes it along. ``away``: how her browser gets there,
+    where that is by a form.
     """
 
     upstream: str
@@ -98,6 +107,7 @@ class Attempt:
     waits: bool = False
     busy_until: datetime | None = None
     brought: Mapping[str, str] | None = None
+    away: Away | None = None
 
 
 class Ending(StrEnum):

@@ -24,6 +24,7 @@ from broker.core.journey import (
     AskConsent,
     AskLink,
     Attempt,
+    Away,
     Ending,
     Errand,
     Journey,
@@ -359,13 +360,22 @@ class Logins:
             with suppress(StoreDown):
                 await self._c.state.run(Drop(mark))
 
-    async def attempted(self, opening: Opening, visitor: Visitor, *, upstream: str, state: bytes, waits: bool) -> Turn:
+    async def attempted(
+        self,
+        opening: Opening,
+        visitor: Visitor,
+        *,
+        upstream: str,
+        state: bytes,
+        waits: bool,
+        away: Away | None = None,
+    ) -> Turn:
         """
-        Remember the login that was opened at *upstream*; it replaces an earlier one.
+        Remember the login that was opened at *upstream*, and the form by which she goes *away* to it; it replaces an earlier one.
 
         Raises: TooMany, for a journey that is stored only now.
         """
-        attempt = Attempt(upstream, state, opening.token, self._c.now(), waits)
+        attempt = Attempt(upstream, state, opening.token, self._c.now(), waits, away=away)
         turn = opening.turn
         if turn.held is None:
             return await self.keep(turn, visitor, attempt)

@@ -73,7 +73,7 @@ from broker.pages.views import (
 )
 from broker.pages.waiting import code_page
 from broker.web import cookies, csrf, params
-from broker.web.hub import Exit, Hub, Misread, Partners, Upstreams, with_cookies
+from broker.web.hub import Exit, FormPost, Hub, Misread, Partners, Upstreams, with_cookies
 from broker.web.visitor import visitor_of
 
 _MAX_IDENTIFIER = 320
@@ -146,6 +146,7 @@ class JourneyPages:
             Route("/j/{journey}/poll", self.poll, methods=["GET"]),
             Route("/j/{journey}/qr", self.qr, methods=["GET"]),
             Route("/j/{journey}/guest", self.guest_again, methods=["GET"]),
+            Route("/j/{journey}/away", self.away, methods=["GET"]),
             Route("/j/{journey}/welcome", self.welcome, methods=["POST"]),
             Route("/j/{journey}/choose", self.choose, methods=["POST"]),
             Route("/j/{journey}/wait", self.wait, methods=["POST"]),
@@ -179,6 +180,15 @@ class JourneyPages:
         if isinstance(turn.step, Wait):
             turn = await self._upstreams.poll(turn, visitor)
         return await self._respond(request, visitor, turn)
+
+    async def away(self, request: Request) -> Response:
+        """The page that posts her to the provider she chose; where there is nothing to post, to where her journey stands."""
+        visitor = self._visitor(request)
+        turn = await self._logins.look(request.path_params["journey"], visitor)
+        attempt, here = turn.journey.attempt, f"/j/{turn.journey.id}"
+        if attempt is None or attempt.away is None or not isinstance(turn.step, Login):
+            return RedirectResponse(here, status_code=303)
+        return self._hub.leave_for(request, visitor, FormPost(attempt.away.url, attempt.away.members, here))
 
     async def poll(self, request: Request) -> Response:
         """How the waiting page's script asks how it goes."""

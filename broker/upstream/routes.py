@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from broker.core.changing import replace
 from broker.core.identity import ContactKind, contact_kind
-from broker.core.journey import Attempt, Journey, Login, Wait
+from broker.core.journey import Attempt, Away, Journey, Login, Wait
 from broker.core.membership import number_typed
 from broker.core.policy import ByNumber, Policy
 from broker.core.waiting import Addressee, Waiting
@@ -197,8 +197,12 @@ class UpstreamEdge:
         except (UpstreamDown, UpstreamRefused) as error:
             await self._logins.keep(turn, visitor)
             return await self._failed(turn.journey, visitor, upstream, error)
-        away = _exit(begun.prompt, back=f"/j/{turn.journey.id}")
-        turn = await self._logins.attempted(opening, visitor, upstream=upstream, state=begun.state, waits=away is None)
+        prompt, here = begun.prompt, f"/j/{turn.journey.id}"
+        form = Away(prompt.url, prompt.members) if isinstance(prompt, PostForm) else None
+        away = FormPost(form.url, form.members, here, f"{here}/away") if form else _address(prompt)
+        turn = await self._logins.attempted(
+            opening, visitor, upstream=upstream, state=begun.state, waits=away is None, away=form
+        )
         return turn if away is None else away
 
     def _covers(self, turn: Turn, upstream: str, identifier: str, addressee: Addressee) -> bool:
@@ -446,15 +450,9 @@ class UpstreamEdge:
         )
 
 
-def _exit(prompt: Prompt, *, back: str) -> Exit | None:
-    """Where *prompt* leads on another site; None where she stays on our page. *back*: where she chose this way in."""
-    match prompt:
-        case Redirect(url=url):
-            return url
-        case PostForm(url=url, members=members):
-            return FormPost(url, members, back)
-        case _:
-            return None
+def _address(prompt: Prompt) -> str | None:
+    """Where *prompt* sends her; None where she stays on our page."""
+    return prompt.url if isinstance(prompt, Redirect) else None
 
 
 def _secret(journey: Journey) -> str:

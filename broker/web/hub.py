@@ -45,12 +45,14 @@ _ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "sess
 class FormPost:
     """
     What the browser is to post to ``url``: an answer (OAuth 2.0 Form Post Response Mode), or a SAML message. ``back``: the page
-    of ours that going back from there leads to, where there is one.
+    of ours that going back from there leads to, where there is one. ``at``: the page of ours that posts it, where it has one to
+    itself.
     """
 
     url: str
     members: Mapping[str, str]
     back: str | None = None
+    at: str | None = None
 
 
 #: How a browser leaves for another site: to an address, or with a form.
@@ -323,6 +325,9 @@ class Hub:
         Chromium applies a form's ``form-action`` to every redirect after its POST, over hops nobody can list beforehand, and
         blocks after we have acted: a POST is answered by a page of ours that goes on by itself, everything else by 303.
         """
+        if isinstance(where, FormPost) and where.at is not None and request.method == "POST":
+            # Going back to the answer to a POST would ask her whether to send that again.
+            return RedirectResponse(where.at, status_code=303)
         if isinstance(where, FormPost) or request.method == "POST":
             return self._continue(where, visitor)
         return redirect(where)

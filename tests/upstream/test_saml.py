@@ -748,7 +748,7 @@ async def test_the_page_that_posts_the_request(world_by_post: World, language: s
     world_by_post.stage.client.headers["accept-language"] = language
     browser = world_by_post.stage.browser()
     await browser.follow(await browser.get(world_by_post.stage.shop.request()))
-    page = await browser.press("method-eid")
+    page = await browser.follow(await browser.press("method-eid"))
     form = page.form_post
     assert form is not None
     assert (page.status, form["action"]) == (200, f"{world_by_post.simulator.origin}/sso/post")
@@ -769,13 +769,30 @@ async def test_a_login_by_post_at_the_shop(world_by_post: World) -> None:
     assert (await world_by_post.stage.shop.userinfo(tokens["access_token"])).json["name"] == "Maja Lindqvist"
 
 
+async def test_the_page_that_posts_is_hers_alone(world_by_post: World) -> None:
+    """Nobody else's browser gets it, and it is gone with the login: then it leads to where her journey stands."""
+    browser = world_by_post.stage.browser()
+    page = await browser.follow(await browser.get(world_by_post.stage.shop.request()))
+    journey = urlsplit(page.url).path
+    assert (await browser.get(f"{journey}/away")).location.endswith(journey)
+    gone = await browser.follow(await browser.press("method-eid"))
+    assert urlsplit(gone.url).path == f"{journey}/away"
+    stranger = await world_by_post.stage.browser().get(f"{journey}/away")
+    assert (stranger.form_post, stranger.location) == (None, "")
+    assert (await browser.get(f"{journey}/away")).form_post == gone.form_post
+    action, members = await visited_from(gone)
+    await browser.follow(Answer(await world_by_post.stage.client.post(action, data=members)))
+    assert (await browser.get(f"{journey}/away")).form_post is None
+
+
 async def test_two_tabs_by_post(world_by_post: World) -> None:
     """The request of the newer tab counts for its own answer only; the older one's answer ends in no login of the other."""
     browser = world_by_post.stage.browser()
     tab = browser.copy()
     await browser.follow(await browser.get(world_by_post.stage.shop.request(state="one")))
     await tab.follow(await tab.get(world_by_post.stage.shop.request(state="two")))
-    first, second = await browser.press("method-eid"), await tab.press("method-eid")
+    first = await browser.follow(await browser.press("method-eid"))
+    second = await tab.follow(await tab.press("method-eid"))
     for gone, page, state in ((second, tab, "two"), (first, browser, "one")):
         action, members = await visited_from(gone)
         back = await page.follow(Answer(await world_by_post.stage.client.post(action, data=members)))
