@@ -186,14 +186,9 @@ class Database:
         # Callers wait here and not in the engine's pool: there, nobody is woken when the one who was making a
         # connection fails or is cancelled, and the rest would wait their full time for nothing.
         self._slots = asyncio.Semaphore(size)
-        transactional = self._engine.execution_options(
-            isolation_level="SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
-        )
+        self._isolation = "SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
         self._glance = _Glance(address.database) if self.dialect == "sqlite" and address.database else None
         self._pgbouncer = pgbouncer
-        # A pooler may give preparing and executing to two servers unless a transaction holds them together.
-        self._single = transactional if pgbouncer else self._engine
-        self._transactional = transactional
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -201,7 +196,9 @@ class Database:
         A connection on which each statement is a transaction of its own. Raises StoreDown, also from
         inside.
         """
-        async with self._bounded(), self._slots, self._single.begin() as connection:
+        # A pooler may give preparing and executing to two servers unless a transaction holds them together.
+        single = self._isolated() if self._pgbouncer else self._engine.begin()
+        async with self._bounded(), self._slots, single as connection:
             yield connection
 
     def question(self, statement: Select[Any]) -> Question:
@@ -233,8 +230,21 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction, committed at the end. Raises StoreDown, also from inside."""
-        async with self._bounded(), self._slots, self._transactional.begin() as connection:
+        async with self._bounded(), self._slots, self._isolated() as connection:
             yield connection
+
+    @asynccontextmanager
+    async def _isolated(self) -> AsyncIterator[AsyncConnection]:
+        # Not by an engine with this option: a connection whose time is over while it is made ready would be lost to the pool.
+        async with self._engine.connect() as connection:
+            try:
+                await connection.execution_options(isolation_level=self._isolation)
+            except BaseException:
+                # Half made ready, it is good for nobody.
+                await connection.invalidate()
+                raise
+            async with connection.begin():
+                yield connection
 
     @asynccontextmanager
     async def alone(self, lock: int) -> AsyncIterator[AsyncConnection]:

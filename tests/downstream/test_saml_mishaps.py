@@ -19,6 +19,12 @@ from tests.downstream.saml_party import Party, Received, Sp, open_party, pair
 from tests.downstream.test_saml_by_metadata import key, metadata
 from tests.stage import START, Answer, Browser
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+"""
+All of them: while a test ran in a loop of its own, the module's would stand still, perhaps in the middle of a write to the
+database, whose time is over when it goes on; a connection that is cancelled while it is made ready is lost to its pool.
+"""
+
 GONE_AT = START + timedelta(minutes=1)
 
 
@@ -176,7 +182,6 @@ def is_told(party: Party, answer: Answer) -> bool:
 
 
 class TestTheStore:
-    @pytest.mark.asyncio(loop_scope="module")
     @pytest.mark.parametrize("is_unheard", [False, True], ids=["unasked", "unheard"])
     @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
     async def test_fails_at_each_round_trip(self, fragile: tuple[Party, Failing], way: Way, is_unheard: bool) -> None:
@@ -196,7 +201,6 @@ class TestTheStore:
                 return
         raise AssertionError("no end of round trips")
 
-    @pytest.mark.asyncio(loop_scope="module")
     async def test_is_away_and_nobody_looks(self, fragile: tuple[Party, Failing]) -> None:
         """``IsPassive``: the partner hears that it should try again, at its consumer and not on a page of ours."""
         party, store = fragile

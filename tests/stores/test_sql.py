@@ -4,11 +4,13 @@ suite.
 """
 
 import asyncio
+import gc
 import socket
 import sqlite3
 import time
 import traceback
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -20,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.errors import StafettError, StoreDown
 from broker.stores import tables
-from broker.stores.engine import read_address
+from broker.stores.engine import Database, read_address
 from broker.stores.migrate import migrate
 from broker.stores.ports import AuditEvent, Customer, LinkedIdentity
 from broker.stores.sql import SqlRecords
@@ -160,6 +162,31 @@ async def test_an_interrupted_caller_leaves_nothing_behind(migrated_url: str) ->
     for n in range(20):
         await login(records, f"c{n}")
     await records.close()
+
+
+async def test_a_transaction_interrupted_at_any_moment_loses_no_connection(
+    migrated_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while it is being made ready: it goes back to its pool, or is closed there and then, and the next caller gets on."""
+    database = Database(migrated_url, timeout_s=5)
+
+    async def call() -> int:
+        async with database.transaction() as connection:
+            return int((await connection.execute(text("SELECT 1"))).scalar_one())
+
+    assert await call() == 1
+    for passed in range(0, 80, 2):
+        task = asyncio.create_task(call())
+        for _ in range(passed):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    del task
+    gc.collect()
+    assert await call() == 1
+    await database.close()
+    assert not [record for record in caplog.records if "non-checked-in" in record.getMessage()]
 
 
 async def test_a_pooler_in_transaction_mode_is_catered_for(only_postgres: SqlRecords, postgres_url: str) -> None:
