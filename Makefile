@@ -39,11 +39,12 @@ check: ready-check ## lint, format, types and the walls between the rooms
 
 test: ready-test ## the gate: set up, check, every test, then demo-check
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory pytest
+	@$(MAKE) --no-print-directory pytest besides=--ignore=tests/rooms
 	@$(MAKE) --no-print-directory demo-check
 
 pytest: ready-test
-	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/interop $(besides) \
+	  -n auto --dist loadfile --no-loadscope-reorder
 
 interop: ready-interop ## logins by other people's client libraries, in Python, JavaScript, Go and Apache
 	$(BIN)/python -m pytest tests/interop
