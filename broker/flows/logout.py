@@ -45,9 +45,16 @@ class Parted:
 
     @property
     def next_provider(self) -> str | None:
-        """The provider that she has to be sent to first, to be logged out there as well."""
+        """
+        The provider that she has to be sent to first, to be logged out there as well.
+
+        Not where partners are told by our page (`broker.core.logout.Party.front`): one that is down would keep her from it, so
+        that page offers the way there.
+        """
         provider = self.farewell.provider if self.farewell is not None else None
-        return provider.upstream if provider is not None and provider.fate is Fate.REACHABLE else None
+        if self.farewell is None or provider is None or any(each.front for each in self.farewell.parties):
+            return None
+        return provider.upstream if provider.fate is Fate.REACHABLE else None
 
     @property
     def token(self) -> str | None:

@@ -16,13 +16,16 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from broker.config.load import load
+from broker.core.logout import AtProvider, Farewell, Fate, Party, fates, may_go_straight_on
 from broker.core.saml import POST as BY_POST
 from broker.core.saml import REDIRECT as BY_REDIRECT
 from broker.core.saml import PeerKey
 from broker.demo.providers.saml_idp import GENERIC, Known
 from broker.demo.providers.saml_logout import POST, REDIRECT, Asked, Lie, Message
 from broker.errors import ConfigError
+from broker.flows.logout import Parted
 from broker.upstream.saml import SamlConnect
+from broker.web.hub import way_out
 from broker.wire.saml.aggregate import Demands, read
 from tests.stage import ISSUER, Answer, Browser
 from tests.upstream.saml import ADDRESS, Forgetful, Provider, World, connect_block, open_world, rsa_pair, write
@@ -214,6 +217,25 @@ async def test_a_provider_that_cannot_be_asked(world: World, how: str) -> None:
     assert page.status == 200
     assert {"still-at-provider", "onward"} <= page.ids
     assert not await is_in(world, browser)
+
+
+def test_who_is_told_by_our_page_comes_first() -> None:
+    """A provider that is down must not keep her browser from the page that tells partners; there she is offered the way."""
+    there = AtProvider("eid", b"", Fate.REACHABLE)
+    for front, expected in ((False, f"/up/eid/leave?of={'t' * 43}"), (True, f"/logged-out?of={'t' * 43}")):
+        party = Party("tyre-shop", "sid", "sub", back=False, front=front)
+        farewell = Farewell("t" * 43, "batch", (party,), target=BYE, provider=there)
+        known = fates(farewell, {})
+        assert way_out(Parted(farewell, known, may_go_straight_on(farewell, known), BYE)) == expected
+
+
+@pytest.mark.parametrize(("fate", "goes"), [(Fate.TOLD, True), (Fate.PARTLY, False), (Fate.UNTOLD, False)])
+def test_she_goes_straight_on_only_where_all_is_over(fate: Fate, goes: bool) -> None:
+    """And to the provider by itself once only."""
+    farewell = Farewell("t" * 43, "batch", (), target=BYE, provider=AtProvider("eid", b"", fate))
+    parted = Parted(farewell, {}, may_go_straight_on(farewell, {}), BYE)
+    assert (way_out(parted) == BYE) is goes
+    assert parted.next_provider is None
 
 
 # What it answers
