@@ -17,6 +17,8 @@ T = TypeVar("T")
 TOMBSTONE = b"spent"
 """What `Shelf.take` leaves behind: the thing existed and was used."""
 
+_SPENT_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Held(Generic[T]):
@@ -67,6 +69,10 @@ class Shelf(Generic[T]):
     def take(self, name: str, leave_ttl_s: float) -> Take:
         """Take once; whoever comes later finds `TOMBSTONE` for *leave_ttl_s* seconds."""
         return Take(self.key(name), leave=TOMBSTONE, leave_ttl_s=leave_ttl_s)
+
+    def spend(self, name: str) -> Put:
+        """Remove along with what is written for it: a full server forgets and writes nothing, and would only forget."""
+        return Put(self.key(name), TOMBSTONE, _SPENT_S)
 
     def drop(self, name: str) -> Drop:
         """Remove."""

@@ -181,6 +181,13 @@ async def test_nobody_overwrites_what_is_there(store: MemoryState) -> None:
     assert list(await store.run(THINGS.drop("1"), THINGS.put_new("1", THING, 60))) == [True, True]
 
 
+async def test_what_is_spent_is_gone(store: MemoryState) -> None:
+    """It reads as gone at once, and makes room a moment later."""
+    raw, _, spent = await store.run(THINGS.put("9", THING, 60), THINGS.spend("9"), THINGS.get("9"))
+    assert (raw, THINGS.read("9", spent)) == (None, None)
+    assert THINGS.spend("9").ttl_s <= 1
+
+
 async def test_a_value_swapped_in_the_store_is_noticed(store: MemoryState) -> None:
     """Whoever can write to the store and exchanges two customers' values makes both disappear, nothing worse."""
     await store.run(THINGS.put("1", Thing("maja", AT), 60), THINGS.put("2", Thing("karl", AT), 60))
