@@ -157,6 +157,7 @@ class PlayedConnector:
         self.authenticated_at: datetime | None = None
         self.tells_time = True
         self.session: str | None = None
+        self.authorities: tuple[str, ...] = ()
         self.over: Heard | None = None
 
     async def begin(self, ask: UpstreamAsk) -> Begun:
@@ -193,6 +194,7 @@ class PlayedConnector:
             proof=b"<signature/>" if is_strong else None,
             is_time_proven=self.tells_time,
             session=self.session,
+            authorities=self.authorities,
         )
 
     async def heard(self, channel: Channel, unverified: str, now: datetime) -> Sequence[Heard]:

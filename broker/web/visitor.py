@@ -2,7 +2,6 @@
 From a web request to a `Visitor`: cookies, language, address.
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -13,7 +12,7 @@ from broker.core.policy import BrokerSettings
 from broker.flows.values import Visitor
 from broker.web import cookies, params
 
-_MOBILE = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet", re.IGNORECASE)
+_MOBILE = ("android", "iphone", "ipad", "ipod", "mobile", "tablet")
 _MAX_USER_AGENT = 256
 _MAX_ACCEPT = 500
 
@@ -33,9 +32,15 @@ def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales
         language=_language(connection, ui_locales, broker.languages, broker.default_language),
         address=str(connection.scope.get("state", {}).get("address", "")),
         user_agent=agent,
-        mobile=bool(_MOBILE.search(agent)),
+        mobile=_is_mobile(agent),
         device=cookies.read(sent, cookies.DEVICE) if broker.device_memory.enabled else None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _is_mobile(agent: str) -> bool:
+    words = agent.lower()
+    return any(word in words for word in _MOBILE)
 
 
 class Proxies:

@@ -68,6 +68,14 @@ class TestTheResponse:
         untold = party.hotel.receive(await browser.get(party.hotel.redirect()))
         assert untold.assertion.find(path, NS) is None
 
+    async def test_names_who_is_behind_a_proxy(self, party: Party, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever authenticated her for the provider is named after it."""
+        monkeypatch.setattr(party.stage.connectors["bankid"], "authorities", ("https://node.example",))
+        received = party.archive.receive(await party.log_in(party.stage.browser(), party.archive.redirect()))
+        path = "saml:AuthnStatement/saml:AuthnContext/saml:AuthenticatingAuthority"
+        named = [each.text for each in received.assertion.findall(path, NS)]
+        assert named == ["https://bankid.test", "https://node.example"]
+
     async def test_a_session_answers_without_a_page(self, party: Party) -> None:
         """Single sign-on: same customer, same session index, another assertion."""
         browser = party.stage.browser()

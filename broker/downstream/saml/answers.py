@@ -165,8 +165,9 @@ class SamlAnswers:
 
 def _authorities(address: Address, told: Told) -> tuple[str, ...]:
     """Who else took part in the login: where the operator wants it told, and it may be told how she logged in at all."""
-    issuer = told.due.session.issuer
-    return (issuer,) if address.terms.tell_provider and told.release.amr and issuer else ()
+    session = told.due.session
+    is_told = address.terms.tell_provider and told.release.amr and session.issuer
+    return (session.issuer, *session.authorities) if is_told else ()
 
 
 def _handoff_attributes(handoff: Handoff, issuer: str) -> tuple[Attribute, ...]:
