@@ -46,7 +46,7 @@ from broker.wire.saml.algorithms import ECDH_ES, ENCRYPTION, SIGNATURES, Content
 from broker.wire.saml.keys import DecryptingKey, SigningKey, decrypting_key, signing_key
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.request import ToAsk, build_request
-from broker.wire.saml.response import Expected, ReadResponse, Refusal, Status, read_response
+from broker.wire.saml.response import MAX_AGE, Expected, ReadResponse, Refusal, Status, read_response
 
 LARGEST_FORM: Final = 256 * 1024
 """Octets of a posted answer: signed and encrypted assertions with certificates in them."""
@@ -418,7 +418,9 @@ class SamlConnector:
 
     async def _use(self, read: ReadResponse, now: datetime) -> None:
         """security: an assertion is used once (saml-profiles-2.0-os, section 4.1.4.5). Raises: UpstreamRefused, StoreDown."""
-        until = read.not_on_or_after + self._connect.skew
+        skew = self._connect.skew
+        # It is too old by its IssueInstant then, whatever else it says, which may be that it never ends.
+        until = min(read.not_on_or_after, now + MAX_AGE + skew) + skew
         if not await self._assertions.use(read.issuer, read.assertion_id, until=until, now=now):
             raise UpstreamRefused("the assertion was used before", code="saml.replayed")
 

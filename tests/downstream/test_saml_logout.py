@@ -122,6 +122,22 @@ class TestAPartnerAsks:
         shown_here(answer, capsys, code)
         assert await is_in(party, browser)
 
+    @pytest.mark.parametrize("name", ["{}\N{NO-BREAK SPACE}", "\N{EM SPACE}{}", "{}&#x85;"], ids=ascii)
+    async def test_a_name_that_is_only_alike(self, party: Party, name: str) -> None:
+        """Blanks that are none in XML make it another name."""
+        browser = party.stage.browser()
+        received = await in_at_hotel(party, browser)
+        message = party.hotel.logout_request(received, NameID=name.format(received.name_id))
+        answer = await browser.get(party.hotel.log_out(message))
+        assert party.hotel.logged_out(answer)[:2] == ("Requester", "UnknownPrincipal")
+        assert await is_in(party, browser)
+
+    async def test_a_request_that_never_ends(self, party: Party) -> None:
+        """The end of time is an end, and no fault of ours."""
+        browser = party.stage.browser()
+        message = party.hotel.logout_request(await in_at_hotel(party, browser), NotOnOrAfter="9999-12-31T23:59:59Z")
+        assert party.hotel.logged_out(await browser.get(party.hotel.log_out(message)))[0] == "Success"
+
     async def test_of_a_partner_without_an_address_for_answers(
         self, party: Party, capsys: pytest.CaptureFixture[str]
     ) -> None:

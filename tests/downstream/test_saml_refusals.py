@@ -37,7 +37,18 @@ class TestWhoAsks:
         answer = await ask(party, party.hotel.request(Issuer="https://stranger.example/saml"))
         shown_here(answer, capsys, "saml.issuer")
 
-    @pytest.mark.parametrize("issuer", ["https://hotel.example/SAML", "https://hotel.example/saml/", "urn:clinic"])
+    @pytest.mark.parametrize(
+        "issuer",
+        [
+            "https://hotel.example/SAML",
+            "https://hotel.example/saml/",
+            "urn:clinic",
+            "https://hotel.example/saml\N{NO-BREAK SPACE}",
+            "\N{EM SPACE}https://hotel.example/saml",
+            "https://hotel.example/saml&#x85;",
+        ],
+        ids=ascii,
+    )
     async def test_a_name_that_is_only_alike(
         self, party: Party, issuer: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -449,6 +449,20 @@ async def test_an_assertion_is_used_once(provider: Provider) -> None:
     assert await refused(provider, Fault.SAME_ASSERTION) == "saml.replayed"
 
 
+async def test_an_assertion_that_never_ends(provider: Provider) -> None:
+    """The end of time is an end: taken once, and remembered for no longer than a message of its age could be taken."""
+    truth = provider.simulator._truth
+    forever = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    provider.simulator._truth = lambda *asked: replace(truth(*asked), not_on_or_after=forever)  # type: ignore[method-assign]
+    state, url = await provider.begin()
+    members = await provider.answered(url)
+    assert (await provider.resume(state, members)).given_name == "Maja"
+    provider.clock.now += timedelta(minutes=7)
+    with pytest.raises(UpstreamRefused) as error:
+        await provider.resume(state, members)
+    assert code_of(error) == "saml.replayed"
+
+
 async def test_of_many_uses_at_once_one_counts(provider: Provider) -> None:
     """The memory decides, and not who looked first."""
     state, url = await provider.begin()
@@ -554,6 +568,15 @@ async def test_by_an_attribute(provider: Provider) -> None:
     provider.connector = provider.connect(name_id_format=TRANSIENT, subject=principal)
     assert (await provider.login()).subject == "maja@idp.example"
     assert await refused(provider, Fault.NOBODY) == "saml.subject"
+
+
+@pytest.mark.parametrize("more", ["\N{NO-BREAK SPACE}", "\N{EM SPACE}", "\x85", "\u2028"], ids=ascii)
+async def test_a_name_that_is_only_alike(provider: Provider, more: str) -> None:
+    """What XML does not call a blank is a part of the name: whoever can have one in hers is not somebody else by it."""
+    hers, truth = (await provider.login()).subject, provider.simulator._truth
+    named = lambda *asked: replace(truth(*asked), name_id=f"{hers}{more}")  # noqa: E731
+    provider.simulator._truth = named  # type: ignore[method-assign]
+    assert await refused(provider) == "saml.subject"
 
 
 async def test_two_values_name_nobody(provider: Provider) -> None:

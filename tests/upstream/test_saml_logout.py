@@ -5,6 +5,7 @@ not believed ends nothing, and whatever happens there, she is out here first.
 
 import base64
 import random
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.upstream.test_saml import SETTINGS
 
 BYE = "http://127.0.0.1:8701/logged-out"
 SLO = f"{ADDRESS}/slo"
+RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 LOGOUT: dict[str, Any] = {**SETTINGS, "logout": True}
 
 
@@ -435,6 +437,33 @@ async def test_too_much(world: World) -> None:
         page = await back(world, browser, await world.logouts.ask(world.simulator.sessions[0], binding))
         assert 400 <= page.status < 500
     assert await is_in(world, browser)
+
+
+@pytest.mark.parametrize("binding", [REDIRECT, POST], ids=["redirect", "post"])
+async def test_a_request_that_never_ends(world: World, binding: str) -> None:
+    """The end of time is an end, and no fault of ours."""
+    browser, _ = await logged_in(world)
+    message = world.logouts._message
+    forever = {"NotOnOrAfter": "9999-12-31T23:59:59Z"}
+    world.logouts._message = lambda name, content, _, *more: message(name, content, forever, *more)  # type: ignore[method-assign]
+    await back(world, browser, await world.logouts.ask(world.simulator.sessions[0], binding))
+    assert not await is_in(world, browser)
+
+
+@pytest.mark.parametrize("inside", ["<samlp:SessionIndex a=''/>", "<saml:AttributeStatement/>", "<x/>"], ids=range(3))
+async def test_small_messages_are_no_great_work(world: World, inside: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """security: anybody may send one; of many elements it is refused before the schema is asked, which takes longest."""
+    head = '<samlp:LogoutRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol"'
+    head += (
+        ' xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_1" Version="2.0" IssueInstant="2026-11-22T08:00:00Z">'
+    )
+    octets = f"{head}<saml:Issuer>x</saml:Issuer>{inside * 1_500}</samlp:LogoutRequest>".encode()
+    deflated = base64.b64encode(zlib.compress(octets, wbits=-15)).decode()
+    query = urlencode({"SAMLRequest": deflated, "SigAlg": RSA_SHA256, "Signature": "eA=="})
+    assert (await world.stage.client.get(f"{SLO}?{query}")).status_code == 400
+    form = {"SAMLRequest": base64.b64encode(octets).decode()}
+    assert (await world.stage.client.post(SLO, data=form)).status_code == 400
+    assert capsys.readouterr().out.count("code=saml.too_many_nodes") == 2
 
 
 async def test_anything(world: World) -> None:

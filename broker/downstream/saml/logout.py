@@ -134,7 +134,7 @@ class Slo:
         asked = read_logout_request(root)
         self._check_head(asked.head, sender)
         now = self._clock()
-        if asked.until is not None and now >= asked.until + checks.SKEW:
+        if asked.until is not None and asked.until <= now - checks.SKEW:
             raise BadAsk("the logout request is void by now", code="saml.time")
         if _endpoint(sender.service) is None:
             raise BadAsk("the partner has no address for answers", code="saml.slo")

@@ -17,6 +17,7 @@ from broker.wire.saml.xml import SAML, SAMLP, Element
 T = TypeVar("T")
 
 ENTITY = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
+_BLANKS = " \t\r\n"
 _NCNAME = re.compile(r"[A-Za-z_][\w.-]{0,255}", re.ASCII)
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -72,8 +73,12 @@ def time_of(text: str | None) -> datetime:
 
 
 def text_of(element: Element, most: int) -> str:
-    """Its text, without the blanks around it. Raises: XmlRefused: too_large; message_head when it has elements inside."""
-    text = (element.text or "").strip()
+    """
+    Its text, without the blanks around it. Raises: XmlRefused: too_large; message_head when it has elements inside.
+
+    security: blanks are those of XML (section 2.3). Others are letters, and who has one in her name is somebody else.
+    """
+    text = (element.text or "").strip(_BLANKS)
     if len(element):
         raise XmlRefused("message_head", "an element where text belongs")
     if len(text) > most:
