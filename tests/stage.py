@@ -180,7 +180,7 @@ class PlayedConnector:
     def _evidence(self, who: str) -> Evidence:
         person = PEOPLE[who]
         is_strong = self.reaches >= Assurance.LOW
-        contact = Contact(ContactKind.EMAIL, person["email"], True)
+        contact = Contact(ContactKind.EMAIL, person["email"], "unproven" not in person)
         return Evidence(
             upstream=self.id,
             issuer=f"https://{self.id}.test",

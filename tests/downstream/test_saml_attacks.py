@@ -64,6 +64,18 @@ class TestWhatCustomersAreCalled:
         told = party.hotel.receive(answer).attributes.get(MAIL, [])
         assert not told
 
+    async def test_an_address_that_nobody_proved_names_nobody(
+        self, party: Party, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """security: she only said that it is hers, and a NameID has no word for that: it may be another customer's there."""
+        monkeypatch.setitem(PEOPLE, "odd", {"name": "Odd", "email": "maja@example.com", "unproven": "yes"})
+        named = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
+        request = party.clinic.request(f'<samlp:NameIDPolicy Format="{named}"/>')
+        browser = party.stage.browser()
+        await party.log_in(browser, party.clinic.redirect(request, key=party.clinic.key), "google", "odd")
+        received = party.clinic.receive(await browser.press("share", ("field", "email")))
+        assert (received.status, received.second) == ("Requester", "InvalidNameIDPolicy")
+
     @pytest.mark.parametrize("odd", ["a\x00b", "a\x1fb", "a\ud800b", "a\uffffb"])
     async def test_whatever_else_cannot_be_written_is_marked(self, odd: str) -> None:
         """Left out, it could make another value of it: another member's number, another customer's name."""

@@ -139,8 +139,9 @@ class SamlAnswers:
             case NameIdFormat.PERSISTENT:
                 return NameId(told.due.subject, format_, entity_id)
             case NameIdFormat.EMAIL:
-                email = told.release.nested().get("email") if told.due.handoff is None else None
-                return NameId(str(email), format_) if email is not None else None
+                released = told.release.nested() if told.due.handoff is None else {}
+                # security: one that she only told a provider may be the name of somebody else.
+                return NameId(str(released["email"]), format_) if released.get("email_verified") is True else None
 
     @staticmethod
     def _context(saml: SamlAsk, address: Address, told: Told) -> str | None:
