@@ -257,6 +257,24 @@ class TestSignature:
         octets = signed(document([service(2)])).decode()
         assert refusal(octets.replace("<md:Extensions/>", twin, 1).encode()) == "duplicate_id"
 
+    @pytest.mark.parametrize("where", ["Name", "en"])
+    def test_a_member_that_only_says_it(self, where: str) -> None:
+        """security: what a member writes into its own entry must not take the whole federation away."""
+        said = service(1)
+        said = (
+            said.replace("<md:EntityDescriptor ", '<md:EntityDescriptor xmlns:u="urn:u" u:x="_federation" ', 1)
+            if where == "Name"
+            else said.replace("Service 1 (en)", 'Known as "_federation" here')
+        )
+        found = believed(signed(document([said, service(2)])))
+        assert found.find("https://sp2.example.org/saml") is not None
+
+    def test_where_the_root_has_none_any_word_may_be_said(self) -> None:
+        """As a whole document is signed: there is no ID that could be somebody else's."""
+        said = service(1).replace("Service 1 (en)", 'This is "None" of ours')
+        text = document([said]).replace(' ID="_federation"', "")
+        assert believed(signed(text)).find("https://sp1.example.org/saml") is not None
+
     def test_not_first(self) -> None:
         """The schema has it first; anywhere else it is not looked for."""
         tree = signed_tree(signed(federation(2)))

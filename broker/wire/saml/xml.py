@@ -138,7 +138,7 @@ def _check_tree(root: Element, max_elements: int) -> None:
     attributes = _own.attributes(root)
     if attributes > max_elements or (attributes > MAX_ATTRIBUTES and _own.crowded(root)):
         raise XmlRefused("too_many_nodes")
-    ids = _own.ids(root)
+    ids = ids_of(root)
     if len(ids) != len(set(ids)):
         raise XmlRefused("duplicate_id")
     if namespace_of(root) in (SAMLP, SAML):
@@ -146,6 +146,12 @@ def _check_tree(root: Element, max_elements: int) -> None:
             raise XmlRefused("nested_message")
         if _own.stray_signature(root):
             raise XmlRefused("signature_position")
+
+
+def ids_of(root: Element) -> list[str]:
+    """The values of all its attributes that may be taken for an ID, however they are spelt."""
+    found: list[str] = _own.ids(root)
+    return found
 
 
 def namespace_of(element: Element) -> str:
