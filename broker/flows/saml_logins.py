@@ -7,6 +7,7 @@ There is no code and no grant here: the assertion is the answer, and nothing is 
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from broker.core.changing import replace
 from broker.core.consent import Consent
@@ -23,6 +24,9 @@ from broker.flows.login import Turn
 from broker.flows.sessions import FAREWELL_S
 from broker.flows.values import Leaving, SentAway
 from broker.stores.ports import Op, PutNew
+from broker.stores.shelf import Shelf
+
+T = TypeVar("T")
 
 SEEN_S = 1200.0
 """Longer than a request is taken, however far the clocks differ."""
@@ -63,28 +67,11 @@ class SamlLogins:
         Raises: Spent: a request of that ID was taken before. StoreDown; then it was not taken.
         """
         request_id = ask.saml.request_id if ask.saml is not None else None
-        seen = name_of(f"saml-request {ask.partner} {request_id}")
-        ops: list[Op] = [PutNew(f"seen:{seen}", b"1", SEEN_S)]
-        reference = self._c.tokens.id() if comes_back else None
-        if reference is not None:
-            ops.append(self._c.shelves.asks.put_new(name_of(reference), ask, _KEPT_S))
-        is_first, *_ = await self._c.state.run(*ops)
-        if is_first:
-            return reference
-        if reference is not None:
-            await self._c.state.run(self._c.shelves.asks.drop(name_of(reference)))
-        raise Spent("request ID was used before", code="saml.replayed", partner=ask.partner)
+        return await self._admit(ask.partner, request_id, ask if comes_back else None, self._c.shelves.asks)
 
     async def kept(self, reference: str) -> Ask:
         """What `admit` kept, once. Raises: Spent."""
-        if not is_id(reference):
-            raise Spent("not a reference of ours")
-        shelf, name = self._c.shelves.asks, name_of(reference)
-        (raw,) = await self._c.state.run(shelf.take(name, _KEPT_S))
-        held = shelf.read(name, raw)
-        if held is None:
-            raise Spent("the request was taken up before, or too late", code="saml.posted")
-        return held.value
+        return await self._kept(reference, self._c.shelves.asks)
 
     def knows(self, ask: Ask, turn: Turn) -> bool:
         """Whether the partner was ever told who the turn's customer is."""
@@ -121,23 +108,32 @@ class SamlLogins:
 
     async def admit_leaving(self, leaving: Leaving, *, comes_back: bool) -> str | None:
         """Take a logout request, once; as `admit`. Raises: Spent, StoreDown."""
-        seen = name_of(f"saml-request {leaving.partner} {leaving.request_id}")
+        waits = leaving if comes_back else None
+        return await self._admit(leaving.partner, leaving.request_id, waits, self._c.shelves.leavings)
+
+    async def kept_leaving(self, reference: str) -> Leaving:
+        """What `admit_leaving` kept, once. Raises: Spent."""
+        return await self._kept(reference, self._c.shelves.leavings)
+
+    async def _admit(self, partner: str, request_id: str | None, waits: T | None, shelf: Shelf[T]) -> str | None:
+        """Take the request of that ID, once. Returns: what *waits* is kept by, if anything does."""
+        seen = name_of(f"saml-request {partner} {request_id}")
         ops: list[Op] = [PutNew(f"seen:{seen}", b"1", SEEN_S)]
-        reference = self._c.tokens.id() if comes_back else None
-        if reference is not None:
-            ops.append(self._c.shelves.leavings.put_new(name_of(reference), leaving, _KEPT_S))
+        reference = None
+        if waits is not None:
+            reference = self._c.tokens.id()
+            ops.append(shelf.put_new(name_of(reference), waits, _KEPT_S))
         is_first, *_ = await self._c.state.run(*ops)
         if is_first:
             return reference
         if reference is not None:
-            await self._c.state.run(self._c.shelves.leavings.drop(name_of(reference)))
-        raise Spent("request ID was used before", code="saml.replayed", partner=leaving.partner)
+            await self._c.state.run(shelf.drop(name_of(reference)))
+        raise Spent("request ID was used before", code="saml.replayed", partner=partner)
 
-    async def kept_leaving(self, reference: str) -> Leaving:
-        """What `admit_leaving` kept, once. Raises: Spent."""
+    async def _kept(self, reference: str, shelf: Shelf[T]) -> T:
         if not is_id(reference):
             raise Spent("not a reference of ours")
-        shelf, name = self._c.shelves.leavings, name_of(reference)
+        name = name_of(reference)
         (raw,) = await self._c.state.run(shelf.take(name, _KEPT_S))
         if (held := shelf.read(name, raw)) is None:
             raise Spent("the request was taken up before, or too late", code="saml.posted")
