@@ -15,6 +15,7 @@ from broker.web import cookies, params
 _MOBILE = ("android", "iphone", "ipad", "ipod", "mobile", "tablet")
 _MAX_USER_AGENT = 256
 _MAX_ACCEPT = 500
+_MAX_FORWARDED = 500
 
 
 def visitor_of(connection: HTTPConnection, broker: BrokerSettings, *, ui_locales: str | None = None) -> Visitor:
@@ -52,14 +53,21 @@ class Proxies:
 
     def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...] = ()) -> None:
         self.networks = networks
-        self.client_address = lru_cache(maxsize=2048)(self._client_address)
+        self._found = lru_cache(maxsize=2048)(self._client_address)
 
-    def _client_address(self, peer: str, forwarded_for: str) -> str:
+    def client_address(self, peer: str, forwarded_for: str) -> str:
         """
         The customer's address: the nearest hop of ``X-Forwarded-For`` that is not a proxy of ours.
 
-        security: the header counts only when the direct peer is a trusted proxy (docs/security.md E3).
+        security: the header counts only when the direct peer is a trusted proxy (docs/security.md E3), and only its end, which is
+        all that our proxies wrote: what is kept is not for strangers to make large.
         """
+        if len(forwarded_for) > _MAX_FORWARDED:
+            # The first hop may have been cut, and be another address so.
+            forwarded_for = forwarded_for[-_MAX_FORWARDED:].partition(",")[2]
+        return self._found(peer, forwarded_for)
+
+    def _client_address(self, peer: str, forwarded_for: str) -> str:
         if not forwarded_for or not self._is_ours(peer):
             return peer
         hops = [hop.strip() for hop in reversed(forwarded_for.split(","))]
