@@ -49,7 +49,7 @@ def show(asked: Asked, *, as_json: bool) -> None:
         told = {"valid_until": _said(found.valid_until), "entities": rows, "unusable": unusable}
         print("\n".join(map(_visible, json.dumps(told, indent=2, ensure_ascii=False).split("\n"))))
         return
-    print(f"{len(found)} entities, valid until {_said(found.valid_until) or 'further notice'}")
+    print(f"{_counted(found)}, valid until {_said(found.valid_until) or 'further notice'}")
     print("\n".join(_table(entities)))
     for name, code in unusable.items():
         print(f"unusable: {_visible(name)} ({code})")
@@ -60,7 +60,7 @@ def verify(asked: Asked) -> None:
     _, demands, found = _read(asked)
     _check_wanted(found, asked)
     by = "signed by a given key" if demands.keys else "not held to any signature"
-    print(f"{len(found)} entities, {by}, valid until {_said(found.valid_until) or 'further notice'}")
+    print(f"{_counted(found)}, {by}, valid until {_said(found.valid_until) or 'further notice'}")
 
 
 def fetch(asked: Asked, out: Path) -> None:
@@ -70,7 +70,11 @@ def fetch(asked: Asked, out: Path) -> None:
     fresh = out.with_name(f".{out.name}.new")
     fresh.write_bytes(octets)
     fresh.replace(out)
-    print(f"{out}: {len(found)} entities, valid until {_said(found.valid_until) or 'further notice'}")
+    print(f"{out}: {_counted(found)}, valid until {_said(found.valid_until) or 'further notice'}")
+
+
+def _counted(found: Metadata) -> str:
+    return "1 entity" if len(found) == 1 else f"{len(found)} entities"
 
 
 def _check_wanted(found: Metadata, asked: Asked) -> None:

@@ -427,9 +427,19 @@ def _ceilings(facts: Facts) -> Iterator[Finding]:
         if facts.strongest(name) < upstream.ceiling:
             yield Finding(
                 ("upstreams", name, "ceiling"),
-                f"is higher than this kind can prove; its logins count as {facts.strongest(name)} at most",
+                f"is higher than {_said_by(facts.connectors.get(name))} can prove; "
+                f"its logins count as {facts.strongest(name)} at most",
                 mild=True,
             )
+
+
+def _said_by(connect: BaseModel | None) -> str:
+    """What it is that says how strong a login is: the levels in the file where the kind has such, else the kind."""
+    return (
+        "this kind without acr_levels"
+        if connect is not None and getattr(connect, "acr_levels", None) == {}
+        else "this kind"
+    )
 
 
 def client_path(name: str, partner: Partner) -> KeyPath:

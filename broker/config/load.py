@@ -28,9 +28,9 @@ from broker.config.references import References, Unresolved
 from broker.config.schemas import Schema, read_schema
 from broker.config.validate import similar, validate
 from broker.core.client_rules import ClientAuth
-from broker.core.policy import Mode, PartnerSaml, Policy, Risk, SmtpMail, TrustConfig
+from broker.core.policy import Mode, Partner, PartnerSaml, Policy, Risk, SmtpMail, TrustConfig
 from broker.core.saml import POST, REDIRECT, SamlEntity, SamlProvider, SamlService, endpoint_for
-from broker.core.saml_login import identifier_name
+from broker.core.saml_login import claims_required, identifier_name
 from broker.errors import ConfigError, StafettError
 from broker.upstream.registry import KINDS, Described, Kind
 from broker.wire.saml.aggregate import Demands, Metadata, read_file
@@ -348,6 +348,7 @@ class _Load:
             if document is not None and (entity := self._described(document, partner.saml.entity_id, path)) is not None:
                 self._identified(name, entity, partner.saml)
                 self._encrypted(entity, partner.saml, path)
+                self._required(name, entity, partner)
         for name, described in providers.items():
             path, place = ("upstreams", name, "connect", "metadata"), described.metadata
             document = pinned.get(place) if place in sources else self._metadata_file(place, path)
@@ -362,7 +363,9 @@ class _Load:
             demands = Demands.of(certificates, max_validity)
             return read_file(self.references.path(file), demands=demands, now=datetime.now(UTC))
         except OSError as error:
-            self._problem(path, f"the metadata file {file} cannot be read ({error.strerror})")
+            may_be_source = path[-1] == "metadata" and not {"/", "."} & set(file)
+            source = similar(file, list(self.config.saml.metadata)) if may_be_source else ""
+            self._problem(path, f"the metadata file {file} cannot be read ({error.strerror}){source}")
         except StafettError as refused:
             tell = self._mild if refused.code == "saml.metadata_expired" else self._problem
             tell(path, f"the metadata in {file} cannot be used: {refused.detail}")
@@ -388,6 +391,16 @@ class _Load:
         if lacks:
             self._mild(path, f"{entity.entity_id} {lacks}: its logins fail until it has, or encrypt is never")
 
+    def _required(self, name: str, entity: SamlEntity, partner: Partner) -> None:
+        """Whether logins at a partner that goes without nothing it requires can succeed; the default set is what is looked at."""
+        terms, login = partner.saml, partner.login
+        if terms is None or entity.service is None or login is None or terms.missing_required != "refuse":
+            return
+        if lacks := [claim for claim in claims_required(entity.service, terms) if claim not in login.claims]:
+            path: KeyPath = ("partners", name, "saml", "missing_required")
+            advice = f"refuse refuses every login: its metadata requires {', '.join(lacks)}, which login.claims lacks"
+            self._mild(path, advice)
+
     def _described(
         self, document: Metadata, entity_id: str, path: KeyPath, provider: Described | None = None
     ) -> SamlEntity | None:
@@ -410,6 +423,8 @@ class _Load:
             elif provider.logs_out and endpoint_for(entity.provider.slo) is None:
                 advice = f"names no single logout service of {entity_id}, which logout: true needs"
                 self._problem((*path[:-1], "logout"), advice)
+            if entity.provider is not None and not any(key.signs for key in entity.provider.keys):
+                self._mild(path, f"{entity_id} has no key to sign by: its answers are refused until it has")
         elif entity.service is None or not any(each.binding == POST for each in entity.service.acs):
             advice = f"does not describe {entity_id} as a service provider of SAML 2.0 that takes answers by POST"
             self._problem(path, advice)

@@ -122,6 +122,8 @@ def _closed_set(expected: str, given: object) -> str:
     # Of a part of an enumeration pydantic tells the members: <ClientAuth.SECRET_BASIC: 'client_secret_basic'>.
     plain = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", expected)
     words = [word.strip().strip("'") for part in plain.split(" or ") for word in part.split(",")]
+    if words == ["True"]:
+        return "is always true for this kind; remove it"
     close = get_close_matches(given, words, n=1, cutoff=0.6) if isinstance(given, str) else []
     return f"must be one of {', '.join(words)}" + (f"; did you mean {close[0]!r}?" if close else "")
 

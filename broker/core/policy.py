@@ -561,7 +561,9 @@ class DeviceMemory(Strict):
 
 EntityId = Annotated[
     str,
-    _matching(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]{1,230}", "must be an entityID, a URI of at most 256 characters"),
+    _matching(
+        r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]{1,230}", "must be an entityID or another URI, of at most 256 characters"
+    ),
 ]
 """The name of a SAML peer, compared exactly (saml2int SDP-G04)."""
 

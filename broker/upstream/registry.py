@@ -189,7 +189,7 @@ def _saml_concerns(connect: SamlConnect, references: References) -> Iterator[Con
     try:
         SamlKeys.of(connect, references)
     except (OSError, StafettError) as error:
-        advice = "each key must be a private key in PEM form, RSA of 2048 bits or more or EC, beside the certificate made for it"
+        advice = "each key must be a private key in PEM form, RSA or EC, beside the certificate made for it"
         yield Concern("keys", f"cannot be used: {advice} ({_why(error)})")
 
 

@@ -99,7 +99,7 @@ class TestFile:
         (here.folder / "peers.xml").write_bytes(signed(aggregate([service(1)], until=soon())))
         ran = here.run("metadata", "verify", "peers.xml", "--certificate", "signer.pem")
         assert (ran.code, ran.err) == (0, "")
-        assert "1 entities, signed by a given key" in ran.out
+        assert "1 entity, signed by a given key" in ran.out
 
     @pytest.mark.parametrize(
         ("document", "words"),

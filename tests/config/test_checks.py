@@ -444,7 +444,7 @@ def test_a_ceiling_too_high_is_a_warning(bench: Bench) -> None:
         bench.sentence(
             "    ceiling: high",
             "upstreams.google.ceiling",
-            "is higher than this kind can prove; its logins count as contact at most",
+            "is higher than this kind without acr_levels can prove; its logins count as contact at most",
         ),
     )
 

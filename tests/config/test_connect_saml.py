@@ -94,7 +94,7 @@ def test_what_sweden_connect_comes_to(bench: Bench) -> None:
         ("swedish", "loa3: substantial", "loa3: high", "counts for substantial at most"),
         ("swedish", "loa/1.0/loa3:", "loa/1.0/loa5:", "is no level of Sweden Connect"),
         ("swedish", "connect:\n", "connect:\n      skew: 2m\n", "skew"),
-        ("swedish", "connect:\n", "connect:\n      encrypted: false\n", "encrypted"),
+        ("swedish", "connect:\n", "connect:\n      encrypted: false\n", "encrypted: is always true for this kind"),
         ("swedish", "connect:\n", "connect:\n      comparison: minimum\n", "comparison"),
         ("swedish", "connect:\n", "connect:\n      services: [loa9-pnr]\n", "services"),
         ("abroad", "services: [eidas-naturalperson]", "services: [loa3-pnr]", "eidas-naturalperson"),
@@ -119,6 +119,16 @@ def test_a_simulator_in_production(production: Bench) -> None:
     assert "upstreams.suomi.connect.metadata: sends customers to https://localhost:8799/sso, on this machine" in problem
     production.edit(("\nbroker:\n", "\naccept_risks: [loopback_upstream]\nbroker:\n"))
     assert production.load()
+
+
+def test_a_provider_without_a_key(bench: Bench) -> None:
+    """It could prove nothing it says: told before a customer meets it."""
+    connected(bench, "suomi")
+    words = "upstreams.suomi.connect.metadata: https://testi.apro.tunnistus.fi/idp1 has no key to sign by"
+    assert not any(words in each for each in bench.load().warnings)
+    described = bench.folder / re.findall(r"metadata: (\S+)", SHOWN["suomi"])[0]
+    described.write_text(re.sub(r"<md:KeyDescriptor.*?</md:KeyDescriptor>", "", described.read_text(), flags=re.DOTALL))
+    assert any(words in each for each in bench.load().warnings)
 
 
 def test_texts_of_more_than_one_line(bench: Bench) -> None:

@@ -174,6 +174,28 @@ class TestPartners:
         (problem,) = bench.problems()
         assert "federatoin cannot be read" in problem
 
+    def test_a_source_that_was_misspelt(self, bench: Bench) -> None:
+        """What may be a source's name is compared with those there are; a path is not."""
+        source(bench, "file: peers.xml")
+        bench.put("peers.xml", aggregate([service(1)], until=soon()))
+        partner(bench, "federatoin")
+        (problem,) = bench.problems()
+        assert problem.endswith("; did you mean 'federation'?")
+        bench.edit(("metadata: federatoin", "metadata: federatoin.xml"))
+        (problem,) = bench.problems()
+        assert problem.endswith("(No such file or directory)")
+
+    def test_one_that_would_always_be_refused(self, bench: Bench) -> None:
+        """It requires a given name and may never have one; that is no news where the login goes on without."""
+        bench.put("fitter.xml", alone(service(1), until=None))
+        partner(bench, "fitter.xml, missing_required: refuse")
+        words = "partners.fitter.saml.missing_required: refuse refuses every login: its metadata requires given_name,"
+        assert any(words in each for each in bench.load().warnings)
+        bench.edit(("claims: [name]}\n", "claims: [name, given_name]}\n"))
+        assert not any(words in each for each in bench.load().warnings)
+        bench.edit(("claims: [name, given_name]}\n", "claims: [name]}\n"), (", missing_required: refuse", ""))
+        assert not any("requires given_name" in each for each in bench.load().warnings)
+
     def test_what_comes_over_the_network_is_not_asked_for_now(self, bench: Bench) -> None:
         """check-config needs no network."""
         source(bench, "url: https://metadata.example/all.xml", "certificates: [signer.pem]")

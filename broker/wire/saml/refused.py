@@ -20,7 +20,7 @@ class XmlRefused(StafettError):
 CODES = {
     # the document
     "too_large": "larger than what is read",
-    "encoding": "not UTF-8",
+    "encoding": "not XML in UTF-8",
     "doctype": "has a document type declaration",
     "not_xml": "not well-formed",
     "too_deep": "nested too deeply",
