@@ -17,13 +17,13 @@ from broker.core.policy import NameIdFormat
 from broker.core.release import Release
 from broker.core.saml_login import entity_of
 from broker.core.session import Session
-from broker.errors import Spent, StoreDown
+from broker.errors import Spent, StoreDown, TooMany
 from broker.flows.answers import Answers, Due
 from broker.flows.context import Context
 from broker.flows.login import Turn
 from broker.flows.sessions import FAREWELL_S
 from broker.flows.values import Leaving, SentAway
-from broker.stores.ports import Op, PutNew
+from broker.stores.ports import Drop, Op, PutNew
 from broker.stores.shelf import Shelf
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ SEEN_S = 1200.0
 """Longer than a request is taken, however far the clocks differ."""
 
 _NOTED_S = 60.0
+_TAKEN_PER_MINUTE = 1200
 
 _KEPT_S = 60.0
 """The browser comes back at once; whoever does not starts again."""
@@ -57,17 +58,18 @@ class SamlLogins:
         self._c = context
         self._answers = answers
 
-    async def admit(self, ask: Ask, *, comes_back: bool) -> str | None:
+    async def admit(self, ask: Ask, address: str, *, comes_back: bool) -> str | None:
         """
-        Take the request behind *ask*, once.
+        Take the request behind *ask*, which came from the network *address*, once.
 
         Args:
             comes_back: the browser brings its cookies only afterwards: the ask is kept for it (`kept`).
         Returns: what it is kept by.
-        Raises: Spent: a request of that ID was taken before. StoreDown; then it was not taken.
+        Raises: Spent: a request of that ID was taken before. TooMany, StoreDown; then it was not taken.
         """
         request_id = ask.saml.request_id if ask.saml is not None else None
-        return await self._admit(ask.partner, request_id, ask if comes_back else None, self._c.shelves.asks)
+        waits = ask if comes_back else None
+        return await self._admit(ask.partner, request_id, waits, self._c.shelves.asks, unproven=address)
 
     async def kept(self, reference: str) -> Ask:
         """What `admit` kept, once. Raises: Spent."""
@@ -115,19 +117,36 @@ class SamlLogins:
         """What `admit_leaving` kept, once. Raises: Spent."""
         return await self._kept(reference, self._c.shelves.leavings)
 
-    async def _admit(self, partner: str, request_id: str | None, waits: T | None, shelf: Shelf[T]) -> str | None:
-        """Take the request of that ID, once. Returns: what *waits* is kept by, if anything does."""
+    async def _admit(
+        self, partner: str, request_id: str | None, waits: T | None, shelf: Shelf[T], *, unproven: str | None = None
+    ) -> str | None:
+        """
+        Take the request of that ID, once.
+
+        Args:
+            unproven: the address of one who perhaps only says that it is from *partner*, as requests need no signature.
+        Returns: what *waits* is kept by, if anything does.
+        """
         seen = name_of(f"saml-request {partner} {request_id}")
         ops: list[Op] = [PutNew(f"seen:{seen}", b"1", SEEN_S)]
         reference = None
         if waits is not None:
             reference = self._c.tokens.id()
             ops.append(shelf.put_new(name_of(reference), waits, _KEPT_S))
-        is_first, *_ = await self._c.state.run(*ops)
-        if is_first:
+        if unproven is not None:
+            ops.append(self._c.counted("requests", unproven))
+        is_first, *counted = await self._c.state.run(*ops)
+        is_too_many = unproven is not None and counted[-1] > _TAKEN_PER_MINUTE
+        if is_first and not is_too_many:
             return reference
+        gone: list[Op] = [Drop(f"seen:{seen}")] if is_first else []
         if reference is not None:
-            await self._c.state.run(shelf.drop(name_of(reference)))
+            gone.append(shelf.drop(name_of(reference)))
+        if gone:
+            await self._c.state.run(*gone)
+        if is_first:
+            # security: nobody fills the store, which is everybody's
+            raise TooMany("requests per address", retry_after_s=60, code="rate.requests")
         raise Spent("request ID was used before", code="saml.replayed", partner=partner)
 
     async def _kept(self, reference: str, shelf: Shelf[T]) -> T:

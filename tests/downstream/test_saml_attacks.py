@@ -6,6 +6,7 @@ for them, or leaves for an address that was not proven.
 import asyncio
 import base64
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -13,12 +14,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
+from broker.stores.ports import Put
 from broker.wire.saml.answer import NameId, name_id_element
 from broker.wire.saml.message import add
-from tests.downstream.saml_party import LOA, SAML, Party, Received
+from tests.downstream.saml_party import LOA, SAML, Party, Received, open_party
 from tests.downstream.test_saml_refusals import ask, shown_here
 from tests.downstream.test_saml_sso import MAIL, NAME, contexts, hotel_login
-from tests.stage import PEOPLE
+from tests.stage import PEOPLE, Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -256,6 +258,34 @@ class TestTwice:
         shown_here(again, capsys, "saml.replayed", again.status)
         party.stage.clock.forward(seconds=3)
         shown_here(await party.stage.browser().get(address), capsys, "saml.time")
+
+
+class TestTooMany:
+    @pytest.mark.parametrize("by", ["redirect", "post"])
+    async def test_from_one_address(self, prepared_stage: Path, by: str) -> None:
+        """
+        security: anybody may send a request in a partner's name, and nobody fills the store, which is everybody's (E6). One that
+        asks for no page begins no journey, which are counted by themselves.
+        """
+        async with open_party(prepared_stage) as party:
+            stage = party.stage
+
+            async def send(octets: bytes) -> Answer:
+                if by == "redirect":
+                    return await stage.browser().get(party.hotel.redirect(octets))
+                return await stage.browser().post("/saml/sso", party.hotel.form(octets, signed=False))
+
+            once, late = (party.hotel.request(IsPassive="true") for _ in range(2))
+            usual = (await send(once)).status
+            digest = stage.broker.context.lookup.digest("address", "127.0.0.1")[:32]
+            await stage.state.run(Put(f"rate:requests:{digest}", b"1200", 60))
+            refused = await send(late)
+            assert (refused.status, refused.headers["retry-after"]) == (429, "60")
+            assert (await send(once)).status == 410
+            stage.clock.forward(seconds=61)
+            # What was not taken was not used either.
+            assert (await send(late)).status == usual < 400
+            assert (await send(late)).status == 410
 
 
 class TestSignaturesTakenAway:

@@ -72,7 +72,7 @@ class Sso:
         visitor = visitor_of(request, policy.broker)
         try:
             ask = self._ask(proven)
-            await self._requests.admit(ask, comes_back=False)
+            await self._requests.admit(ask, visitor.address, comes_back=False)
             return await self._begin(request, visitor, ask, policy)
         except StoreDown as error:
             if not proven.request.is_passive:
@@ -97,14 +97,15 @@ class Sso:
             proven = await self._proven(field, posted.decode(form.get(field, "")), relay_state, None, policy)
         except XmlRefused as error:
             raise not_taken(error) from error
+        visitor = visitor_of(request, policy.broker)
         try:
-            reference = await self._requests.admit(self._ask(proven), comes_back=True)
+            reference = await self._requests.admit(self._ask(proven), visitor.address, comes_back=True)
         except StoreDown as error:
             if not proven.request.is_passive:
                 raise
-            return self._refuse(error, request, visitor_of(request, policy.broker), _address(proven))
+            return self._refuse(error, request, visitor, _address(proven))
         except (BadAsk, Denied) as error:
-            return self._refuse(error, request, visitor_of(request, policy.broker), _address(proven))
+            return self._refuse(error, request, visitor, _address(proven))
         return RedirectResponse(f"{SSO_PATH}/{reference}", status_code=303)
 
     async def resume(self, request: Request) -> Response:
