@@ -33,6 +33,8 @@ SETS = (
     + wants(3, NAME, MAIL, MOBILE)
     + wants(4, "urn:oid:9.9.9")
     + wants(5, NAME, required=MOBILE)
+    + wants(7)
+    + wants(8, "")
 )
 PARTNERS = """
 partners:
@@ -99,6 +101,11 @@ class TestASetThatIsNone:
         request = there.request(AttributeConsumingServiceIndex=index)
         answer = await readers.stage.browser().get(there.redirect(request))
         assert (answer.status, answer.form_post) == (400, None)
+
+    @pytest.mark.parametrize("index", ["7", "8"])
+    async def test_that_names_nothing_widens_nothing(self, readers: Party, index: str) -> None:
+        """security: against the schema, which demands one. What asks for nothing is not given all there is."""
+        assert (await asked(readers, "library", index)).second == "RequestUnsupported"
 
     async def test_with_a_session_too(self, readers: Party) -> None:
         """What is known of her changes nothing."""

@@ -247,11 +247,15 @@ def _requested_attributes(role: Element) -> tuple[RequestedAttribute, ...]:
 
 
 def _attribute_sets(role: Element) -> dict[int, tuple[RequestedAttribute, ...]]:
-    """By their indexes; of several with one index the first counts."""
+    """
+    By their indexes; of several with one index the first counts.
+
+    security: one that names nothing is none (section 2.4.4.1 demands an attribute): asking for nothing is not asking for all.
+    """
     found: dict[int, tuple[RequestedAttribute, ...]] = {}
     for each in _all(role, "md:AttributeConsumingService"):
-        if (index := _index(each.get("index"))) is not None:
-            found.setdefault(index, _attributes_of(each))
+        if (index := _index(each.get("index"))) is not None and (named := _attributes_of(each)):
+            found.setdefault(index, named)
     return found
 
 
