@@ -658,6 +658,9 @@ def _saml(facts: Facts) -> Iterator[Finding]:
         if saml.identifier == "subject-id" and partner.sector is None:
             advice = "subject-id is the same at several partners; say with sector which they are"
             yield Finding((*path, "identifier"), advice)
+        for claim in saml.attributes:
+            if claim not in (partner.login.claims if partner.login else ()):
+                yield Finding((*path, "attributes", claim), "is not among login.claims, so it is never told", mild=True)
         if any(each.startswith(_NODES_OWN) for each in saml.authn_contexts):
             advice = f"{_NODES_OWN}... is for the Swedish eIDAS node alone to say; a proxy says uncertified-eidas-..."
             yield Finding((*path, "authn_contexts"), advice)

@@ -144,6 +144,13 @@ def test_assertions_in_the_clear_are_a_warning(depot: Bench) -> None:
     assert any("in the clear" in warning for warning in depot.load().warnings)
 
 
+def test_a_name_for_what_is_never_told_is_a_warning(depot: Bench) -> None:
+    """Another attribute was meant, or the claim was forgotten."""
+    depot.edit(("      acs:", "      attributes: {email: epost, birthdate: dob}\n      acs:"))
+    told = [each for each in depot.load().warnings if "never told" in each]
+    assert [each.split()[1] for each in told] == ["partners.depot.saml.attributes.birthdate:"]
+
+
 def test_unsolicited_responses_that_are_not_needed_are_a_warning(depot: Bench) -> None:
     """Where the partner has an address that begins a login, a link to that is safer."""
     depot.edit(("      acs:", "      unsolicited: true\n      acs:"))

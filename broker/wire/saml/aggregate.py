@@ -169,7 +169,9 @@ def check_validity(until: datetime | None, max_validity: timedelta | None, now: 
     if until is None:
         raise XmlRefused("metadata_endless")
     if until > now + max_validity + SKEW:
-        raise XmlRefused("metadata_distant", f"valid until {until:%Y-%m-%dT%H:%M:%SZ}")
+        raise XmlRefused(
+            "metadata_distant", f"valid until {until:%Y-%m-%dT%H:%M:%SZ}, which is further away than is accepted"
+        )
 
 
 class _Reading:
