@@ -294,6 +294,7 @@ def joined(new: Session, old: Session | None, *, strongest: bool) -> Session:
         lent={**base.lent, **lent},
         subjects={**old.subjects, **new.subjects},
         sids=old.sids,
+        name_formats=old.name_formats,
     )
 
 

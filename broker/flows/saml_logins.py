@@ -167,7 +167,9 @@ class SamlLogins:
             return False
         names = {self.transient(leaving.partner, sid), session.subjects.get(policy.sector(leaving.partner))}
         terms = entity_of(policy, leaving.partner)
-        if terms is not None and NameIdFormat.EMAIL in terms.name_id_formats:
+        format_ = session.name_formats.get(leaving.partner, terms.name_id_formats[0]) if terms is not None else None
+        if format_ == NameIdFormat.EMAIL.value:
+            # security: else a partner that was not told her address could find it out by asking.
             names.add(session.profile.email)
         return leaving.name_id in names
 

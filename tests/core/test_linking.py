@@ -236,6 +236,15 @@ def test_the_session_after_a_link_is_that_of_one_login() -> None:
     assert joined(weak, None, strongest=True) == weak
 
 
+@pytest.mark.parametrize("strongest", [False, True])
+def test_after_a_link_partners_know_her_as_before(strongest: bool) -> None:
+    """Whose session goes on does not change what a partner calls its own, and her in it: by that she is logged out there."""
+    known = {"sids": {"hotel": "sid"}, "name_formats": {"hotel": "persistent"}}
+    for new, old in ((session(), strong(**known)), (strong(), session(**known))):
+        after = joined(new, old, strongest=strongest)
+        assert (after.sids, after.name_formats) == (old.sids, old.name_formats)
+
+
 def test_the_weaker_of_two_never_counts_as_the_stronger() -> None:
     """Property: nothing is released above what that one login proved."""
     for one, other, strongest in product(("google", "eid", "letter"), ("google", "eid", "letter"), (True, False)):

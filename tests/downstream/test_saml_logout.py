@@ -1,10 +1,12 @@
 """Leaving: a service provider asks for it, or a customer who left here goes there to leave too."""
 
 import base64
+from pathlib import Path
 
 import pytest
 
-from tests.downstream.saml_party import NS, Party, Received
+from broker.core.saml import EMAIL_ADDRESS
+from tests.downstream.saml_party import NS, Party, Received, open_party
 from tests.downstream.test_saml_refusals import shown_here
 from tests.stage import Browser
 
@@ -137,6 +139,22 @@ class TestAPartnerAsks:
         browser = party.stage.browser()
         message = party.hotel.logout_request(await in_at_hotel(party, browser), NotOnOrAfter="9999-12-31T23:59:59Z")
         assert party.hotel.logged_out(await browser.get(party.hotel.log_out(message)))[0] == "Success"
+
+    async def test_by_an_address_only_where_that_is_her_name_there(self, prepared_stage: Path) -> None:
+        """security: a logout request is no way to find out whether a customer is who the partner guesses."""
+        slo = "      slo_uri: https://hotel.example/slo\n"
+        formats = {slo: f"{slo}      name_id_formats: [transient, email]\n"}
+        async with open_party(prepared_stage, edit=formats) as party:
+            hotel, browser = party.hotel, party.stage.browser()
+            received = hotel.receive(await party.log_in(browser, hotel.redirect(), "google", "maja"))
+            guess = hotel.log_out(hotel.logout_request(received, NameID="maja@example.com"))
+            assert hotel.logged_out(await browser.get(guess))[:2] == ("Requester", "UnknownPrincipal")
+            assert await is_in(party, browser)
+            named = hotel.request(f'<samlp:NameIDPolicy Format="{EMAIL_ADDRESS}"/>')
+            received = hotel.receive(await browser.get(hotel.redirect(named)))
+            assert received.name_id == "maja@example.com"
+            answer = await browser.get(hotel.log_out(hotel.logout_request(received)))
+            assert hotel.logged_out(answer)[0] == "Success"
 
     async def test_of_a_partner_without_an_address_for_answers(
         self, party: Party, capsys: pytest.CaptureFixture[str]
