@@ -12,7 +12,7 @@ demo_options = $(foreach who,$(DEMO_PORTS),$(if $($(who)_PORT),--$(shell echo $(
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-check check test interop bench golden fmt lock clean \
-  ready-demo ready-check ready-browser ready-test ready-interop pytest
+  ready-demo ready-check ready-browser ready-test ready-interop types walls pytest
 
 help: ## list these commands
 	@echo "Stafett: make COMMAND"
@@ -34,7 +34,12 @@ demo-check: ready-browser ## play the demo's story without a person; screenshots
 check: ready-check ## lint, format, types and the walls between the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j2 types walls
+
+types: ready-check
 	$(BIN)/mypy -p broker -p setup
+
+walls: ready-check
 	$(BIN)/python -m pytest tests/rooms --durations=0 --durations-min=1
 
 test: ready-test ## the gate: set up, check, every test, then demo-check

@@ -7,7 +7,8 @@ tells a level to somebody else makes a test fail until it is named, with the tes
 
 import ast
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,17 +60,22 @@ PLACES = {
 }
 
 
-def functions(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def functions(path: Path) -> dict[str, str]:
     """Every function of a file, with its source."""
     text = path.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name, ast.get_source_segment(text, node) or ""
+    lines = text.splitlines()
+    return {
+        node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
 
 
-def callers(name: str) -> set[str]:
-    """The files outside the stores that call *name*."""
-    found = set()
+@cache
+def callers() -> dict[str, set[str]]:
+    """By what is called: the files outside the stores that do."""
+    found: dict[str, set[str]] = defaultdict(set)
     for path in (ROOT / "broker").rglob("*.py"):
         where = path.relative_to(ROOT / "broker").as_posix()
         if where.startswith("stores/"):
@@ -77,22 +83,21 @@ def callers(name: str) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if called == name:
-                    found.add(where)
+                found[called].add(where)
     return found
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_only_named_places_give_somebody_a_way_in(name: str) -> None:
     """A new caller is a new place where one method may raise another: name it, and show how it refuses."""
-    assert callers(name) <= CALLS[name]
+    assert callers().get(name, set()) <= CALLS[name]
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_each_place_asks(place: str) -> None:
     """The function that decides there looks at what the method may do."""
     where, name = PLACES[place][0].split("::")
-    sources = dict(functions(ROOT / "broker" / where))
+    sources = functions(ROOT / "broker" / where)
     called = {**sources, name: sources[name]}
     reached = sources[name] + "".join(
         called[each] for each in re.findall(r"\b(_\w+)\(", sources[name]) if each in called
@@ -104,7 +109,7 @@ def test_each_place_asks(place: str) -> None:
 def test_each_place_is_shown_to_refuse(place: str) -> None:
     """By a test that exists."""
     where, name = PLACES[place][1].split("::")
-    assert name in dict(functions(ROOT / "tests" / where))
+    assert name in functions(ROOT / "tests" / where)
 
 
 def test_whoever_looks_at_the_switch_is_named() -> None:
