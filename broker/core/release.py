@@ -79,6 +79,11 @@ class Release:
         """Names of what is withheld although it exists, in order."""
         return tuple([item.name for item in self.items if not item.given and item.reason is not Reason.NOT_KNOWN])
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The names of what is not given, each with the reason."""
+        return {item.name: item.reason.value for item in self.items if not item.given}
+
     def lacking(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of *names* that are not given, whyever; nothing else is given in their place."""
         return tuple([name for name in names if name not in self.given]) if names else ()

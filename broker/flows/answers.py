@@ -122,8 +122,10 @@ class Answers:
             await self._remember(turn.browser_session or "", session)
         return results[: len(own)]
 
-    def note(self, due: Due, **facts: Any) -> None:
-        """For the audit: the partner was answered; *facts* say with what."""
+    def note(self, due: Due, release: Release, **facts: Any) -> None:
+        """For the audit: the partner was answered; *facts* say with what. A handoff has said before what it gives."""
+        if due.handoff is None:
+            facts |= {"given": release.given, "withheld": release.reasons}
         self._c.audit.note(
             "login.answered",
             customer=due.session.customer,

@@ -92,6 +92,7 @@ class SamlLogins:
         handoff, consent = due.handoff, due.consent
         self._answers.note(
             due,
+            told.release,
             acr=told.release.acr or "",
             handoff=handoff.id if handoff else None,
             consent=handoff.consent if handoff else (consent.id if consent else None),

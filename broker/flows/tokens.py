@@ -71,7 +71,8 @@ class TokenFlow:
         """
         due = await self._answers.prepare(ask, turn, consent)
         policy, now = due.policy, due.now
-        grant = self._grant(due)
+        release = due.release()
+        grant = self._grant(due, release)
         grant_id = self._c.tokens.id()
         times = policy.broker.lifetimes
         code = self._c.tokens.seal(
@@ -89,7 +90,7 @@ class TokenFlow:
         if ask.pushed is not None:
             ops.append(shelves.pushed.spend(ask.pushed))
         await self._answers.settle(due, ops)
-        self._answers.note(due, acr=grant.acr, handoff=grant.handoff, consent=grant.consent)
+        self._answers.note(due, release, acr=grant.acr, handoff=grant.handoff, consent=grant.consent)
         about("grant", grant_id)
         return code
 
@@ -360,9 +361,9 @@ class TokenFlow:
             await self._c.state.run(self._c.shelves.grants.drop(grant_id))
             raise Spent(wrong, code="code.binding")
 
-    def _grant(self, due: Due) -> Grant:
+    def _grant(self, due: Due, release: Release) -> Grant:
         ask, session, handoff, policy, now = due.ask, due.session, due.handoff, due.policy, due.now
-        release, subject, consent = due.release(), due.subject, due.consent
+        subject, consent = due.subject, due.consent
         claims: dict[str, Any] = {"sub": subject}
         if handoff is None:
             claims |= release.nested()

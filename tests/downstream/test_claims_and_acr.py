@@ -56,6 +56,21 @@ class TestClaims:
         assert not set(wish) & set(tokens["claims"])
         assert set((await crowd.stage.shop.userinfo(tokens["access_token"])).json) == {"sub"}
 
+    async def test_each_has_its_reason_in_the_audit(self, crowd: Crowd) -> None:
+        """``login.answered``: what the partner was told by name, and of everything else that was considered why not."""
+        stage = crowd.stage
+        tokens = await tokens_of(crowd, await log_in(stage.browser(), stage, "bankid", scope="openid profile phone"))
+        await stage.broker.context.audit.flush()
+        customer = await stage.broker.context.customer_of_subject(
+            stage.broker.context.policy().sector("tyre-shop"), tokens["claims"]["sub"]
+        )
+        event = next(e for e in await stage.records.audit_of(str(customer), 100) if e.action == "login.answered")
+        facts = json.loads(event.facts)
+        assert "name" in facts["given"]
+        assert {"email": "not_requested", "phone_number": "not_in_agreement"}.items() <= facts["withheld"].items()
+        assert not set(facts["given"]) & set(facts["withheld"])
+        assert "Maja" not in event.facts
+
     async def test_cannot_take_the_place_of_our_own(self, crowd: Crowd) -> None:
         """Names of the protocol's own claims are none of the profile's."""
         wish = {name: {"value": "evil"} for name in ("iss", "aud", "exp", "nonce", "sid", "amr", "auth_time")}
