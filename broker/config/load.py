@@ -592,7 +592,8 @@ class _Load:
             kind, issuer = self.kinds[self.config.upstreams[name].kind], facts.config.broker.issuer
             for concern in [*kind.concerns(connect, self.references), *kind.misfits(connect, issuer)]:
                 if concern.risk is None or facts.is_production:
-                    yield Finding((*path, concern.key), concern.advice, concern.risk)
+                    meant = similar(concern.unknown, concern.known) if concern.unknown is not None else ""
+                    yield Finding((*path, concern.key), concern.advice + meant, concern.risk, concern.mild)
 
     def _references_lead_somewhere(self, block: Mapping[str, Any], path: KeyPath) -> bool:
         """Whatever in a ``connect`` block is written as a reference must be one that works."""

@@ -21,7 +21,7 @@ from broker.upstream.claims import Attribute
 from broker.upstream.port import UpstreamAsk
 from broker.upstream.saml import SamlConnect, Scheme
 from broker.wire.saml.algorithms import EIDAS_ENCRYPTION, EIDAS_SIGNATURES, ENCRYPTION, SIGNATURES, Signature
-from broker.wire.saml.eidas_address import read_address
+from broker.wire.saml.eidas_address import PARTS, read_address
 from broker.wire.saml.keys import SigningKey
 from broker.wire.saml.metadata import ServiceRole
 from broker.wire.saml.refused import XmlRefused
@@ -177,6 +177,12 @@ class EidasScheme(Scheme):
         if (address := told.pop(_ADDRESS, None)) is not None:
             told |= self._address(address)
         return told
+
+    def tells(self, names: frozenset[str]) -> frozenset[str]:
+        """Of the optional attributes those that are asked for; of the address its parts."""
+        asked_for = set(_names(*self._connect.attributes))
+        parts = {f"{_ADDRESS}.{each}" for each in PARTS} if _ADDRESS in asked_for else set[str]()
+        return (names - set(_names(*_OPTIONAL))) | (asked_for - {_ADDRESS}) | parts
 
     def role(self, role: ServiceRole) -> ServiceRole:
         """What is wanted is said in each request."""

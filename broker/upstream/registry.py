@@ -3,7 +3,7 @@ The kinds of upstream an operator may name in the YAML: for each, its config mod
 how its connector is built. Adding a kind is one entry here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ssl import SSLError
 from typing import Any, Literal
@@ -36,7 +36,7 @@ from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, passkey_connector, relying_party
 from broker.upstream.port import Connector
 from broker.upstream.saml import OwnKeys as SamlKeys
-from broker.upstream.saml import SamlConnect, SamlConnector
+from broker.upstream.saml import SamlConnect, SamlConnector, spoken_of
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
 from broker.upstream.supplies import References, Supplies
 from broker.upstream.sweden_connect import SwedenConnect
@@ -47,11 +47,18 @@ from broker.wire.signed_secret import parse_es256_key
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """What is wrong at ``key`` of a ``connect`` block; with a ``risk``, only production minds."""
+    """
+    What is wrong at ``key`` of a ``connect`` block; with a ``risk``, only production minds; ``mild``: it can start all the same.
+
+    ``unknown``: the word that nothing else in the block knows; ``known``: those it does know, to find which one was meant.
+    """
 
     key: str
     advice: str
     risk: Risk | None = None
+    mild: bool = False
+    unknown: str | None = None
+    known: Sequence[str] = ()
 
 
 def _unconcerned(_connect: Any, _references: References) -> Iterator[Concern]:
@@ -191,6 +198,13 @@ def _saml_concerns(connect: SamlConnect, references: References) -> Iterator[Con
     except (OSError, StafettError) as error:
         advice = "each key must be a private key in PEM form, RSA or EC, beside the certificate made for it"
         yield Concern("keys", f"cannot be used: {advice} ({_why(error)})")
+    told = connect.scheme.tells(spoken_of(connect))
+    for name in connect.required_claims:
+        if name not in told:
+            advice = (
+                f"{name} is nothing that the rest of this block names or asks for, and logins without it are refused"
+            )
+            yield Concern("required_claims", advice, mild=True, unknown=name, known=sorted(told))
 
 
 def _why(error: OSError | StafettError) -> str:

@@ -100,6 +100,10 @@ class Scheme:
         """*claims* in the words that the config maps. Raises: UpstreamRefused: the scheme forbids the answer."""
         return claims
 
+    def tells(self, names: frozenset[str]) -> frozenset[str]:
+        """The claims that a login may come with, of those whose *names* the config speaks of."""
+        return names
+
     def refused(self, status: Status) -> Stopped | UpstreamRefused | None:
         """What a status of the scheme's own means."""
         return None
@@ -477,8 +481,16 @@ class SamlConnector:
             raise nobody from None
 
 
-_OURS: Final = frozenset({"sub", "acr", "auth_time", "iat", "amr", "sid"})
+_EVERY_LOGIN: Final = frozenset({"sub", "acr", "auth_time", "iat"})
+_OURS: Final = _EVERY_LOGIN | {"amr", "sid"}
 """What an attribute may be called, and may not say: that is what the assertion itself says."""
+
+
+def spoken_of(connect: SamlConnect) -> frozenset[str]:
+    """The claims that *connect* has a use for, or none, apart from requiring them; and what every assertion says."""
+    flags = (f"{path}_verified" for path, mapped in connect.claims.items() if mapped in connect.vouches_for)
+    named = {*connect.claims, *flags, *connect.ignored_claims, *connect.required_values, connect.subject}
+    return frozenset(named | _EVERY_LOGIN | ({connect.roles_claim} if connect.roles_claim else set())) - {_NAME_ID}
 
 
 def authorities_of(read: ReadResponse) -> tuple[str, ...]:

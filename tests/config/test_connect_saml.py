@@ -141,3 +141,43 @@ def test_a_name_of_more_than_one_line(bench: Bench) -> None:
     """It is said in our metadata."""
     bench.edit(("  name: Stafett\n", '  name: "Sta\\nfett"\n'))
     assert any("broker.name: has a line break or a tab" in each for each in bench.problems()), bench.problems()
+
+
+NATURAL = "http://eidas.europa.eu/attributes/naturalperson"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "advice"),
+    [
+        ("suomi", "required_claims: [urn:oid:2.5.4.43]", "did you mean 'urn:oid:2.5.4.4"),
+        ("swedish", "required_claims: [urn:oid:1.2.752.29.4.31]", "did you mean 'urn:oid:1.2.752.29.4.13'?"),
+        ("europe", f"required_claims: ['{NATURAL}/DateOfBrith']", f"did you mean '{NATURAL}/DateOfBirth'?"),
+        ("europe", f"required_claims: ['{NATURAL}/Gender']", f"{NATURAL}/Gender is nothing that"),
+        ("europe", f"required_claims: ['{NATURAL}/CurrentAddress.PostCode']", "is nothing that"),
+        ("europe", f"attributes: [CurrentAddress]\n      required_claims: ['{NATURAL}/CurrentAddress']", "CurrentAddress."),
+    ],
+)  # fmt: skip
+def test_what_no_login_comes_with_is_not_required(bench: Bench, name: str, lines: str, advice: str) -> None:
+    """It would refuse everybody: told, with what was meant perhaps. The operator may know better, so it is no refusal."""
+    connected(bench, name, (SHOWN[name], SHOWN[name].replace("connect:\n", f"connect:\n      {lines}\n", 1)))
+    (warning,) = [each for each in bench.load().warnings if f"upstreams.{name}.connect.required_claims: " in each]
+    assert advice in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("suomi", "required_claims: [urn:oid:1.2.246.21, auth_time]"),
+        ("suomi", "ignored_claims: [urn:x]\n      required_claims: [urn:x]"),
+        ("suomi", "required_values: {urn:y: [a]}\n      required_claims: [urn:y]"),
+        ("swedish", "required_claims: [urn:oid:1.2.752.201.3.4]"),
+        ("europe", "connect"),
+        ("europe", f"attributes: [CurrentAddress, Gender]\n"
+                   f"      required_claims: ['{NATURAL}/Gender', '{NATURAL}/CurrentAddress.PostCode']"),
+    ],
+)  # fmt: skip
+def test_what_may_be_required(bench: Bench, name: str, lines: str) -> None:
+    """Whatever the block has another use for, asks for, or names as known; and the minimum of eIDAS, unasked."""
+    given = "" if lines == "connect" else f"      {lines}\n"
+    connected(bench, name, (SHOWN[name], SHOWN[name].replace("connect:\n", f"connect:\n{given}", 1)))
+    assert not [each for each in bench.load().warnings if "required_claims" in each]
