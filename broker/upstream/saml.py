@@ -466,8 +466,10 @@ class SamlConnector:
             UpstreamRefused("names nobody by what persons are known by", code="saml.subject"),
         )
         if connect.subject == _NAME_ID:
-            # security: a name that is another one at every login, or that may be given to somebody else, is nobody's.
-            value = (read.name_id or "") if read.name_id_format == connect.name_id_format else ""
+            # security: a name that is another one at every login, or that may be given to somebody else, is nobody's; and one
+            # that another party made may be somebody else's here, who then would be named by whomever the provider passes on.
+            is_hers = read.name_id_format == connect.name_id_format and not read.is_anothers
+            value = (read.name_id or "") if is_hers else ""
         else:
             found = read.attributes.get(connect.subject, ())
             value = found[0].text if len(found) == 1 else ""

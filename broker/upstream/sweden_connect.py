@@ -195,7 +195,8 @@ class SwedenConnectScheme(Scheme):
             return self._prid(response)
         if response.authn_context in _NONRESIDENT:
             # security: a NameID of another format is another one next time, or may be given to somebody else.
-            if not response.name_id or response.name_id_format != PERSISTENT or len(response.name_id) > 256:
+            is_hers = response.name_id_format == PERSISTENT and not response.is_anothers
+            if not response.name_id or not is_hers or len(response.name_id) > 256:
                 raise UpstreamRefused("no NameID that lasts", code="saml.subject")
             return response.name_id
         return None

@@ -32,7 +32,7 @@ from broker.config.load import load
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.core.saml import POST, PeerKey
-from broker.demo.providers.saml_documents import Attribute, parsed, plain
+from broker.demo.providers.saml_documents import DS, Attribute, parsed, plain, response, signed
 from broker.demo.providers.saml_idp import GENERIC, PEOPLE, PERSISTENT, TRANSIENT, Fault, Mode
 from broker.demo.providers.saml_idp import Refused as RequestRefused
 from broker.errors import ConfigError, Stopped, StoreDown, UpstreamDown, UpstreamRefused
@@ -577,6 +577,41 @@ async def test_a_name_that_is_only_alike(provider: Provider, more: str) -> None:
     named = lambda *asked: replace(truth(*asked), name_id=f"{hers}{more}")  # noqa: E731
     provider.simulator._truth = named  # type: ignore[method-assign]
     assert await refused(provider) == "saml.subject"
+
+
+@pytest.mark.parametrize(
+    ("qualifiers", "counts"),
+    [
+        ('NameQualifier="{idp}"', True),
+        ('NameQualifier="{idp}" SPNameQualifier="{sp}"', True),
+        ('NameQualifier="" SPNameQualifier=""', True),
+        ('NameQualifier="https://other.example/idp"', False),
+        ('NameQualifier="{idp}" SPNameQualifier="https://other.example/sp"', False),
+        ('NameQualifier="{idp}&#10;"', False),
+    ],
+    ids=["its-own", "for-us", "empty", "anothers", "for-another", "alike"],
+)
+async def test_a_name_that_somebody_else_made(provider: Provider, qualifiers: str, counts: bool) -> None:
+    """
+    security: a NameID is one person's at who made it, and for whom (saml-core-2.0-os, section 8.3.7). A proxy that passes on
+    those of others would let any of them name the customers of all.
+    """
+    state, url = await provider.begin()
+    asked = await provider.simulator.asked(urlsplit(url).query)
+    truth = replace(provider.simulator._truth(asked, PEOPLE[0], ""), signs_response=False, encrypts=False)
+    signer, method = provider.simulator.keys[0], GENERIC.method
+    text = response(truth, signer=signer, method=method, to=None).decode()
+    place = f'<ds:Signature xmlns:ds="{DS}" Id="placeholder"></ds:Signature>'
+    said = qualifiers.format(idp=provider.simulator.entity_id, sp=f"{ADDRESS}/metadata")
+    text = text.replace("<saml:NameID ", f"<saml:NameID {said} ").replace("</saml:Issuer>", f"</saml:Issuer>{place}", 1)
+    members = {"SAMLResponse": base64.b64encode(signed(text, signer, method)).decode()}
+    provider.connector = provider.connect(encrypted=False)
+    if counts:
+        assert (await provider.resume(state, members)).subject == truth.name_id
+        return
+    with pytest.raises(UpstreamRefused) as error:
+        await provider.resume(state, members)
+    assert code_of(error) == "saml.subject"
 
 
 async def test_two_values_name_nobody(provider: Provider) -> None:

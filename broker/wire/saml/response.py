@@ -107,6 +107,7 @@ class ReadResponse:
     Who logged in, says the provider; all of it signed by it. Times are aware UTC.
 
     ``attributes``: by name as sent, values in their order. ``assertion_id`` is to be remembered until ``not_on_or_after``.
+    ``is_anothers``: the NameID was made by another party, or for another (section 8.3.7), and says who somebody is only there.
     """
 
     issuer: str
@@ -124,6 +125,7 @@ class ReadResponse:
     attributes: Mapping[str, tuple[Value, ...]] = field(repr=False)
     name_qualifier: str | None = None
     name_sp_qualifier: str | None = None
+    is_anothers: bool = False
 
 
 def read_response(octets: bytes, *, expected: Expected, now: datetime) -> ReadResponse | Refusal:
@@ -241,6 +243,7 @@ def _read_assertion(assertion: Element, expected: Expected, now: datetime) -> Re
         attributes=_attributes(assertion),
         name_qualifier=name_id.get("NameQualifier") if name_id is not None else None,
         name_sp_qualifier=name_id.get("SPNameQualifier") if name_id is not None else None,
+        is_anothers=name_id is not None and _is_anothers(name_id, expected),
     )
 
 
@@ -255,6 +258,11 @@ def _name_id(subject: Element) -> Element | None:
     if subject.find(xml.name(SAML, "EncryptedID")) is not None or subject.find(xml.name(SAML, "BaseID")) is not None:
         raise XmlRefused("assertion_shape", "a subject without a plain NameID")
     return subject.find(xml.name(SAML, "NameID"))
+
+
+def _is_anothers(name_id: Element, expected: Expected) -> bool:
+    by, for_ = name_id.get("NameQualifier") or expected.issuer, name_id.get("SPNameQualifier") or expected.audience
+    return (by, for_) != (expected.issuer, expected.audience)
 
 
 def _confirmed_until(subject: Element, expected: Expected, now: datetime) -> datetime:
