@@ -28,6 +28,12 @@ from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.request import ToAsk
 from broker.wire.saml.response import ReadResponse
 
+COUNTRIES: Final = frozenset({
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "EL", "ES", "EU", "FI", "FR", "HR", "HU", "IE", "IS", "IT", "LI", "LT", "LU",
+    "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+})  # fmt: skip
+"""The letters of the EU and the EEA in PersonIdentifiers (eIDAS SAML Attribute Profile 1.4): ISO 3166, but EL for Greece."""
+
 NATURAL: Final = "http://eidas.europa.eu/attributes/naturalperson"
 LOA: Final = "http://eidas.europa.eu/LoA"
 NOT_NOTIFIED: Final = "http://eidas.europa.eu/NotNotified/LoA"

@@ -20,7 +20,7 @@ from broker.flows.assertions import Assertions
 from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
 from broker.upstream.claims import reaches, tells
-from broker.upstream.eidas import EidasConnect
+from broker.upstream.eidas import COUNTRIES, EidasConnect
 from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.meta import MetaConfig, MetaConnector
 from broker.upstream.national_oidc import (
@@ -207,6 +207,17 @@ def _saml_concerns(connect: SamlConnect, references: References) -> Iterator[Con
             yield Concern("required_claims", advice, mild=True, unknown=name, known=sorted(told))
 
 
+def _eidas_concerns(connect: EidasConnect, references: References) -> Iterator[Concern]:
+    yield from _saml_concerns(connect, references)
+    given = [("receiving_country", connect.receiving_country), *(("countries", each) for each in connect.countries)]
+    for key, country in given:
+        if country not in COUNTRIES:
+            meant = "; Greece is EL there" if country == "GR" else ""
+            yield Concern(
+                key, f"{country} is no country of the EU or the EEA as PersonIdentifiers have them{meant}", mild=True
+            )
+
+
 def _why(error: OSError | StafettError) -> str:
     return error.detail if isinstance(error, StafettError) else f"{error.filename}: {error.strerror}"
 
@@ -275,7 +286,7 @@ KINDS: Mapping[str, Kind] = {
         asks_callers=True,
         brings=lambda _: frozenset({"name", "given_name", "family_name", "birthdate", "personal_number"}),
     ),
-    "eidas": Kind(EidasConnect, reaches, _build_saml, _saml_concerns, described=_described),
+    "eidas": Kind(EidasConnect, reaches, _build_saml, _eidas_concerns, described=_described),
     "email": Kind(
         EmailCodeConnect,
         lambda _: EmailCodeConnector.reaches,

@@ -165,6 +165,25 @@ def test_what_no_login_comes_with_is_not_required(bench: Bench, name: str, lines
 
 
 @pytest.mark.parametrize(
+    ("lines", "warnings"),
+    [
+        ("receiving_country: SE", []),
+        ("receiving_country: EL\n      countries: [FI, EL, LI, 'NO', IS]", []),
+        ("receiving_country: GR", ["receiving_country: GR is no country of the EU or the EEA as PersonIdentifiers have them; "
+                                   "Greece is EL there"]),
+        ("receiving_country: SE\n      countries: [FI, XX, UK]", ["countries: XX is no country", "countries: UK is no country"]),
+    ],
+    ids=["sweden", "as-written-there", "greece", "nowhere"],
+)  # fmt: skip
+def test_letters_that_no_person_identifier_begins_with(bench: Bench, lines: str, warnings: list[str]) -> None:
+    """Greece is EL there, whatever ISO 3166 says."""
+    connected(bench, "europe", (SHOWN["europe"], SHOWN["europe"].replace("receiving_country: SE", lines, 1)))
+    told = [each for each in bench.load().warnings if "upstreams.europe.connect." in each and "countr" in each]
+    assert len(told) == len(warnings)
+    assert all(wanted in warning for wanted, warning in zip(warnings, told, strict=True)), told
+
+
+@pytest.mark.parametrize(
     ("name", "lines"),
     [
         ("suomi", "required_claims: [urn:oid:1.2.246.21, auth_time]"),
