@@ -122,7 +122,7 @@ def _obtained(asked: Asked) -> tuple[bytes, Demands, str | None]:
         return _octets(file), Demands.of(given, asked.max_validity), None
     if file.suffix or len(file.parts) > 1:
         raise ConfigError((f"{file}: there is no such file",))
-    loaded, _ = read_config(asked.config)
+    loaded, _ = read_config(asked.config, plainly=True)
     source = loaded.policy.config.saml.metadata.get(asked.what)
     if source is None:
         raise Denied(f"there is neither a file nor a metadata source {asked.what}", code="saml.metadata_source")

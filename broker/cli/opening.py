@@ -3,6 +3,7 @@ From a config file to open stores: what every command that works with data begin
 """
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,20 +21,30 @@ from broker.stores.redis import RedisState
 from broker.stores.sql import SqlRecords
 
 
-def read(config: Path | None) -> tuple[Loaded, Settings]:
+def read(config: Path | None, *, plainly: bool = False) -> tuple[Loaded, Settings]:
     """
-    The checked config, with logging set up.
+    The checked config, with logging set up; what is doubtful in it goes into the log, or *plainly* to who reads standard error.
 
     Raises: ConfigError with every problem.
     """
     settings = read_settings()
     configure(settings.log_level, json_lines=settings.log_format == "json")
     loaded = load(config or settings.config, data_dir=settings.data_dir)
+    (_print_doubts if plainly else _log_doubts)(loaded)
+    return loaded, settings
+
+
+def _print_doubts(loaded: Loaded) -> None:
+    """In the words of ``stafett check-config``."""
+    for said in (*(f"warning: {warning}" for warning in loaded.warnings), *loaded.accepted_risks):
+        print(said, file=sys.stderr)
+
+
+def _log_doubts(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         log("config.warning", "warning", detail=warning)
     for risk in loaded.accepted_risks:
         log("config.accepted_risk", "warning", risk=risk.risk.value, key=risk.key)
-    return loaded, settings
 
 
 def records_url(loaded: Loaded) -> str:

@@ -263,6 +263,20 @@ class TestSource:
         configured(here, free_port())
         assert here.run("metadata", "show", "federation").code == 3
 
+    def test_doubts_about_the_config_are_told_plainly(self, here: Terminal) -> None:
+        """As check-config says them: whoever types this reads sentences, not the lines of a log."""
+        with metadata_server({"/all.xml": signed(aggregate([service(1)], until=soon()))}) as port:
+            configured(here, port)
+            path = here.folder / "stafett.yaml"
+            path.write_text("accept_risks: [http_isuer]\n" + path.read_text("utf-8"), "utf-8")
+            ran = here.run("metadata", "show", "federation")
+        said = [
+            each for each in here.run("check-config", "stafett.yaml").out.splitlines() if each.startswith("warning: ")
+        ]
+        assert (ran.code, ran.err.splitlines()) == (0, said)
+        assert "did you mean 'http_issuer'?" in ran.err
+        assert ran.out.startswith("1 entity, ")
+
     def test_no_such_source(self, here: Terminal) -> None:
         """Neither a file nor a source."""
         configured(here, free_port())
