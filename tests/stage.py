@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -223,13 +223,20 @@ class Answer:
             return urljoin(self.url, self.headers["location"])
         if (form := self.form_post) is not None:
             return str(form["action"])
-        links = [link for link in _Page.of(self.text).links if link.get("id") == "continue"]
+        links = [link for link in self.parsed.links if link.get("id") == "continue"] if "continue" in self.text else []
         return links[0]["href"] if links else ""
 
     @property
     def form_post(self) -> dict[str, Any] | None:
         """The form that answers a partner (``response_mode=form_post``), if the page has one."""
-        return next((form for form in _Page.of(self.text).forms if form["id"] == "response"), None)
+        if "response" not in self.text:
+            return None
+        return next((form for form in self.parsed.forms if form["id"] == "response"), None)
+
+    @cached_property
+    def parsed(self) -> "_Page":
+        """Its forms and links: read once, and only by who asks, since reading takes longer than the broker's answer did."""
+        return _Page.of(self.text)
 
     @property
     def query(self) -> dict[str, str]:
@@ -296,7 +303,7 @@ class Browser:
     async def press(self, button: str, *extra: tuple[str, str]) -> Answer:
         """Send the form of the last page by the button of that id."""
         assert self.page is not None
-        for form in _Page.of(self.page.text).forms:
+        for form in self.page.parsed.forms:
             if button in form["buttons"]:
                 fields = [*form["fields"], *extra, form["buttons"][button]]
                 return await self.post(urljoin(self.page.url, form["action"]), fields)
