@@ -21,16 +21,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 _LONGEST = [
-    "pages/test_browser.py",
     "contract/test_connectors.py",
-    "packaging/test_wheel.py",
-    "packaging/test_chart.py",
-    "journeys/test_key_rotation.py",
-    "pages/test_browser_codes.py",
-    "upstream/test_passkey_browser.py",
+    "pages/test_browser_saml_providers.py",
+    "pages/test_browser.py",
+    "upstream/test_saml_logout.py",
     "journeys/test_every_hop.py",
     "journeys/test_demo_command.py",
+    "journeys/test_key_rotation.py",
+    "upstream/test_passkey_browser.py",
     "demo/test_garage.py",
+    "demo/test_shop.py",
+    "packaging/test_chart.py",
+    "pages/test_browser_codes.py",
+    "packaging/test_wheel.py",
+    "pages/test_browser_tabs.py",
+    "pages/test_browser_saml.py",
+    "demo/test_workshop.py",
+    "journeys/test_saml_every_hop.py",
 ]
 """The files that take longest, all of them together a third of the time."""
 
