@@ -307,7 +307,7 @@ class Fetcher:
             refused = _refusal_in(error)
             if refused is not None:
                 raise Blocked(f"{name}: {refused}") from error
-            raise UpstreamDown(f"{name}: {type(error).__name__}") from error
+            raise UpstreamDown(f"{name}: {_in_words(error)}", cause=type(error).__name__) from error
 
     def _checked_anew(self, url: str) -> tuple[URL, str]:
         """*url* parsed, and how it is called in errors. Raises Blocked."""
@@ -488,6 +488,27 @@ def _refusal_in(error: BaseException | None) -> _AddressRefused | None:
         inner = getattr(error, "os_error", None)
         error = inner if isinstance(inner, BaseException) else error.__cause__
     return None
+
+
+def _in_words(error: Exception) -> str:
+    """Why there is no answer; no word of *error* itself that could repeat an address with its query."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "the name of the server is not found"
+        case aiohttp.ClientConnectorCertificateError():
+            # The types leave it at Exception; it is what OpenSSL says of the certificate.
+            said = getattr(error.certificate_error, "verify_message", "")
+            return "the TLS certificate is not trusted" + (f" ({said.rstrip('.')})" if said else "")
+        case aiohttp.ClientSSLError():
+            return "the server speaks no TLS that is accepted"
+        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+            return "the connection is refused: nobody listens there"
+        case aiohttp.ClientConnectorError():
+            return "no connection to the server can be made"
+        case aiohttp.ClientResponseError() | ValueError():
+            return "what the server says is no HTTP"
+        case _:
+            return "the connection broke off before the answer was complete"
 
 
 def _check_status(name: str, status: int) -> None:

@@ -259,9 +259,13 @@ class TestSource:
         assert (here.folder / "got.xml").read_text() == "yesterday"
 
     def test_nobody_answers(self, here: Terminal) -> None:
-        """Exit code 3: not reachable."""
-        configured(here, free_port())
-        assert here.run("metadata", "show", "federation").code == 3
+        """Exit code 3: not reachable, and why, in words."""
+        configured(here, port := free_port())
+        ran = here.run("metadata", "fetch", "federation", "--out", "got.xml")
+        assert (ran.code, ran.out) == (3, "")
+        assert ran.err == (
+            f"stafett: GET http://127.0.0.1:{port}/all.xml: the connection is refused: nobody listens there\n"
+        )
 
     def test_doubts_about_the_config_are_told_plainly(self, here: Terminal) -> None:
         """As check-config says them: whoever types this reads sentences, not the lines of a log."""
