@@ -251,8 +251,9 @@ class _Load:
                 continue
             path: KeyPath = ("upstreams", name)
             if kind not in self.kinds:
-                advice = f"there is no kind {kind!r}{similar(kind, list(self.kinds))}"
-                self.problems.append(document.problem((*path, "kind"), advice))
+                told = document.problem((*path, "kind"), f"there is no kind {kind!r}{similar(kind, list(self.kinds))}")
+                # What letters a kind may have is nothing to who writes one that there is in another way.
+                self.problems = [each for each in self.problems if each.key != told.key] + [told]
             elif isinstance(upstream.get("connect"), dict):
                 connect, problems = validate(self.kinds[kind].config, document, (*path, "connect"))
                 self.problems += problems

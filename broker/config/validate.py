@@ -40,8 +40,9 @@ def validate(model: type[Model], document: Document, at: KeyPath = ()) -> tuple[
 
 def similar(word: str, known: Sequence[str]) -> str:
     """``; did you mean 'x'?`` when something known is close to *word*, else what there is to choose from."""
-    if close := get_close_matches(word, known, n=1, cutoff=0.6):
-        return f"; did you mean {close[0]!r}?"
+    lowered = {each.lower(): each for each in known}
+    if close := get_close_matches(word.lower(), lowered, n=1, cutoff=0.6):
+        return f"; did you mean {lowered[close[0]]!r}?"
     shown = ", ".join(sorted(known)[:20])
     return f"; known here: {shown}" if known else ""
 

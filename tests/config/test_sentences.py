@@ -287,6 +287,14 @@ SHOP_NAMES = "    names:\n      sv: Nordhjul\n      en: Nordhjul\n"
             "there is no kind 'bank-id'; did you mean 'bankid'?",
             id="unknown-kind",
         ),
+        pytest.param(
+            "kind: bankid",
+            "kind: BankID",
+            "kind: BankID",
+            "upstreams.bankid.kind",
+            "there is no kind 'BankID'; did you mean 'bankid'?",
+            id="kind-with-capitals",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_line_key_and_advice(
