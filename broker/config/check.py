@@ -355,11 +355,15 @@ def _simulated_upstreams(facts: Facts) -> Iterator[Finding]:
 def _published(facts: Facts) -> Iterator[Finding]:
     """Addresses in metadata files; those that are neither https nor on this machine are not read in the first place."""
     for path, addresses in facts.published.items():
-        for address in filter(is_loopback, addresses):
-            if path[0] == "upstreams":
-                advice = f"sends customers to {address}, on this machine, so the provider is a simulator; give the real one's"
-                yield Finding(path, advice, Risk.LOOPBACK_UPSTREAM)
-            elif urlsplit(address).scheme != "https":
+        here = list(filter(is_loopback, addresses))
+        if path[0] == "upstreams" and here:
+            # The same simulator by Redirect and by POST.
+            advice = (
+                f"sends customers to {here[0]}, on this machine, so the provider is a simulator; give the real one's"
+            )
+            yield Finding(path, advice, Risk.LOOPBACK_UPSTREAM)
+        elif path[0] != "upstreams":
+            for address in (each for each in here if urlsplit(each).scheme != "https"):
                 yield Finding(path, f"sends customers to {address}, which must begin with https:// in production")
 
 

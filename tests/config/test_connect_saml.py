@@ -121,6 +121,21 @@ def test_a_simulator_in_production(production: Bench) -> None:
     assert production.load()
 
 
+def test_a_simulator_is_told_once(production: Bench) -> None:
+    """It has an address for each binding, and is one mistake, or one risk."""
+    connected(production, "suomi")
+    described = production.folder / re.findall(r"metadata: (\S+)", SHOWN["suomi"])[0]
+    text = described.read_text().replace("https://idp1.example.org/", "https://localhost:8799/")
+    (first,) = re.findall(r"<md:SingleSignOnService[^>]*/>", text)[:1]
+    other = first.replace("HTTP-Redirect", "HTTP-POST").replace("/sso", "/sso/post")
+    assert other != first
+    described.write_text(text.replace(first, first + other))
+    (problem,) = production.problems()
+    assert problem.count("on this machine") == 1
+    production.edit(("\nbroker:\n", "\naccept_risks: [loopback_upstream]\nbroker:\n"))
+    assert len(production.load().accepted_risks) == 1
+
+
 def test_a_provider_without_a_key(bench: Bench) -> None:
     """It could prove nothing it says: told before a customer meets it."""
     connected(bench, "suomi")
