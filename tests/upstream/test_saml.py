@@ -40,7 +40,7 @@ from broker.upstream.port import Connector, FormConnector, KeyPublisher, Listene
 from broker.upstream.saml import SamlConnect
 from broker.wire.saml.aggregate import Demands, read
 from tests.demo.sites import browsing, press
-from tests.stage import Answer
+from tests.stage import WAYS_IN, Answer
 from tests.upstream.cases import Case, Play
 from tests.upstream.saml import (
     ADDRESS,
@@ -819,6 +819,19 @@ async def test_the_page_that_posts_the_request(world_by_post: World, language: s
     assert "unsafe" not in policy
     assert "no-store" in page.headers["cache-control"]
     assert page.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_the_one_way_in_by_post(stage_folder: Path) -> None:
+    """Nothing is to be chosen: the answer to the partner's request is the page that posts her on by itself."""
+    ways = WAYS_IN.replace("[", "[eid, ")
+    only = {f"      {ways}": "      upstreams: [eid]"}
+    async with open_world(stage_folder, "saml", GENERIC, takes=("HTTP-POST",), edit=only, **SETTINGS) as world:
+        first = await world.stage.browser().get(world.stage.shop.request())
+        form = first.form_post
+        assert form is not None
+        assert (first.status, urlsplit(first.url).path) == (200, "/authorize")
+        assert form["action"] == f"{world.simulator.origin}/sso/post"
+        assert {"continue", "response"} <= first.ids
 
 
 async def test_a_login_by_post_at_the_shop(world_by_post: World) -> None:
