@@ -19,7 +19,7 @@ from broker.errors import StafettError
 from broker.flows.assertions import Assertions
 from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.bankid import BankIdConnect, BankIdConnector, bankid_connector
-from broker.upstream.claims import reaches, tells
+from broker.upstream.claims import ClaimRules, reaches, tells
 from broker.upstream.eidas import COUNTRIES, EidasConnect
 from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.meta import MetaConfig, MetaConnector
@@ -86,6 +86,11 @@ def _undescribed(_connect: Any) -> Described | None:
     return None
 
 
+def _told(connect: BaseModel) -> frozenset[str]:
+    """What the rules for claims in the block name; nothing where it has none."""
+    return tells(connect) if isinstance(connect, ClaimRules) else frozenset()
+
+
 def _unsettled(_connect: Any) -> Iterator[Settled]:
     return iter(())
 
@@ -111,7 +116,7 @@ class Kind:
     needs: Literal["mail", "sms"] | None = None
     asks_callers: bool = False
     described: Callable[[Any], Described | None] = _undescribed
-    brings: Callable[[Any], frozenset[str]] = tells
+    brings: Callable[[Any], frozenset[str]] = _told
 
 
 def _bankid_concerns(connect: BankIdConnect, references: References) -> Iterator[Concern]:
