@@ -22,6 +22,8 @@ class AuthnRequest:
     ``attribute_set``: the index of the attributes it asks for, None for those it asks for usually. ``may_create``:
     what ``AllowCreate`` says, None when it says nothing. ``requesters``: on whose behalf. ``providers``: who alone may log the
     customer in, where it names somebody. ``proxies``: how many more parties may take part, None for any number.
+
+    ``Conditions`` are wishes for the assertion, which a provider may leave aside (section 3.4.1): ours are our own.
     """
 
     head: Head
