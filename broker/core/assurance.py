@@ -131,11 +131,6 @@ def lowest_requested(acr_values_requested: Iterable[str]) -> Assurance | None:
     return min(known, key=lambda level: level.rank) if known else None
 
 
-def loa_of(level: Assurance) -> str | None:
-    """The eIDAS level of assurance (Implementing Regulation (EU) 2015/1502) as its URI; None below ``low``."""
-    return _LOA.get(level)
-
-
 _UNSPECIFIED = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
 _CONTEXT = {Assurance.SELF_ASSERTED: _UNSPECIFIED, Assurance.CONTACT: _UNSPECIFIED, **_LOA}
 _FROM_CONTEXT = {_UNSPECIFIED: Assurance.SELF_ASSERTED} | {uri: level for level, uri in _LOA.items()}
@@ -183,8 +178,3 @@ def meets_context(level: Assurance, wanted: Sequence[str], comparison: Compariso
         case Comparison.BETTER:
             return len(known) == len(wanted) and all(worth > asked for asked in known)
     assert_never(comparison)
-
-
-def weakest_for_context(wanted: Sequence[str], comparison: Comparison) -> Assurance | None:
-    """The weakest level that `meets_context`, to ask no more of a customer than that; None when none does."""
-    return next((level for level in Assurance if meets_context(level, wanted, comparison)), None)

@@ -2,7 +2,7 @@
 A provider that is ill is left alone for a while, and customers are shown the other ways in meanwhile.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -51,7 +51,3 @@ class Breaker:
         return {
             name: seen.rests_until for name, seen in self._seen.items() if seen.rests_until and now < seen.rests_until
         }
-
-    def without_resting(self, upstreams: Collection[str]) -> frozenset[str]:
-        """Those of *upstreams* that customers may be sent to."""
-        return frozenset(upstreams) - self.resting()

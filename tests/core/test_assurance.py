@@ -14,10 +14,8 @@ from broker.core.assurance import (
     acr_values,
     context_of,
     level_of_acr,
-    loa_of,
     lowest_requested,
     meets_context,
-    weakest_for_context,
 )
 
 WEAKEST_FIRST = ["soft", "self-asserted", "contact", "low", "substantial", "high"]
@@ -109,9 +107,8 @@ LOW, SUBSTANTIAL, HIGH = LOA_URIS.values()
 @pytest.mark.parametrize("level", Assurance)
 def test_each_vocabulary_says_the_same_of_a_level_or_nothing(level: Assurance) -> None:
     """eIDAS levels are one URI everywhere; below them SAML says only that it says nothing, and of the softest nothing at all."""
-    assert loa_of(level) == LOA_URIS.get(level)
     if level >= Assurance.LOW:
-        assert acr_of(level) == loa_of(level) == context_of(level)
+        assert acr_of(level) == LOA_URIS[level] == context_of(level)
     else:
         assert context_of(level) == (None if level is Assurance.SOFT else UNSPECIFIED)
 
@@ -150,23 +147,3 @@ def test_each_vocabulary_says_the_same_of_a_level_or_nothing(level: Assurance) -
 def test_contexts_compare_as_saml_says(level: str, wanted: list[str], comparison: str, meets: bool) -> None:
     """Section 3.3.2.2.1 of SAML Core; what is not known is never met, and makes ``better`` impossible."""
     assert meets_context(Assurance(level), wanted, Comparison(comparison)) is meets
-
-
-@pytest.mark.parametrize(
-    ("wanted", "comparison", "weakest"),
-    [
-        ([], "exact", "self-asserted"),
-        ([HIGH, SUBSTANTIAL], "exact", "substantial"),
-        ([SUBSTANTIAL], "minimum", "substantial"),
-        ([LOW], "better", "substantial"),
-        ([HIGH], "maximum", "self-asserted"),
-        ([HIGH], "better", None),
-        ([PASSWORD], "exact", None),
-    ],
-)
-def test_no_more_is_asked_of_the_customer_than_a_context_needs(
-    wanted: list[str], comparison: str, weakest: str | None
-) -> None:
-    """The weakest level that meets it; None where none does, and nobody need be asked to log in."""
-    found = weakest_for_context(wanted, Comparison(comparison))
-    assert (found.value if found else None) == weakest
