@@ -65,11 +65,6 @@ def set_soft(response: Response, value: str, life: timedelta) -> None:
     _set(response, SOFT, value, life)
 
 
-def clear_soft(response: Response) -> None:
-    """Forget it."""
-    _set(response, SOFT, "", timedelta(0))
-
-
 def clear_session(response: Response) -> None:
     """Log this browser out."""
     _set(response, SESSION, "", timedelta(0))
@@ -81,8 +76,9 @@ def set_device(response: Response, value: str, life: timedelta) -> None:
 
 
 def clear_device(response: Response) -> None:
-    """Forget this browser."""
+    """Forget this browser, and who probably followed a newsletter's link in it."""
     _set(response, DEVICE, "", timedelta(0))
+    _set(response, SOFT, "", timedelta(0))
 
 
 def _set(response: Response, name: str, value: str, life: timedelta) -> None:

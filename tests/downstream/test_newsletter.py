@@ -213,6 +213,19 @@ async def test_nothing_to_take_back(staged: Stage) -> None:
     assert (await staged.shop.call("/newsletter/revocations", {})).status == 400
 
 
+async def test_a_browser_that_is_to_be_forgotten_forgets_the_link_too(staged: Stage) -> None:
+    """Whoever has this browser forgotten sees what everybody sees: no offer to write to the newsletter's reader."""
+    browser = staged.browser()
+    await browser.follow(await browser.get(staged.shop.request()))
+    await browser.log_in("bankid", "maja")
+    browser.cookies.pop("__Host-stafett-session")
+    await browser.get((await links(staged))[0])
+    assert "__Host-stafett-soft" in browser.cookies
+    await browser.follow(await browser.get(staged.shop.request()))
+    await browser.follow(await browser.press("forget-device"))
+    assert not {"__Host-stafett-soft", "__Host-stafett-device"} & set(browser.cookies)
+
+
 async def test_the_cookie_opens_nothing_else(staged: Stage) -> None:
     """Given back in place of other secrets it is refused."""
     browser: Browser = staged.browser()
