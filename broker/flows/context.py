@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from broker.core.journey import Ask, Journey
 from broker.core.logout import Farewell
 from broker.core.membership import OnFile
 from broker.core.memory import DeviceRecord
-from broker.core.naming import neighbourhood
+from broker.core.naming import name_of, neighbourhood
 from broker.core.policy import Policy
 from broker.core.session import Profile, Session
 from broker.core.trust import Available
@@ -42,6 +42,7 @@ from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
 
 Clock = Callable[[], datetime]
+T = TypeVar("T")
 
 _MAX_TOKEN = 2048
 
@@ -183,6 +184,13 @@ class Context:
         (raw,) = await self.state.run(self.shelves.subjects.get(name))
         held = self.shelves.subjects.read(name, raw)
         return held.value if held else await self.records.customer_of_subject(sector, subject)
+
+    async def once(self, shelf: Shelf[T], reference: str, known_s: float) -> T | None:
+        """What *reference* stands for on *shelf*, for the first who asks; None for the others, and for what never was."""
+        name = name_of(reference)
+        (raw,) = await self.state.run(shelf.take(name, known_s))
+        held = shelf.read(name, raw)
+        return held.value if held is not None else None
 
     def counted(self, what: str, address: str) -> Count:
         """One more of *what* in this minute, from *address* and its neighbours."""

@@ -17,12 +17,10 @@ from broker.core.session import Session
 from broker.errors import Spent, StoreDown, WrongBrowser
 from broker.flows.context import Context
 from broker.flows.logout import Logouts, Parted
+from broker.flows.saml_logins import SEEN_S
 from broker.flows.sessions import FAREWELL_S, Sessions
 from broker.flows.values import ProviderAnswer, SentToProvider, Visitor
 from broker.stores.ports import Drop, PutNew
-
-SEEN_S = 1200.0
-"""Longer than a message is taken, however far the clocks differ."""
 
 _KEPT_S = 60.0
 _TRIES = 60
@@ -78,12 +76,10 @@ class ProviderLogouts:
         """What `keep` kept, once. Raises: Spent."""
         if not is_id(reference):
             raise Spent("not a reference of ours")
-        shelf, name = self._c.shelves.provider_answers, name_of(reference)
-        (raw,) = await self._c.state.run(shelf.take(name, _KEPT_S))
-        held = shelf.read(name, raw)
-        if held is None or held.value.upstream != upstream:
+        answer = await self._c.once(self._c.shelves.provider_answers, reference, _KEPT_S)
+        if answer is None or answer.upstream != upstream:
             raise Spent("the answer was taken up before, or too late", code="saml.posted")
-        return held.value
+        return answer
 
     async def answered(self, answer: ProviderAnswer, visitor: Visitor) -> Parted | None:
         """
@@ -92,15 +88,13 @@ class ProviderLogouts:
         Returns: how the logout stands now; None when nobody knows any more.
         Raises: Spent: no request of ours to it, or answered before. WrongBrowser.
         """
-        shelf, name = self._c.shelves.sent_to_provider, name_of(answer.request_id)
-        (raw,) = await self._c.state.run(shelf.take(name, FAREWELL_S))
-        held = shelf.read(name, raw)
-        if held is None or held.value.upstream != answer.upstream:
+        sent = await self._c.once(self._c.shelves.sent_to_provider, answer.request_id, FAREWELL_S)
+        if sent is None or sent.upstream != answer.upstream:
             raise Spent("an answer to nothing we asked", code="saml.in_response_to", upstream=answer.upstream)
-        if held.value.browser != (name_of(visitor.browser) if visitor.browser is not None else ""):
+        if sent.browser != (name_of(visitor.browser) if visitor.browser is not None else ""):
             raise WrongBrowser("another browser was sent to the provider", code="browser.returned_elsewhere")
-        await self._mark(held.value.farewell, answer.fate)
-        return await self._logouts.look(held.value.farewell)
+        await self._mark(sent.farewell, answer.fate)
+        return await self._logouts.look(sent.farewell)
 
     async def end(self, over: Over) -> int:
         """

@@ -153,11 +153,9 @@ class SamlLogins:
     async def _kept(self, reference: str, shelf: Shelf[T]) -> T:
         if not is_id(reference):
             raise Spent("not a reference of ours")
-        name = name_of(reference)
-        (raw,) = await self._c.state.run(shelf.take(name, _KEPT_S))
-        if (held := shelf.read(name, raw)) is None:
+        if (kept := await self._c.once(shelf, reference, _KEPT_S)) is None:
             raise Spent("the request was taken up before, or too late", code="saml.posted")
-        return held.value
+        return kept
 
     def means(self, leaving: Leaving, session: Session) -> bool:
         """
@@ -185,12 +183,10 @@ class SamlLogins:
 
         Returns: what the customer looks up how it went by. Raises: Spent: no request of ours to it, or answered before.
         """
-        shelf, name = self._c.shelves.sent_away, name_of(request_id)
-        (raw,) = await self._c.state.run(shelf.take(name, FAREWELL_S))
-        held = shelf.read(name, raw)
-        if held is None or held.value.partner != partner:
+        sent = await self._c.once(self._c.shelves.sent_away, request_id, FAREWELL_S)
+        if sent is None or sent.partner != partner:
             raise Spent("an answer to nothing we asked", code="saml.in_response_to", partner=partner)
-        return held.value.farewell
+        return sent.farewell
 
     def transient(self, partner: str, sid: str) -> str:
         """The transient name of the customer in the partner's session *sid*: always the same, and worth nothing elsewhere."""
