@@ -6,7 +6,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import uvicorn
 
@@ -21,7 +21,7 @@ _BACKLOG = 2048
 _COLLECT_AFTER = 20_000
 """Objects: those of some dozens of requests. Hardly any is part of a cycle; the others go at once."""
 
-_MAX_HEAD = 64 * 1024
+MAX_HEAD = 64 * 1024
 """What a request may send besides its body: request line, headers, trailers, chunk sizes."""
 
 
@@ -118,88 +118,17 @@ def settings(app: Callable[..., Any], *, lifespan: Literal["on", "off"]) -> uvic
         lifespan=lifespan,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=_MAX_HEAD,
+        h11_max_incomplete_event_size=MAX_HEAD,
     )
 
 
 def http_protocol() -> type[asyncio.Protocol] | Literal["h11"]:
-    """
-    How HTTP is read: by httptools where it is installed (uvicorn's ``standard`` extra), with a bound on the head.
-
-    security: httptools has none, so that one connection that never ends its headers could take all memory.
-    """
+    """How HTTP is read: by httptools where it is installed (uvicorn's ``standard`` extra), otherwise by h11."""
     try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+        from broker.cli.http_protocol import Bounded
     except ImportError:
         return "h11"
-
-    class Bounded(HttpToolsProtocol):
-        """Hangs up when a request sends more than `_MAX_HEAD` besides its body."""
-
-        beside_body = 0
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            # What answers are written to; what is read is none of its business.
-            self.transport = Together(transport)  # type: ignore[assignment]
-
-        def on_response_complete(self) -> None:
-            cast(Together, self.transport).send()
-            super().on_response_complete()
-
-        def on_message_begin(self) -> None:
-            self.beside_body = 0
-            super().on_message_begin()
-
-        def on_body(self, body: bytes) -> None:
-            self.beside_body -= len(body)
-            super().on_body(body)
-
-        def data_received(self, data: bytes) -> None:
-            self.beside_body = max(0, self.beside_body) + len(data)
-            super().data_received(data)
-            if self.beside_body > _MAX_HEAD and not self.transport.is_closing():
-                self.transport.close()
-
     return Bounded
-
-
-class Together:
-    """
-    A transport that sends the head of an answer and its body in one piece.
-
-    uvicorn writes them one after the other, and uvloop sends what it gets at once: two system calls, two packets and, at the
-    other end, two wake-ups. Here a head waits for what is written next, or for the end of the answer.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Send *data*, with what waits before it."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head + data)
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
-            self._head = data
-        else:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """As a transport's; what waits is sent before."""
-        self.send()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def send(self) -> None:
-        """Send what waits."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
 
 
 def bind(host: str, port: int, key: str) -> socket.socket:
