@@ -8,11 +8,11 @@ gives it the real ones.
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct, field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -124,8 +124,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyMaterial:
+class KeyMaterial(Struct, frozen=True):
     """
     ``secrets``: the current one first. ``signing``: where the signing keys are; ``first``: what an empty place begins with.
 
@@ -171,8 +170,7 @@ def signing_keys(material: KeyMaterial, care: KeyCare) -> KeyBook:
     return book
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
+class Broker(Struct, frozen=True):
     """
     A built broker. ``app``: the ASGI application. ``context``: for commands that work without a web server.
 
@@ -189,8 +187,7 @@ class Broker:
     messages: Messages = field(default_factory=Messages)
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataFetchers:
+class MetadataFetchers(Struct, frozen=True):
     """The ways out for SAML metadata: ``feeds`` may take their time, for ``queries`` customers wait."""
 
     feeds: Fetcher

@@ -6,9 +6,10 @@ with. What the artifact she carries then stands for is an `Arrival`, good for on
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core.challenge import fits
 from broker.core.handoff import Handoff, State, belongs_to, may_go_on
@@ -17,8 +18,7 @@ from broker.core.session import Session
 from broker.errors import Spent, WrongCustomer
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """
     ``challenge``: S256 of the secret it is redeemed with. ``subject``: the customer's, for this recipient's sector.
     ``acr``, ``amr``: what may be told of the login. ``authenticated_at``: when it
@@ -35,8 +35,7 @@ class Arrival:
     authenticated_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A redeemed arrival, and what of the handoff goes with it. ``id``: used once, for the token's ``jti``."""
 
     id: str

@@ -10,11 +10,12 @@ A case of customer service: an agent asks whom she talks to on the phone.
 The agent sees that, and nothing the caller proved beyond it.
 """
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
+from broker.core.discreet import Discreet
 
 LIFE = timedelta(minutes=5)
 """How long a caller is waited for whose provider asks her; longer than any provider does."""
@@ -34,8 +35,7 @@ class Standing(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Discreet, frozen=True):
     """
     ``agent``: internal id of the member of staff. ``reference``: the agent's own words for it, such as a ticket number.
     ``method``: upstream the caller is asked by. ``message_key``: how it goes, as a text of the catalogue. ``state``: the
@@ -44,6 +44,8 @@ class Case:
     ``takes_code``: she reads a code out, and the agent types it in.
     """
 
+    UNSPOKEN = frozenset({"state"})
+
     id: str
     agent: str
     reference: str
@@ -51,7 +53,7 @@ class Case:
     opened_at: datetime
     standing: Standing = Standing.WAITING
     message_key: str = "call.asked"
-    state: bytes = field(default=b"", repr=False)
+    state: bytes = b""
     customer: str | None = None
     level: Assurance | None = None
     ended_at: datetime | None = None

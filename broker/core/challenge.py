@@ -2,10 +2,10 @@
 A challenge and its secret: whoever sent the one can later show to be the same by the other (RFC 7636, method S256).
 """
 
-import base64
-import hashlib
 import hmac
 import re
+
+from broker.core.octets import base64url, sha256
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -19,5 +19,5 @@ def fits(challenge: str, secret: str | None) -> bool:
     """Whether *secret*, 43 to 128 characters, is the one behind *challenge* (RFC 7636 section 4.6)."""
     if secret is None or not 43 <= len(secret) <= 128 or not secret.isascii():
         return False
-    digest = base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).rstrip(b"=").decode()
+    digest = base64url(sha256(secret.encode()))
     return hmac.compare_digest(digest, challenge)

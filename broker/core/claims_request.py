@@ -8,8 +8,9 @@ wishes: ``acr``, since the partner may need it (section 5.5.1.1), and ``sub``, w
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from broker.errors import BadAsk
 
@@ -17,8 +18,7 @@ MAX_CLAIMS_CHARS = 4096
 _MAX_VALUES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimsRequest:
+class ClaimsRequest(Struct, frozen=True):
     """
     What a partner asked for by name.
 

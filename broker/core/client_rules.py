@@ -16,9 +16,12 @@ Spec: RFC 9700 sections 2.1.1 and 2.2.2, RFC 8252 section 8, draft-ietf-oauth-rf
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
+
+from broker.core.changing import replace
 
 
 class ClientAuth(StrEnum):
@@ -47,8 +50,7 @@ class ClientProfile(StrEnum):
     LEGACY = "legacy"
 
 
-@dataclass(frozen=True, slots=True)
-class ClientRules:
+class ClientRules(Struct, frozen=True):
     """
     What holds for one client.
 
@@ -73,8 +75,7 @@ class ClientRules:
         return self.auth is ClientAuth.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Refinements:
+class Refinements(Struct, frozen=True):
     """Single keys of one partner that differ from its profile; None: as the profile says."""
 
     auth: ClientAuth | None = None
@@ -99,8 +100,7 @@ _STANDARD = ClientRules(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Bundle:
+class _Bundle(Struct, frozen=True):
     """
     ``rules``: where nothing is refined. ``allowed``: what a key may be refined to; any value where it is not named.
     """
@@ -161,7 +161,7 @@ def contradictions(profile: ClientProfile, given: Refinements) -> Iterator[tuple
 
 
 def _given(given: Refinements) -> dict[str, Any]:
-    values = {each.name: getattr(given, each.name) for each in fields(given)}
+    values = {name: getattr(given, name) for name in given.__struct_fields__}
     return {name: value for name, value in values.items() if value is not None}
 
 

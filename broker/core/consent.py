@@ -3,12 +3,12 @@ Consent: what must be asked, and what an earlier answer covers.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+
+class Consent(Struct, frozen=True):
     """
     What a customer agreed to, as the core sees it (`broker.stores.ports.ConsentRecord` without the bookkeeping).
 
@@ -26,8 +26,7 @@ class Consent:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What is about to be shared: ``required`` and ``optional`` field names that really have a value now."""
 
     source: str | None

@@ -2,7 +2,7 @@
 The customer's device in words she recognises: which browser on which system. Nothing finer is kept of what it says.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 _MARKS_OF_BROWSERS = (
     # The order matters: nearly all of them claim to be one of the later ones as well.
@@ -30,8 +30,7 @@ _MARKS_OF_SYSTEMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """``browser`` and ``system``: names of products, the same in every language; None where they cannot be told."""
 
     browser: str | None = None

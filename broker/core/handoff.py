@@ -11,10 +11,11 @@ others are answered from what it stored. The link's handle finds a handoff; it n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.identity import same_mailbox
@@ -54,16 +55,14 @@ class Result(StrEnum):
     BOOKED = "booked"
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """The order's contact, for binding a handoff without a known subject; never released by itself."""
 
     email: str | None = None
     phone: str | None = None
 
 
-@dataclass(frozen=True)
-class Handoff:
+class Handoff(Struct, frozen=True, omit_defaults=True):
     """
     ``customer``: whom the source made it for (internal id), None for a guest order. ``bound_to``: who opened it and was
     found to be that customer. ``payload``: as the source gave it (``payload_sha256`` of it stays), cut down to what the customer
@@ -95,8 +94,7 @@ class Handoff:
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """What a source asks to hand over, as the edge parsed it; ``payload`` already fits its type's schema."""
 
     source: str

@@ -7,11 +7,13 @@ operator set for that connector. Nothing here is logged.
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from broker.core.assurance import Assurance
+from broker.core.discreet import Discreet
 
 
 class ContactKind(StrEnum):
@@ -21,8 +23,7 @@ class ContactKind(StrEnum):
     PHONE = "phone"
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """
     A contact address and whether it is proven.
 
@@ -35,16 +36,14 @@ class Contact:
     verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(Struct, frozen=True):
     """A number in ``partner``'s register of customers."""
 
     partner: str
     number: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Discreet, frozen=True):
     """
     What one upstream proved in one login; vendor words are gone.
 
@@ -63,6 +62,8 @@ class Evidence:
     proxy or a national node, at most five; nothing personal. ``leave``: what its connector needs to log her out there, once she
     logs out here; nobody else reads it.
     """
+
+    UNSPOKEN = frozenset({"leave"})
 
     upstream: str
     issuer: str
@@ -86,17 +87,18 @@ class Evidence:
     contact_proven_at: datetime | None = None
     membership: Membership | None = None
     authorities: tuple[str, ...] = ()
-    leave: bytes | None = field(default=None, repr=False)
+    leave: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Discreet, frozen=True):
     """
     What the broker accepts from an `Evidence`: normal forms, assurance under the operator's ceiling.
 
     ``strong``: assurance of the login itself; ``contact_proven``: a contact address was verified in it.
     ``may_bootstrap``: whether this login may enrol, recover or raise another method.
     """
+
+    UNSPOKEN = frozenset({"leave"})
 
     upstream: str
     issuer: str
@@ -121,7 +123,7 @@ class Identity:
     contact_proven_at: datetime | None = None
     membership: Membership | None = None
     authorities: tuple[str, ...] = ()
-    leave: bytes | None = field(default=None, repr=False)
+    leave: bytes | None = None
 
     @property
     def contact_proven(self) -> bool:

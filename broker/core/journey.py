@@ -13,16 +13,18 @@ expired one to a fresh start; none is a dead end.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
+
+from msgspec import Struct
 
 from broker.core import handoff as handoffs
 from broker.core.assurance import Assurance
 from broker.core.changing import replace
 from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.consent import Consent, Wish, covering
+from broker.core.discreet import Discreet
 from broker.core.handoff import Handoff
 from broker.core.identity import ContactKind, contact_kind
 from broker.core.linking import Question, Rule, may_bootstrap
@@ -44,8 +46,7 @@ from broker.core.trust import (
 from broker.errors import Denied
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(Struct, frozen=True, omit_defaults=True):
     """
     A partner's authorization request, checked by the downstream edge (client and redirect URI are proven).
 
@@ -81,16 +82,16 @@ class Ask:
         return self.claims.essential_acr
 
 
-@dataclass(frozen=True, slots=True)
-class Away:
+class Away(Discreet, frozen=True):
     """The way to a provider by a form: ``members`` that the browser posts to ``url``."""
 
+    UNSPOKEN = frozenset({"members"})
+
     url: str
-    members: Mapping[str, str] = field(repr=False)
+    members: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True, omit_defaults=True):
     """
     A login opened at an upstream. ``state``: the connector's own. ``token``: what a callback must bring (one use).
 
@@ -132,8 +133,7 @@ class Errand(StrEnum):
     """To work: a member of staff, on the pages of customer service."""
 
 
-@dataclass(frozen=True)
-class Journey:
+class Journey(Struct, frozen=True, omit_defaults=True):
     """
     ``browser``: hash of the browser cookie it is bound to. ``csrf``: token its forms carry. ``partner``: where the
     customer is heading, empty for the broker's own pages; then neither ``ask`` (a partner's login, asked at
@@ -168,15 +168,13 @@ class Journey:
         return self.errand is Errand.ADD
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(Struct, frozen=True):
     """Tell the customer where the link leads before anything happens. ``known``: somebody is logged in here already."""
 
     handoff: Handoff
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """
     Log in by one of ``choices``. ``reason``: why the session (if any) is not enough. ``missing``: claims that the partner
     requires and that it lacks, where that is why.
@@ -188,30 +186,26 @@ class Login:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """A login is open at ``upstream`` and the customer waits on our page."""
 
     upstream: str
     attempt: Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class AskLink:
+class AskLink(Struct, frozen=True):
     """A login was proven that is not the running session's customer's, or that somebody may know her by: ask."""
 
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class WrongCustomer:
+class WrongCustomer(Struct, frozen=True):
     """Somebody else is logged in than the handoff was made for."""
 
     handoff: Handoff
 
 
-@dataclass(frozen=True, slots=True)
-class AskConsent:
+class AskConsent(Struct, frozen=True):
     """
     Show exactly ``release`` and ask. ``wish``: the same as names. ``agreement``: None for a plain login. ``missing``: claims that
     the partner says it needs, and does not get whatever the customer answers.
@@ -223,16 +217,14 @@ class AskConsent:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Answer the partner's request. ``consent``: what it rests on, None when implied or nothing is shared."""
 
     session: Session
     consent: Consent | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """
     Answer the partner's request with ``error`` (Core section 3.1.2.6). ``reason``: for the operator. ``missing``: claims for want
     of which it is refused.
@@ -243,8 +235,7 @@ class Refuse:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Struct, frozen=True):
     """Send the customer to the recipient; ``consent``: a remembered one to record first, None when already recorded."""
 
     handoff: Handoff
@@ -253,16 +244,14 @@ class Deliver:
     consent: Consent | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrive:
+class Arrive(Struct, frozen=True):
     """The recipient has no login of ours: name the account the customer arrives with, and let her confirm it."""
 
     handoff: Handoff
     challenge: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandoffOver:
+class HandoffOver(Struct, frozen=True):
     """
     The handoff cannot go on: ``why`` is ``already``, ``declined``, ``expired`` or ``unavailable``.
 
@@ -273,20 +262,17 @@ class HandoffOver:
     handoff: Handoff | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The journey was left before; lead the customer on."""
 
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(Struct, frozen=True):
     """The journey ran out of time; offer a fresh start."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPage:
+class OwnPage(Struct, frozen=True):
     """She logged in as her errand needs it: on to the broker's own pages."""
 
 

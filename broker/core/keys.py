@@ -15,11 +15,11 @@ Spec: OpenID Connect Core section 10.1.1 (rotation of signing keys), RP-Initiate
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Self
 
+from msgspec import Struct
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from broker.core.policy import BrokerSettings, Lifetimes
@@ -92,8 +92,7 @@ class KeyBook(BaseModel):
         return KeyBook(keys=tuple(key for key in self.keys if key.kid != kid))
 
 
-@dataclass(frozen=True, slots=True)
-class KeyTimes:
+class KeyTimes(Struct, frozen=True):
     """
     What the times of keys follow from.
 
@@ -125,8 +124,7 @@ class KeyTimes:
         return self.longest + 2 * self.spread
 
 
-@dataclass(frozen=True, slots=True)
-class KeyStanding:
+class KeyStanding(Struct, frozen=True):
     """
     Where a key stands now.
 

@@ -15,11 +15,13 @@ The attacks behind the rules are those of Sudhodanan and Paverd, "Pre-hijacked a
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import ContactKind, Identity
 from broker.core.policy import Linking, Policy
 from broker.core.session import Profile, Session
@@ -56,15 +58,13 @@ class Rule(StrEnum):
     SEVERAL_CUSTOMERS = "several_customers"
 
 
-@dataclass(frozen=True, slots=True)
-class Same:
+class Same(Struct, frozen=True):
     """The login is one of the session's customer's own."""
 
     rule: Rule = Rule.ALREADY_HERS
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """
     Ask whether it is also hers, of ``customer``.
 
@@ -78,8 +78,7 @@ class Offer:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Apart:
+class Apart(Struct, frozen=True):
     """Two customers they stay, because of ``rule``."""
 
     rule: Rule
@@ -88,8 +87,7 @@ class Apart:
 Decision = Same | Offer | Apart
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """
     What a journey waits for her to answer. ``id``: of the proof that is kept meanwhile.
 
@@ -114,8 +112,7 @@ class Question:
         return self.rule in {Rule.BOTH_PROVEN, Rule.STALE_PROOF, Rule.CONTACT_SEEN}
 
 
-@dataclass(frozen=True, slots=True)
-class KnownContact:
+class KnownContact(Struct, frozen=True):
     """That a customer has proven a contact: by which upstream, and when last (aware UTC)."""
 
     customer: str
@@ -123,8 +120,7 @@ class KnownContact:
     verified_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class WayIn:
+class WayIn(Struct, frozen=True):
     """
     One of a customer's ways to log in. ``name``: what it is looked up by. ``is_shut``: its provider said not to trust it, and
     nobody gets in by it.

@@ -13,9 +13,11 @@ Spec: OpenID Connect Back-Channel Logout 1.0, Front-Channel Logout 1.0, RP-Initi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
+from broker.core.discreet import Discreet
 from broker.core.notice import State
 from broker.core.policy import NameIdFormat, PartnerSaml, Policy
 from broker.core.session import Session
@@ -51,8 +53,7 @@ class Why(StrEnum):
     """She gave up the way in that opened it, such as a passkey."""
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(Struct, frozen=True):
     """
     A partner that was logged in by a session. ``back``, ``front``: whether it can be told that way. ``asks``: whether she can be
     sent there to be logged out, by the name ``told_as`` (empty: the one of that session only); ``is_told``: she was.
@@ -68,20 +69,20 @@ class Party:
     is_told: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AtProvider:
+class AtProvider(Discreet, frozen=True):
     """
     Her session at the provider ``upstream`` that she had logged in by. ``leave``: what its connector needs to end it. ``fate``:
     `Fate.REACHABLE` until she was sent there.
     """
 
+    UNSPOKEN = frozenset({"leave"})
+
     upstream: str
-    leave: bytes = field(repr=False)
+    leave: bytes
     fate: "Fate"
 
 
-@dataclass(frozen=True, slots=True)
-class Farewell:
+class Farewell(Struct, frozen=True):
     """
     A session that ended, as long as the customer may ask how it went.
 

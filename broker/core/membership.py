@@ -8,10 +8,10 @@ of that in the same login. So asking it tells it nothing new, and a customer who
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from broker.core.discreet import Discreet
 from broker.core.policy import ByNumber, ProvenContact
 from broker.core.release import Release
 
@@ -24,12 +24,13 @@ _BETWEEN: Final = re.compile(r"[\s./\-\u2010-\u2015\u2060]")
 _STANDS_FOR: Final = {"#": "[0-9]", "?": "[A-Z]"}
 
 
-@dataclass(frozen=True, slots=True)
-class OnFile:
+class OnFile(Discreet, frozen=True):
     """What a register has on file for a member: her ``number`` there, and the ``contact`` a code may go to."""
 
-    number: str = field(repr=False)
-    contact: str = field(repr=False)
+    UNSPOKEN = frozenset({"number", "contact"})
+
+    number: str
+    contact: str
 
 
 def number_typed(typed: str, terms: ByNumber) -> str | None:

@@ -3,8 +3,9 @@ What a browser is remembered by: which ways to log in were used in it, and when.
 wants a masked hint to be shown.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from broker.core.session import Profile
 
@@ -12,8 +13,7 @@ _MOST = 5
 """Ways that are remembered; more than anybody uses in one browser."""
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(Struct, frozen=True):
     """A way to log in that led to a login. ``hint``: as much of the address as its owner needs to know it again."""
 
     upstream: str
@@ -21,8 +21,7 @@ class Used:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRecord:
+class DeviceRecord(Struct, frozen=True):
     """The ways used in one browser, the last one first."""
 
     used: tuple[Used, ...] = ()

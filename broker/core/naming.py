@@ -2,11 +2,11 @@
 Names under which secrets are remembered.
 """
 
-import base64
-import hashlib
 import re
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+
+from broker.core.octets import base64url, sha256
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -37,4 +37,4 @@ def name_of(token: str) -> str:
 
     A reader of the store, or of a log, cannot turn it back into something that opens anything.
     """
-    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()[:24]).decode()
+    return base64url(sha256(token.encode())[:24])

@@ -5,9 +5,9 @@ A mail is forwarded, archived, and opened by scanners, so whoever follows its li
 an offer, and spare her typing the address a code is to be sent to; it never logs anybody in, links, shares or consents.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from broker.core.discreet import Discreet
 from broker.core.identity import normal_email
 from broker.core.policy import Newsletter
 from broker.errors import BadAsk
@@ -18,8 +18,7 @@ MAX_RECIPIENTS = 500
 _MAX_ADDRESS = 254
 
 
-@dataclass(frozen=True, slots=True)
-class SoftRecognition:
+class SoftRecognition(Discreet, frozen=True):
     """
     Who probably follows a link: the reader ``partner`` wrote to at ``address`` for ``campaign``.
 
@@ -27,12 +26,14 @@ class SoftRecognition:
     nobody afterwards (aware UTC).
     """
 
+    UNSPOKEN = frozenset({"address"})
+
     partner: str
     campaign: str
     landing_uri: str
     language: str | None
     until: datetime
-    address: str = field(repr=False)
+    address: str
 
 
 def check_mailing(terms: Newsletter, *, landing_uri: str, addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ Telling partners something until they know: when to try again, and when to stop.
 Told at least once: a partner whose answer got lost is told again, and must not mind.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(hours=1)
@@ -43,8 +44,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Where a notice stands after an attempt. ``due_at``: of the next one, while pending. ``ended_at``: else."""
 
     state: State

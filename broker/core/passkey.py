@@ -6,11 +6,13 @@ long as such a proof counts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from msgspec import Struct
+
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.device import Device
 from broker.core.identity import Contact, ContactKind
 from broker.core.session import Session
@@ -21,8 +23,7 @@ MOST = 10
 _LONGEST_NAME = 60
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolmentProof:
+class EnrolmentProof(Struct, frozen=True):
     """
     What a customer had proven when she enrolled a passkey.
 
@@ -39,8 +40,7 @@ class EnrolmentProof:
     way: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Passkey:
+class Passkey(Struct, frozen=True):
     """
     A passkey as it is kept, sealed. ``id``: its credential id; ``public_key``: COSE (RFC 9052); ``user_handle``: random, the
     same for all of one customer's passkeys.
@@ -60,8 +60,7 @@ class Passkey:
     proof: EnrolmentProof
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPasskey:
+class OwnPasskey(Struct, frozen=True):
     """
     One of a customer's passkeys as she sees it. ``id``: what forms call it; it opens nothing.
 

@@ -6,16 +6,17 @@ business of ``broker/config``. Every model refuses unknown keys. Texts are given
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -1299,8 +1300,7 @@ class PayloadField(Strict):
     is_product: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """A resource server as tokens name it: its ``id``, ``audience`` and ``sector``, and the signature of its JWTs."""
 
     id: str
@@ -1309,13 +1309,16 @@ class Resource:
     token_alg: SigningAlg
 
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
 PUBLIC_SECTOR = "*"
 """The sector of all partners with ``subject_type: public``; no operator can write it as one of theirs."""
 
 
-class Policy(Strict):
+class Policy:
     """
-    The checked config as the broker uses it: `TrustConfig` plus what the loader resolved.
+    The checked config as the broker uses it: `TrustConfig` plus what the loader resolved. Nobody changes it.
 
     ``version``: first 12 hex digits of the SHA-256 of the file and of the schemas and key sets it names; stands in
     reasons, logs and audit.
@@ -1323,58 +1326,53 @@ class Policy(Strict):
     ``client_secrets``: partner or resource id -> secret. ``client_jwks``: likewise -> public JWK Set (parsed).
     ``encryption_keys``: partner id -> public JWK its handoff tokens are encrypted to. ``saml_certificates``: partner id -> its
     certificates (DER), where the config and no metadata names them.
+
+    ``broker``: its own settings. ``issuer``: exactly as partners compare it. ``age_limits``: how long a proof of each level
+    counts. ``origins``: those of all partners' pages that call us by script, as browsers send them. ``agreements_by_edge``: the
+    enabled agreements by source, recipient and purpose.
+
+    Thousands of partners are looked up on every request, by index and not by search. ``partner``: by its id.
+    ``partner_of_client``: its id by an OAuth client id. ``partner_of_entity``: its id by a SAML entityID. ``resource_of``: the
+    resource server that the access tokens of a partner are for. ``resource_of_client``: the id of the one behind an OAuth client
+    id. All are None for what nobody configured.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    def __init__(
+        self,
+        config: TrustConfig,
+        version: str,
+        fields: Mapping[str, tuple[PayloadField, ...]],
+        schemas: Mapping[str, Mapping[str, Any]],
+        client_secrets: Mapping[str, str] = MappingProxyType({}),
+        client_jwks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        encryption_keys: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        saml_certificates: Mapping[str, tuple[bytes, ...]] = MappingProxyType({}),
+    ) -> None:
+        self.config = config
+        self.version = version
+        self.fields = fields
+        self.schemas = schemas
+        self.client_secrets = client_secrets
+        self.client_jwks = client_jwks
+        self.encryption_keys = encryption_keys
+        self.saml_certificates = saml_certificates
+        self.broker = config.broker
+        self.issuer = config.broker.issuer
+        self.age_limits = config.assurance.max_age.by_level
+        self.partner: Callable[[str], Partner | None] = config.partners.get
 
-    config: TrustConfig
-    version: str
-    fields: Mapping[str, tuple[PayloadField, ...]]
-    schemas: Mapping[str, Mapping[str, Any]]
-    client_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    client_jwks: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
-    encryption_keys: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
-    saml_certificates: Mapping[str, tuple[bytes, ...]] = Field(default_factory=dict)
-
-    # Thousands of partners are looked up on every request: by index, not by search.
-    _partner_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
-    _agreement_by_edge: dict[tuple[str, str, str], Agreement] = PrivateAttr(default_factory=dict)
-    _resource_by_partner: dict[str, Resource] = PrivateAttr(default_factory=dict)
-    _resource_by_client: dict[str, str] = PrivateAttr(default_factory=dict)
-    _partner_by_entity: dict[str, str] = PrivateAttr(default_factory=dict)
-    _origins: frozenset[bytes] = PrivateAttr(default=frozenset())
-    _age_limits: Mapping[Assurance, timedelta] = PrivateAttr(default_factory=dict)
-
-    def model_post_init(self, _context: Any, /) -> None:
-        """Build the indexes."""
-        for name, partner in self.config.partners.items():
-            if partner.client is not None:
-                self._partner_by_client.setdefault(partner.client.client_id, name)
-            if partner.saml is not None:
-                self._partner_by_entity.setdefault(partner.saml.entity_id, name)
-        resources = {name: _resource(name, each) for name, each in self.config.resources.items()}
-        for name, server in self.config.resources.items():
-            if server.client is not None:
-                self._resource_by_client.setdefault(server.client.client_id, name)
-        clients = {name: each.oidc for name, each in self.config.partners.items() if each.oidc is not None}
-        for name, client in clients.items():
-            if (resource := resources.get(client.access_token.resource or "")) is not None:
-                self._resource_by_partner[name] = resource
-        self._age_limits = self.config.assurance.max_age.by_level
-        self._origins = frozenset(origin.encode() for client in clients.values() for origin in client.origins)
-        for each in self.config.agreements:
-            if each.enabled:
-                self._agreement_by_edge.setdefault((each.source, each.recipient, each.purpose), each)
-
-    @property
-    def broker(self) -> BrokerSettings:
-        """The broker's own settings."""
-        return self.config.broker
-
-    @property
-    def issuer(self) -> str:
-        """The issuer, exactly as partners compare it."""
-        return self.config.broker.issuer
+        clients = {name: each.oidc for name, each in config.partners.items() if each.oidc is not None}
+        self.origins = frozenset(origin.encode() for client in clients.values() for origin in client.origins)
+        resources = {name: _resource(name, each) for name, each in config.resources.items()}
+        targets = ((name, resources.get(client.access_token.resource or "")) for name, client in clients.items())
+        partners, servers, agreements = config.partners.items(), config.resources.items(), config.agreements
+        self.partner_of_client = _first((each.client.client_id, name) for name, each in partners if each.client).get
+        self.partner_of_entity = _first((each.saml.entity_id, name) for name, each in partners if each.saml).get
+        self.resource_of = _first((name, resource) for name, resource in targets if resource is not None).get
+        self.resource_of_client = _first((each.client.client_id, name) for name, each in servers if each.client).get
+        self.agreements_by_edge = _first(
+            ((each.source, each.recipient, each.purpose), each) for each in agreements if each.enabled
+        )
 
     @property
     def saml_entity_id(self) -> str:
@@ -1385,31 +1383,6 @@ class Policy(Strict):
     def saml_scope(self) -> str:
         """What stands behind the @ of the identifiers we give."""
         return self.broker.saml.scope or urlsplit(self.issuer).hostname or ""
-
-    @cached_property
-    def age_limits(self) -> Mapping[Assurance, timedelta]:
-        """How long a proof of each level counts."""
-        return self._age_limits
-
-    def partner(self, partner: str) -> Partner | None:
-        """The partner of that id."""
-        return self.config.partners.get(partner)
-
-    # Looked up several times a request: the indexes themselves, for pydantic takes 3 us to find a private attribute.
-    @cached_property
-    def partner_of_client(self) -> Callable[[str], str | None]:
-        """The partner id behind an OAuth client id."""
-        return self._partner_by_client.get
-
-    @cached_property
-    def partner_of_entity(self) -> Callable[[str], str | None]:
-        """The partner id behind a SAML entityID."""
-        return self._partner_by_entity.get
-
-    @cached_property
-    def agreements_by_edge(self) -> Mapping[tuple[str, str, str], Agreement]:
-        """The enabled agreements by source, recipient and purpose."""
-        return self._agreement_by_edge
 
     def agreement(self, source: str, recipient: str, purpose: str) -> Agreement | None:
         """The enabled agreement for that edge and purpose."""
@@ -1440,20 +1413,13 @@ class Policy(Strict):
         resource = self.resource_of(partner)
         return (self.sector(partner),) if resource is None else (self.sector(partner), resource.sector)
 
-    @cached_property
-    def resource_of(self) -> Callable[[str], Resource | None]:
-        """The resource server that the partner's access tokens are for."""
-        return self._resource_by_partner.get
 
-    @cached_property
-    def resource_of_client(self) -> Callable[[str], str | None]:
-        """The id of the resource server behind an OAuth client id."""
-        return self._resource_by_client.get
-
-    @cached_property
-    def origins(self) -> frozenset[bytes]:
-        """The origins of all partners' pages that call us by script, as browsers send them."""
-        return self._origins
+def _first(pairs: Iterable[tuple[_K, _V]]) -> dict[_K, _V]:
+    """The first value of each key."""
+    found: dict[_K, _V] = {}
+    for key, value in pairs:
+        found.setdefault(key, value)
+    return found
 
 
 def _resource(name: str, server: ResourceServer) -> Resource:

@@ -9,17 +9,18 @@ Refresh tokens: a family of one successor per use.
 Spec: RFC 9700 sections 2.2.2 and 4.14.2, RFC 6749 section 10.4.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
+from broker.core.changing import replace
 from broker.errors import Spent
 
 GRACE = timedelta(seconds=30)
 """How long the predecessor of the current token may be repeated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """
     Where a family stands.
 

@@ -6,10 +6,11 @@ token, data endpoint, audit and "What I share" read the same `Release`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from broker.core.assurance import ACR_FEDERATED, Assurance, acr_among, acr_of
 from broker.core.claims_request import NOTHING, ClaimsRequest
@@ -52,8 +53,7 @@ class Item(NamedTuple):
     in_id_token: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """
     What one partner gets.
 
@@ -107,8 +107,7 @@ class Release:
         return {item.name: item.value for item in self.items if item.given and item.in_id_token}
 
 
-@dataclass(frozen=True, slots=True)
-class LoginTerms:
+class LoginTerms(Struct, frozen=True):
     """
     A partner's own login: ``allowed`` by policy, ``scopes`` it asked for, ``agreed`` by the customer (None: implied).
 
@@ -135,8 +134,7 @@ class LoginTerms:
         return self.claims.essential_acr
 
 
-@dataclass(frozen=True, slots=True)
-class HandoffTerms:
+class HandoffTerms(Struct, frozen=True):
     """A handoff under ``agreement``: ``agreed`` are the field names the customer kept (None: not asked yet)."""
 
     agreement: Agreement
@@ -146,8 +144,7 @@ class HandoffTerms:
     essential_acr: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GuestTerms:
+class GuestTerms(Struct, frozen=True):
     """A handoff the customer takes without sharing: product data only."""
 
     agreement: Agreement

@@ -7,9 +7,10 @@ and 2.4.4; algorithm support: sstc-saml-metadata-algsupport-v1.0; texts for peop
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
+
+from msgspec import Struct, field
 
 from broker.core.changing import replace
 
@@ -24,8 +25,7 @@ UNSPECIFIED = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
 URI_NAMES = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """An address of a peer and how it is spoken to; *index* and *is_default* where the metadata has them, else None."""
 
     binding: str
@@ -50,8 +50,7 @@ def endpoint_for(endpoints: Sequence[Endpoint], by: WayToSend | None = None) -> 
     return next((each for binding in wanted for each in endpoints if each.binding == binding), None)
 
 
-@dataclass(frozen=True, slots=True)
-class PeerKey:
+class PeerKey(Struct, frozen=True):
     """
     A key of a peer: its certificate as DER, whose dates carry no meaning, and what it is for.
 
@@ -74,8 +73,7 @@ class PeerKey:
         return self.use in ("encryption", "both")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedAttribute:
+class RequestedAttribute(Struct, frozen=True):
     """``md:RequestedAttribute``: what a service asks for; *values* only where it names some."""
 
     name: str
@@ -85,8 +83,7 @@ class RequestedAttribute:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SamlService:
+class SamlService(Struct, frozen=True):
     """
     A service provider: what its ``SPSSODescriptor`` says.
 
@@ -126,8 +123,7 @@ class SamlService:
         return min(posts, key=lambda each: (True, None, False).index(each.is_default), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class SamlProvider:
+class SamlProvider(Struct, frozen=True):
     """
     An identity provider: what its ``IDPSSODescriptor`` says.
 
@@ -154,8 +150,7 @@ class SamlProvider:
     valid_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SamlEntity:
+class SamlEntity(Struct, frozen=True):
     """
     One ``EntityDescriptor``: a peer in the roles it has.
 

@@ -6,9 +6,10 @@ Metadata has an end so that a key that was withdrawn is forgotten even by those 
 alarm: there is as much time again to mend what keeps it from being renewed.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 SKEW = timedelta(minutes=3)
 """How far clocks may differ (saml2int SDP-G01)."""
@@ -29,8 +30,7 @@ class CopyState(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """
     Metadata as it was fetched, not yet verified. ``etag``, ``last_modified``: what its server called it, empty for nothing.
 
@@ -43,8 +43,7 @@ class Copy:
     last_modified: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True):
     """The life of one copy, from when it was fetched. ``valid_until``: None for one without an end."""
 
     fetched_at: datetime
@@ -67,8 +66,7 @@ class Life:
         return max(SHORTEST, min(wished, left))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How a source stands. ``entities``: how many it has here; ``valid_until``: of the copy that ends first."""
 
     source: str

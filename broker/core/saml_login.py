@@ -6,8 +6,9 @@ No XML here; `wire/saml` reads requests and writes assertions. What is released 
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core.assurance import Assurance, Comparison, context_of, level_of_acr, level_of_context, meets_context
 from broker.core.claims_request import ClaimsRequest
@@ -20,8 +21,7 @@ SUBJECT_ID = "urn:oasis:names:tc:SAML:attribute:subject-id"
 UNSPECIFIED_CONTEXT = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
 
 
-@dataclass(frozen=True, slots=True)
-class SamlAsk:
+class SamlAsk(Struct, frozen=True):
     """
     What an AuthnRequest says besides what every request does (SAML Core section 3.4.1).
 
@@ -139,8 +139,7 @@ def subject_identifier(subject: str, scope: str) -> str:
     return f"{base64.b32encode(subject.encode()).decode().rstrip('=').lower()}@{scope}"
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeName:
+class AttributeName(Struct, frozen=True):
     """How a claim is called in an attribute statement. ``friendly``: for people."""
 
     name: str

@@ -3,13 +3,15 @@ A broker session: one customer, logged in in one browser, and what that login is
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from broker.core.assurance import STRONGEST_FIRST, Assurance, still_proven
 from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.device import Device
+from broker.core.discreet import Discreet
 from broker.core.identity import Identity
 
 _CLOCKS_DIFFER = timedelta(seconds=60)
@@ -21,8 +23,7 @@ _CONSENTS = 10
 """As many as a session keeps in mind; the others are on record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True, omit_defaults=True):
     """
     What the broker can tell about the customer from this login; only released through `broker.core.release`.
 
@@ -47,8 +48,7 @@ class Profile:
         return bool(self.name or self.given_name or self.family_name)
 
 
-@dataclass(frozen=True, slots=True)
-class Recognition:
+class Recognition(Struct, frozen=True):
     """
     What a partner's register of customers said. ``number``: the customer's there, None when nobody was found.
 
@@ -59,8 +59,7 @@ class Recognition:
     until: datetime
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(Discreet, frozen=True, omit_defaults=True):
     """
     One login in one browser.
 
@@ -78,6 +77,8 @@ class Session:
     authenticated her for the provider, ``leave``: what its connector needs to log her out there, as of
     `broker.core.identity.Evidence`.
     """
+
+    UNSPOKEN = frozenset({"leave"})
 
     customer: str
     upstream: str
@@ -104,11 +105,10 @@ class Session:
     issuer: str = ""
     lent: Mapping[str, str] = field(default_factory=dict)
     authorities: tuple[str, ...] = ()
-    leave: bytes | None = field(default=None, repr=False)
+    leave: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """
     What an ask demands of a login.
 

@@ -3,9 +3,10 @@ Which connectors may serve an ask, cheapest sufficient first, and why the others
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+
+from msgspec import Struct, field
 
 from broker.core.assurance import ACR_FEDERATED, Assurance, lowest_requested
 from broker.core.identity import ContactKind
@@ -14,8 +15,7 @@ from broker.core.session import Need
 from broker.errors import Denied
 
 
-@dataclass(frozen=True)
-class Available:
+class Available(Struct, frozen=True):
     """
     The connectors that can be used right now: ``ready``. ``back_at``: when the ill ones are tried again (aware UTC).
 
@@ -30,8 +30,7 @@ class Available:
     brings: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """
     A connector, and why it may serve the ask, or may not.
 
@@ -48,8 +47,7 @@ class Choice:
         return f"{self.upstream} {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(Struct, frozen=True):
     """
     ``may``: in the order to offer. ``may_not``: connector and why, for the operator. ``back_at``: when the first of those that
     are ill is tried again, where no other is left.

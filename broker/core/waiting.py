@@ -2,15 +2,15 @@
 What a customer who stays on our page to log in sees and does there: plain data between a connector and the page.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from broker.core.identity import ContactKind
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(Struct, frozen=True):
     """
     Stay on our page and ask again after ``again_after_s`` seconds.
 
@@ -39,8 +39,7 @@ class Addressee(StrEnum):
     """A member number was given: it goes to what the merchant has on file, if there is such a member, which no page tells."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnterCode:
+class EnterCode(Struct, frozen=True):
     """
     Type the code in that was sent to ``to``, which is as she typed it herself; empty for any other ``addressee``.
 
@@ -59,8 +58,7 @@ class EnterCode:
     addressee: Addressee = Addressee.TYPED
 
 
-@dataclass(frozen=True, slots=True)
-class AskPasskey:
+class AskPasskey(Struct, frozen=True):
     """
     Let the browser ask for a passkey.
 

@@ -5,9 +5,9 @@ Who is calling: client authentication for the token endpoint and the handoff API
 import base64
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
+from msgspec import Struct
 from starlette.requests import Request
 
 from broker.core.client_rules import ClientAuth, ClientRules
@@ -23,8 +23,7 @@ CLIENT_AUTHENTICATION = frozenset({"client_secret", "client_assertion", "client_
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """An authenticated partner."""
 
     id: str
@@ -45,15 +44,13 @@ class Client:
         return self.partner.service
 
 
-@dataclass(frozen=True, slots=True)
-class _Credentials:
+class _Credentials(Struct, frozen=True):
     method: ClientAuth
     client_id: str
     secret: str
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(Struct, frozen=True):
     """An authenticated resource server."""
 
     id: str

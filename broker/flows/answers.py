@@ -6,9 +6,10 @@ protocol's own operations, what the session was told, and the end of the journey
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.consent import Consent
@@ -28,8 +29,7 @@ _TOUCH_S = 60.0
 _TRIES = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """
     An answer that is due to ``ask``. ``session``: the customer's, with her subject and session id for the partner;
     ``is_changed``: they, or what its register says, are new to it. ``consent``: what the answer rests on. ``now``: aware UTC.

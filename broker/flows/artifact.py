@@ -5,9 +5,8 @@ The handle leads the browser back to its journey and is worth nothing elsewhere.
 the browser whose secret the partner's server keeps (protection against login CSRF, as PKCE and ``state`` give it to others).
 """
 
-from dataclasses import replace
-
 from broker.core.arrival import Arrived, arrive, may_redeem
+from broker.core.changing import replace
 from broker.core.handoff import Handoff
 from broker.core.journey import Arrive
 from broker.core.session import Session

@@ -5,9 +5,10 @@ The code itself is kept (as a keyed digest) with the login it is for, and is gon
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from broker.core.membership import OnFile
 from broker.flows.context import Context
@@ -32,8 +33,7 @@ class Fate(StrEnum):
     """It did not go out, which is our matter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Struct, frozen=True):
     """
     A code is about to be tried, and was counted. ``count``: tries of this code, this one included. ``is_void``: there were too
     many. ``is_refused``: too many for this address or from this network, whichever the code. ``fate``: of its message, if known.

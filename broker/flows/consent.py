@@ -3,8 +3,9 @@ The customer's answer to "may this be shared?", and taking it back.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.consent import Consent, Wish, granted_of
@@ -41,8 +42,7 @@ _HISTORY = 50
 _ALL = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(Struct, frozen=True):
     """What a customer shares: live consents and the latest transfers, newest first."""
 
     consents: Sequence[ConsentRecord]

@@ -6,11 +6,11 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from broker.core.arrival import Arrival
 from broker.core.case import Case
@@ -21,6 +21,7 @@ from broker.core.logout import Farewell
 from broker.core.membership import OnFile
 from broker.core.memory import DeviceRecord
 from broker.core.naming import name_of, neighbourhood
+from broker.core.octets import base64url
 from broker.core.policy import Policy
 from broker.core.session import Profile, Session
 from broker.core.trust import Available
@@ -58,21 +59,21 @@ class Tokens:
 
     def random(self) -> str:
         """256 random bits as base64url."""
-        return secrets.token_urlsafe(32)
+        return base64url(secrets.token_bytes(32))
 
     def id(self) -> str:
         """128 random bits as base64url, for ids that need not be secret but must not be guessed."""
-        return secrets.token_urlsafe(16)
+        return base64url(secrets.token_bytes(16))
 
     def seal(self, kind: str, *parts: str, expires_at: datetime) -> str:
         """A token of *kind* holding *parts*, until *expires_at* (second precision)."""
         plain = msgspec.msgpack.encode([int(expires_at.timestamp()), *parts])
-        return _base64url(self._sealer.seal(plain, kind))
+        return base64url(self._sealer.seal(plain, kind))
 
     def seal_same(self, kind: str, *parts: str, expires_at: datetime) -> str:
         """As `seal`, but the same parts always give the same token."""
         plain = msgspec.msgpack.encode([int(expires_at.timestamp()), *parts])
-        return base64.urlsafe_b64encode(self._sealer.seal_same(plain, kind)).rstrip(b"=").decode()
+        return base64url(self._sealer.seal_same(plain, kind))
 
     def open(self, kind: str, token: str, *, now: datetime) -> tuple[str, ...]:
         """
@@ -88,7 +89,7 @@ class Tokens:
             raise Spent(f"{kind}: not a token")
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            if _base64url(sealed) != token:
+            if base64url(sealed) != token:
                 raise ValueError("a token has one spelling")
             expires_at, *parts = msgspec.msgpack.decode(self._sealer.open(sealed, kind))
         except (Broken, ValueError) as error:
@@ -98,12 +99,7 @@ class Tokens:
         return tuple(parts), expires_at
 
 
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Shelves:
+class Shelves(Struct, frozen=True):
     """Everything short-lived, by kind."""
 
     journeys: Shelf[Journey]
@@ -150,8 +146,7 @@ class Shelves:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """
     ``policy``: the current config snapshot. ``available``: connectors usable right now. ``sealer``: for records.
     ``lookup``: digests of upstream subjects. ``tokens``: randomness and token sealing.

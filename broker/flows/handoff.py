@@ -5,9 +5,10 @@ Handoffs from creation by the source to acknowledgement by the recipient.
 import contextlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core import handoff as core
 from broker.core.consent import Consent
@@ -33,8 +34,7 @@ _TRIES = 60
 _SAME_IN_REPEAT = ("recipient", "purpose", "type", "customer", "return_uri", "contact", "payload_sha256")
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Struct, frozen=True):
     """``handle``: the secret part of the link. ``is_repeat``: answered from an earlier call with the same idempotency key."""
 
     handoff: Handoff
@@ -42,8 +42,7 @@ class Created:
     is_repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What the recipient gets to read."""
 
     handoff: Handoff

@@ -5,7 +5,7 @@ A grant is one authorization: its code, its access tokens and its family of refr
 ends the grant and all of them: a client that throws an access token away does not mean to keep the refresh token.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from broker.core import refresh as refreshing
 from broker.errors import Gone, Spent
@@ -18,8 +18,7 @@ Kinds = tuple[TokenKind, ...]
 """What a presented token may be; it opens as one of them at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """
     A live token of *kind*: what it stands for, and until when, in seconds since the epoch.
 

@@ -5,9 +5,10 @@ Signing keys: what operators and the calendar decide about them, and how running
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct, field
 
 from broker.core import keys as core
 from broker.core.keys import KeyBook, KeyRecord, KeyStanding, KeyState, KeyTimes, Maker, said
@@ -21,8 +22,7 @@ Tell = Callable[[str, KeyRecord], None]
 _LONGEST_BETWEEN_LOOKS_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class KeyCare:
+class KeyCare(Struct, frozen=True):
     """
     What is done to the keys in *store*; every change is one, whatever happens half-way.
 

@@ -10,12 +10,13 @@ Against SMS pumping (somebody earns by the messages we pay for): see `Limits.is_
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
+from msgspec import Struct
 from pydantic import Field
 
+from broker.core.changing import replace
 from broker.core.naming import neighbourhood
 from broker.core.policy import Strict
 from broker.flows.context import Clock
@@ -83,8 +84,7 @@ _ON_FILE: Final = {
 """What is counted apart for messages to a contact on file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """
     A message that somebody asks for.
 
@@ -100,8 +100,7 @@ class Message:
     country: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Limit:
+class _Limit(Struct, frozen=True):
     name: str
     whom: str
     most: int

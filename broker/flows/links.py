@@ -7,10 +7,13 @@ so that a process that dies in between has put out too many rather than too few,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from msgspec import Struct
+
+from broker.core.changing import replace
+from broker.core.discreet import Discreet
 from broker.core.identity import ContactKind, Identity
 from broker.core.journey import Journey
 from broker.core.linking import (
@@ -45,15 +48,13 @@ _MOST = 20
 """Questions open at once to one customer, in all her browsers."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnFile:
-    """A verified contact of a customer, from before. Its repr says nothing of it."""
+class OnFile(Discreet, frozen=True):
+    """A verified contact of a customer, from before."""
+
+    UNSPOKEN = frozenset({"value"})
 
     kind: ContactKind
     value: str
-
-    def __repr__(self) -> str:
-        return f"OnFile({self.kind.value})"
 
 
 class News(Protocol):
@@ -78,8 +79,7 @@ class NoNews:
         """See `News.way_removed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """What `Links.take` found: the login, or that another tab is answering (``is_busy``), or neither."""
 
     proven: Proven | None

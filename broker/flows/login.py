@@ -8,14 +8,16 @@ and brings evidence. Each returns a `Turn`: the journey and the step that is due
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core import handoff as handoffs
 from broker.core.changing import replace
 from broker.core.consent import Consent, Wish, covering
 from broker.core.device import device_of
+from broker.core.discreet import Discreet
 from broker.core.handoff import Handoff
 from broker.core.identity import Evidence, Identity, accept
 from broker.core.journey import (
@@ -102,8 +104,7 @@ _MARK_USED_EVERY = timedelta(days=1)
 """How exact "last used" is; a write at every login would be the costliest part of it."""
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """
     Where a journey stands. ``session``: the live session, ``browser_session`` its cookie value.
 
@@ -124,14 +125,15 @@ class Turn:
     remembered: DeviceRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Discreet, frozen=True):
     """
     A login may be opened at an upstream. ``token``: what its callback must bring; ``fresh``: authenticate anew.
 
     ``login_hint``: the partner's, for the provider to make of what it will. ``is_repeated``: somebody is opening the very same.
     ``mark``: that this one is; empty where nothing is opened once. ``personal_number``: of who is logged in and asked for more.
     """
+
+    UNSPOKEN = frozenset({"personal_number"})
 
     turn: Turn
     token: str
@@ -141,11 +143,10 @@ class Opening:
     login_hint: str | None
     is_repeated: bool = False
     mark: str = ""
-    personal_number: str | None = field(default=None, repr=False)
+    personal_number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """
     The right to take a provider's answer to ``attempt``. ``held``: the journey it belongs to, ``session``: what its browser
     brought, both as stored when it was claimed. ``posted``: the answer, where it came by `Logins.keep_posted`. ``remembered``:
@@ -164,8 +165,7 @@ class Claim:
         return self.held.value
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
+class _Move(Struct, frozen=True):
     """
     What a proven login does to its journey: ``held`` and ``session`` as they were, ``change``, and whether it still ``holds``
     where somebody else changed the journey meanwhile.
@@ -183,8 +183,7 @@ class _Move:
         return self.held.value
 
 
-@dataclass(frozen=True, slots=True)
-class _Settled:
+class _Settled(Struct, frozen=True):
     """``held``: the journey as it is stored now. ``told``: the results of what was asked of the store along with it."""
 
     held: Held[Journey]

@@ -4,8 +4,9 @@ Leaving: ending this browser's session, another of the customer's, or those that
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.logout import Change, Farewell, Fate, Party, Why, fates, may_go_straight_on
@@ -29,8 +30,7 @@ _SHUT = frozenset({Change.BLOCKED, Change.GONE})
 _BLOCKS = {Change.BLOCKED: "blocked", Change.ALLOWED: None, Change.GONE: GONE}
 
 
-@dataclass(frozen=True, slots=True)
-class Parted:
+class Parted(Struct, frozen=True):
     """
     A browser that is logged out.
 
@@ -62,8 +62,7 @@ class Parted:
         return self.farewell.token if self.farewell is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """
     A partner's checked logout request. ``target``: where the customer goes on to afterwards. ``is_proven``: it named the
     session of her browser, so that she need not be asked.
@@ -74,8 +73,7 @@ class Wish:
     is_proven: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamOver:
+class UpstreamOver(Struct, frozen=True):
     """
     What a provider said is over: its session ``sid``, else all of its ``subject``. Times are aware UTC.
 

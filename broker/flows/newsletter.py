@@ -7,10 +7,10 @@ was taken back, until the last link of it is over.
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from broker.core.changing import replace
 from broker.core.identity import normal_email
 from broker.core.newsletter import SoftRecognition, check_mailing
 from broker.errors import BadAsk, Spent

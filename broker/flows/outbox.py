@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct
 
 from broker.core import notice as notices
 from broker.core.notice import Kind, Outcome, State
@@ -35,8 +36,7 @@ class _Batch:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(Struct, frozen=True):
     """
     A notice that the courier is to deliver now. ``content``: what to tell, None when it cannot be read any more.
 

@@ -6,15 +6,17 @@ Each is a linked identity, so that a login by it finds its customer as any other
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
+from msgspec import Struct
 
+from broker.core.changing import replace
 from broker.core.identity import ContactKind
 from broker.core.linking import is_fresh
 from broker.core.logout import Why
 from broker.core.naming import name_of
+from broker.core.octets import base64url
 from broker.core.passkey import MOST, EnrolmentProof, Passkey, given_name, proof_of
 from broker.core.session import Session
 from broker.errors import BadAsk, Spent
@@ -34,8 +36,7 @@ _HINT_S = 90 * 24 * 3600.0
 _KIND = "passkey"
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(Struct, frozen=True):
     """A passkey and what is on record of it. ``lookup``: what it is called in forms and events; it opens nothing."""
 
     record: PasskeyRecord
@@ -47,8 +48,7 @@ class Owned:
         return self.record.identity.lookup
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Struct, frozen=True):
     """The right to add one passkey in the session it was made for: what the browser is to answer, and for which user."""
 
     challenge: bytes
@@ -79,7 +79,7 @@ class PasskeyRing:
 
     async def first_use(self, challenge: bytes) -> bool:
         """Whether nobody has answered *challenge* before; the next one has."""
-        (first,) = await self._c.state.run(PutNew(f"used:{name_of(_text(challenge))}", b"1", _USED_S))
+        (first,) = await self._c.state.run(PutNew(f"used:{name_of(base64url(challenge))}", b"1", _USED_S))
         return bool(first)
 
     async def find(self, lookup: str) -> Owned | None:
@@ -142,7 +142,7 @@ class PasskeyRing:
     def seal_ticket(self, visitor: Visitor, ticket: Ticket) -> str:
         """*ticket* for the page to send along; good for this browser's session only, and for `CHALLENGE_LIFE`."""
         until = self._c.now() + CHALLENGE_LIFE
-        parts = (name_of(visitor.session or ""), _text(ticket.challenge), _text(ticket.user_handle))
+        parts = (name_of(visitor.session or ""), base64url(ticket.challenge), base64url(ticket.user_handle))
         return self._c.tokens.seal(_KIND, *parts, expires_at=until)
 
     async def take_ticket(self, visitor: Visitor, sealed: str) -> Ticket:
@@ -284,10 +284,6 @@ def _opened(context: Context, record: PasskeyRecord) -> Owned | None:
         # Changed or moved in the database, or sealed with a secret that is gone: no way in any more.
         log("passkey.unreadable", "error", passkey=lookup, error=type(error).__name__)
         return None
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _bytes(text: str) -> bytes:

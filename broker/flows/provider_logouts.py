@@ -7,8 +7,9 @@ Our own session has always ended before: whatever happens there, she is out here
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.logout import AtProvider, Fate, Why
@@ -27,8 +28,7 @@ _TRIES = 60
 _SKEW = timedelta(seconds=60)
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(Struct, frozen=True):
     """
     What the provider ``upstream`` asks us to end, by its request ``request_id`` of ``issued_at`` (aware UTC): our sessions that
     rest on ``session``, its own name for hers, if they are meant.

@@ -8,9 +8,11 @@ few statements. What a process could not write before it ended, the next `write_
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from broker.core import handoff as core
+from broker.core.changing import replace
 from broker.core.handoff import Handoff, State
 from broker.core.naming import is_id
 from broker.errors import StafettError, StoreDown
@@ -28,8 +30,7 @@ _TOLD = frozenset({State.STARTED, State.REDEEMED, State.ACKNOWLEDGED, State.REVO
 """From the moment something is on its way to the recipient."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
+class _Due(Struct, frozen=True):
     handoff: Handoff
     entries: frozenset[str]
 

@@ -5,9 +5,10 @@ There is no code and no grant here: the assertion is the answer, and nothing is 
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.consent import Consent
@@ -38,8 +39,7 @@ _KEPT_S = 60.0
 """The browser comes back at once; whoever does not starts again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """
     What an assertion is made of: the answer that is ``due``, and its ``release``. ``transient``: a name of the customer for this
     session only. ``until``: when the session ends at the latest (aware UTC).

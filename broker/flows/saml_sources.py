@@ -12,12 +12,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import quote
 
+from msgspec import Struct
+
+from broker.core.changing import replace
 from broker.core.saml import SamlEntity
 from broker.core.saml_copies import NEGATIVE, RETRY, SKEW, Copy, CopyState, Life, Standing
 from broker.errors import StafettError, UpstreamDown
@@ -140,8 +143,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """
     A document that was believed, and since when. ``entity``: finds in it, and remembers whom it found.
 

@@ -8,11 +8,11 @@ it. Everything is on record with the agent's name.
 
 import re
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from broker.core.case import BUSY, Case, Standing, confirmed, ended, is_late, may_look
+from broker.core.changing import replace
 from broker.core.identity import Evidence, accept
 from broker.core.naming import is_id
 from broker.core.policy import ServiceDesk

@@ -6,7 +6,8 @@ that a process that dies in between tells too much rather than too little. A ses
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.logout import AtProvider, Farewell, Fate, Party, Why, parties_of
@@ -27,16 +28,14 @@ _SHUT_S = 120.0
 """Longer than it takes a login from finding whose it is to its session."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnSession:
+class OwnSession(Struct, frozen=True):
     """One of a customer's sessions. ``name``: what it is stored under; it opens nothing."""
 
     name: str
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """Who asked for the end of a session, and where the customer goes on to; see `Farewell`."""
 
     by: str | None = None

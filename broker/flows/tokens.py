@@ -6,9 +6,10 @@ needs. A grant lives in the state store; when it is gone its tokens are worth no
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core import refresh as refreshing
 from broker.core.challenge import fits
@@ -41,8 +42,7 @@ _FAMILIES = 200
 """Families of one customer that are remembered as hers, the ones that end last: more than she has partners and devices."""
 
 
-@dataclass(frozen=True, slots=True)
-class Redeemed:
+class Redeemed(Struct, frozen=True):
     """
     A code was exchanged: what the ID token is made of, and the ``access_token``; ``expires_in`` seconds.
 

@@ -3,10 +3,11 @@ Frozen values that flows take and keep, and that nobody else decides about.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 from broker.core.changing import replace
 from broker.core.identity import Identity
@@ -22,8 +23,7 @@ DESK_SCOPE = "service_desk"
 """What an access token must be for to ask callers."""
 
 
-@dataclass(frozen=True)
-class Visitor:
+class Visitor(Struct, frozen=True):
     """
     The browser at the other end, as the edge saw it.
 
@@ -52,8 +52,7 @@ class TokenKind(StrEnum):
     REFRESH = "refresh"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """
     The resource server that a grant's access tokens are for (RFC 8707): its id and ``audience``.
 
@@ -66,8 +65,7 @@ class Target:
     alg: str | None
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(Struct, frozen=True, omit_defaults=True):
     """
     What a code, and later its tokens, stand for. ``family``: of its refresh tokens, None without.
 
@@ -127,23 +125,20 @@ class Grant:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PostedAnswer:
+class PostedAnswer(Struct, frozen=True):
     """What a provider's page posted to us from its own site, unverified, until the browser brings its cookies."""
 
     members: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(Struct, frozen=True):
     """A login that was proven, until it is known whose it is. ``proof``: its signed evidence, where it has some."""
 
     identity: Identity
     proof: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(Struct, frozen=True):
     """
     A service provider's checked logout request. ``name_id``, ``session_indexes``: whose session is meant, as it knows them.
     """
@@ -155,16 +150,14 @@ class Leaving:
     relay_state: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SentAway:
+class SentAway(Struct, frozen=True):
     """A customer was sent to ``partner`` to be logged out there. ``farewell``: what she looks up how it went by."""
 
     partner: str
     farewell: str
 
 
-@dataclass(frozen=True, slots=True)
-class SentToProvider:
+class SentToProvider(Struct, frozen=True):
     """As `SentAway`, to a provider of identity. ``browser``: the name of who was sent; nobody else brings the answer."""
 
     upstream: str
@@ -172,8 +165,7 @@ class SentToProvider:
     browser: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderAnswer:
+class ProviderAnswer(Struct, frozen=True):
     """A provider's checked answer to our logout request ``request_id``, until the browser brings its cookies. ``fate``: there."""
 
     upstream: str
@@ -181,8 +173,7 @@ class ProviderAnswer:
     fate: Fate
 
 
-@dataclass(frozen=True, slots=True)
-class PushedRequest:
+class PushedRequest(Struct, frozen=True):
     """An authorization request as its client pushed it (RFC 9126); ``params`` were checked for it."""
 
     params: Mapping[str, str]

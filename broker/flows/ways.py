@@ -3,9 +3,10 @@ Her ways in, on her own page: which there are, taking one out, and bringing it b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.journey import may_add
@@ -21,8 +22,7 @@ from broker.stores.ports import Customer, LinkedIdentity
 from broker.stores.sealing import Broken
 
 
-@dataclass(frozen=True, slots=True)
-class OwnWay:
+class OwnWay(Struct, frozen=True):
     """
     One of her ways in. ``name``: what forms call it by; it opens nothing.
 
@@ -40,8 +40,7 @@ class OwnWay:
     removed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnWays:
+class OwnWays(Struct, frozen=True):
     """
     All of them, the oldest first. ``removed``: those that can still be brought back, the last one first.
 

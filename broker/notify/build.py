@@ -2,12 +2,13 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from broker.core.policy import (
     BrokerSettings,
@@ -50,16 +51,14 @@ _system_trust = cache(ssl.create_default_context)
 """The authorities this system trusts; a long list, read once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Senders:
+class Senders(Struct, frozen=True):
     """``messages``: for whoever writes to customers. ``reporting``: the gateways whose reports are taken, by name."""
 
     messages: Messages
     reporting: dict[str, Gateway] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(Struct, frozen=True):
     """
     What senders are built with.
 

@@ -6,8 +6,9 @@ Swedish and Finnish letters are in the alphabet; of Polish ones only ``ó`` look
 """
 
 import unicodedata
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _BASIC: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -48,8 +49,7 @@ _PLAIN: Final = str.maketrans(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(Struct, frozen=True):
     """``is_gsm7``: in the 7-bit alphabet, else UCS-2. ``units``: septets or UTF-16 units. ``segments``: what is paid for."""
 
     is_gsm7: bool

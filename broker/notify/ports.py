@@ -5,14 +5,16 @@ What the broker asks of whoever carries its messages. Drivers: `smtp.py`, `sms_4
 A sender never raises for a message that does not go out: it answers with one of the three values of `Sent`.
 """
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+from broker.core.discreet import Discreet
+
+
+class Mail(Discreet, frozen=True):
     """
     A mail to one person. Its repr says nothing of it.
 
@@ -20,18 +22,21 @@ class Mail:
     there, for programs without HTML; lines end in ``\\n``. ``html``: the same once more, a whole document.
     """
 
-    to: str = field(repr=False)
-    subject: str = field(repr=False)
-    text: str = field(repr=False)
-    html: str | None = field(default=None, repr=False)
+    UNSPOKEN = frozenset({"to", "subject", "text", "html"})
+
+    to: str
+    subject: str
+    text: str
+    html: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sms:
+class Sms(Discreet, frozen=True):
     """A text message. Its repr says nothing of it. ``to``: E.164, such as ``+46701740605``; see `Numbers`."""
 
-    to: str = field(repr=False)
-    text: str = field(repr=False)
+    UNSPOKEN = frozenset({"to", "text"})
+
+    to: str
+    text: str
 
 
 class Reason(StrEnum):
@@ -51,8 +56,7 @@ class Reason(StrEnum):
     """Nobody answered, so nobody has the message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """
     Somebody took the message on; whether it arrives is another matter.
 
@@ -65,8 +69,7 @@ class Accepted:
     cost: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """The message did not go out. ``code``: theirs, for the operator's log: never an address, number or text."""
 
     reason: Reason
@@ -74,8 +77,7 @@ class Rejected:
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """No answer in time, or none that can be read: she may get the message or not. Wait for her, do not send a second one."""
 
     by: str = ""
@@ -127,8 +129,7 @@ class BadNumber(StrEnum):
     """A number that gets no text messages, or costs somebody money: fixed, premium, shared-cost, VoIP, unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class PhoneNumber:
+class PhoneNumber(Discreet, frozen=True):
     """
     A number that may be written to. Its repr says the country only.
 
@@ -136,10 +137,12 @@ class PhoneNumber:
     ``block``: the number without its last four digits, to count by (docs/notifications.md).
     """
 
-    e164: str = field(repr=False)
+    UNSPOKEN = frozenset({"e164", "masked", "block"})
+
+    e164: str
     country: str
-    masked: str = field(repr=False)
-    block: str = field(repr=False)
+    masked: str
+    block: str
 
 
 class Numbers(Protocol):
@@ -150,8 +153,7 @@ class Numbers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(Struct, frozen=True):
     """How customers are written to; None: not at all by that way. ``numbers`` is there whenever ``sms`` is."""
 
     mail: MailSender | None = None

@@ -24,6 +24,7 @@ import aiosmtplib
 import idna
 from aiosmtplib import SMTPResponseException
 
+from broker.core.discreet import Discreet
 from broker.core.policy import MailTls, SmtpMail
 from broker.notify.ports import Accepted, Mail, Reason, Rejected, Sent, Unknown
 from broker.observe.telemetry import Watch, unwatched
@@ -47,12 +48,13 @@ class NoAddress(ValueError):
     """Not one plain address; the text does not repeat it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Discreet, frozen=True):
     """``local``, as typed; ``domain`` in ASCII (IDNA 2008, RFC 5891)."""
 
-    local: str = field(repr=False)
-    domain: str = field(repr=False)
+    UNSPOKEN = frozenset({"local", "domain"})
+
+    local: str
+    domain: str
 
     @classmethod
     def of(cls, address: str) -> "Mailbox":

@@ -1,9 +1,9 @@
 """Senders whose outcomes are told: one line per message in the log, one count in the metrics, and nothing of the message."""
 
-from dataclasses import replace
 from time import perf_counter
 from typing import Literal
 
+from broker.core.changing import replace
 from broker.notify.ports import Accepted, Mail, MailSender, Rejected, Sent, Sms, SmsSender
 from broker.observe.logging import log
 

@@ -3,12 +3,12 @@ The broker's own pages: the front page, "What I share", and leaving.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.changing import replace
 from broker.core.logout import AtProvider, Farewell, Fate, still_open
 from broker.core.policy import Policy
 from broker.core.session import Session

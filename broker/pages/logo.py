@@ -6,10 +6,10 @@ runtime), so what is checked here is what they claim to be, and the headers keep
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -30,8 +30,7 @@ class BadLogo(ValueError):
     """The file is no logo the broker can serve; the text says why, for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logo:
+class Logo(Struct, frozen=True):
     """A checked logo; ``width`` and ``height`` in pixels."""
 
     content: bytes

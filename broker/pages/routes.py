@@ -4,10 +4,10 @@ The customer's side of a journey: each page at ``/j/{journey}``, each form with 
 
 import math
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
 from typing import assert_never
 from urllib.parse import quote
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -99,8 +99,7 @@ _REASONS: Mapping[str, Reason] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(Struct, frozen=True):
     """A checked form post: who, from which journey, with what."""
 
     visitor: Visitor

@@ -7,23 +7,22 @@ text and are escaped when shown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from broker.core.passkey import OwnPasskey, Unfit
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(Struct, frozen=True):
     """A partner as the customer knows it. ``logo_src``: what `logo.Logos.src` gave, None draws the first letter."""
 
     name: str
     logo_src: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """Where a page's form posts to (a path of ours) and the journey's or session's CSRF token."""
 
     action: str
@@ -44,8 +43,7 @@ class Action(StrEnum):
     """The broker's own first page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """
     A way on from a page, shown as a link.
 
@@ -87,8 +85,7 @@ class Reason(StrEnum):
     CONTACT_PHONE = "contact_phone"
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """
     One way to log in. ``icon``: a name of ``templates/icons.html``; unknown names get the generic one. ``is_last_used``: in
     this browser.
@@ -105,8 +102,7 @@ VISIBLE = 5
 """So many ways are seen at once; the others behind one press more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identify:
+class Identify(Struct, frozen=True):
     """
     The field a customer types an address or number into: ``takes`` is ``email``, ``phone`` or ``either``.
 
@@ -120,8 +116,7 @@ class Identify:
     complaint_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AskAtOnce:
+class AskAtOnce(Struct, frozen=True):
     """
     What the page's script asks the browser without being told to; an answer is posted as ``method``, ``mark``, ``credential``.
 
@@ -133,8 +128,7 @@ class AskAtOnce:
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChoosePage:
+class ChoosePage(Struct, frozen=True):
     """
     How would you like to show who you are?
 
@@ -166,8 +160,7 @@ class ChoosePage:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WelcomePage:
+class WelcomePage(Struct, frozen=True):
     """
     The customer followed a handoff link; nothing has happened yet.
 
@@ -183,8 +176,7 @@ class WelcomePage:
     may_continue_as_guest: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class WrongCustomerPage:
+class WrongCustomerPage(Struct, frozen=True):
     """
     The handoff belongs to another customer than the one logged in; its content is not shown.
 
@@ -198,8 +190,7 @@ class WrongCustomerPage:
     may_continue_as_guest: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ArrivePage:
+class ArrivePage(Struct, frozen=True):
     """
     Which account the customer arrives with, at a recipient that has no login of ours; she has consented before.
 
@@ -230,8 +221,7 @@ class JoinKind(StrEnum):
     """It cannot be added; ``reason_key`` says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class JoinPage:
+class JoinPage(Struct, frozen=True):
     """
     Is the login that was just proven hers as well?
 
@@ -265,8 +255,7 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class WaitPage:
+class WaitPage(Struct, frozen=True):
     """
     Waiting for the customer's app.
 
@@ -291,8 +280,7 @@ class WaitPage:
     again_after_s: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class CodePage:
+class CodePage(Struct, frozen=True):
     """
     Type in the code that was sent.
 
@@ -333,8 +321,7 @@ class LinkStatus(StrEnum):
     DISOWNED = "disowned"
 
 
-@dataclass(frozen=True, slots=True)
-class LinkPage:
+class LinkPage(Struct, frozen=True):
     """
     A link out of a mail was followed; nothing has happened yet (but for `LinkStatus.DISOWNED`).
 
@@ -350,8 +337,7 @@ class LinkPage:
     ways: tuple[Way, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PasskeyPage:
+class PasskeyPage(Struct, frozen=True):
     """
     Log in by a passkey; the script asks the browser for it, and again by the button.
 
@@ -365,8 +351,7 @@ class PasskeyPage:
     actions: tuple[str, ...] = ("passkey", "cancel")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A list of like things inside one field: ``columns`` are labels, each row has one cell per column."""
 
     columns: tuple[str, ...]
@@ -377,8 +362,7 @@ Cell = str | int | float | bool | date | datetime | None
 Value = Cell | Table
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentField:
+class ConsentField(Struct, frozen=True):
     """
     One field as it would be shared.
 
@@ -393,8 +377,7 @@ class ConsentField:
     is_ticked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentPage:
+class ConsentPage(Struct, frozen=True):
     """
     May the recipient have these details?
 
@@ -433,8 +416,7 @@ class ConsentPage:
         return tuple(field for field in self.fields if not field.is_required)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveConsent:
+class LiveConsent(Struct, frozen=True):
     """A consent in force. ``fields``: labels. ``until``: None, until withdrawn. ``is_remembered``: not asked again."""
 
     id: str
@@ -460,8 +442,7 @@ class TransferState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Struct, frozen=True):
     """One transfer in the history."""
 
     recipient: Party
@@ -471,8 +452,7 @@ class Transfer:
     source: Party | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnLogin:
+class OwnLogin(Struct, frozen=True):
     """
     One of the customer's sessions.
 
@@ -491,8 +471,7 @@ class OwnLogin:
     is_here: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PasskeyList:
+class PasskeyList(Struct, frozen=True):
     """
     The customer's passkeys on her own page.
 
@@ -510,8 +489,7 @@ class PasskeyList:
     may_add: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class AddPasskeyPage:
+class AddPasskeyPage(Struct, frozen=True):
     """
     Add a passkey: the script asks the browser to make one.
 
@@ -527,8 +505,7 @@ class AddPasskeyPage:
     renew_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RemovePasskeyPage:
+class RemovePasskeyPage(Struct, frozen=True):
     """
     Remove it? Posts ``passkey`` and ``answer=remove``.
 
@@ -541,8 +518,7 @@ class RemovePasskeyPage:
     renew_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShownWay:
+class ShownWay(Struct, frozen=True):
     """
     One of her ways to log in. ``name``: what forms call it by; it opens nothing. ``method``: its title.
 
@@ -560,8 +536,7 @@ class ShownWay:
     removed: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShownNumber:
+class ShownNumber(Struct, frozen=True):
     """A member number she has linked: at ``partner``, whose name is ``title``; ``number`` is masked."""
 
     partner: str
@@ -569,8 +544,7 @@ class ShownNumber:
     number: str
 
 
-@dataclass(frozen=True, slots=True)
-class WaysIn:
+class WaysIn(Struct, frozen=True):
     """
     Her ways to log in, on her own page, and the member numbers she has linked.
 
@@ -591,8 +565,7 @@ class WaysIn:
     unlink: Form | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveWayPage:
+class RemoveWayPage(Struct, frozen=True):
     """
     Take out this way to log in? Posts ``way`` and ``answer=remove``. ``undo_days``: how long it can be brought back.
 
@@ -606,8 +579,7 @@ class RemoveWayPage:
     renew_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SharedPage:
+class SharedPage(Struct, frozen=True):
     """
     "What I share" of one customer, and where she is logged in.
 
@@ -632,8 +604,7 @@ class SharedPage:
     forget_device: Form | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SharedLoginPage:
+class SharedLoginPage(Struct, frozen=True):
     """ "What I share" before it is known whose. ``log_in_url``: starts a login that comes back to the page."""
 
     log_in_url: str
@@ -651,8 +622,7 @@ class HandoffStatus(StrEnum):
     """The operator has closed this edge, or no way to log in is left for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandoffStatusPage:
+class HandoffStatusPage(Struct, frozen=True):
     """What became of a handoff, and the ways on. The first way is the main one."""
 
     status: HandoffStatus
@@ -687,8 +657,7 @@ class Problem(StrEnum):
     """The login was begun by nobody we know, or its beginning is lost: offer the partners' own pages."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemPage:
+class ProblemPage(Struct, frozen=True):
     """
     What happened and what to do next.
 
@@ -708,8 +677,7 @@ class ProblemPage:
             raise ValueError("a problem page needs at least one way on")
 
 
-@dataclass(frozen=True, slots=True)
-class ContinuePage:
+class ContinuePage(Struct, frozen=True):
     """
     Goes on to ``url`` by itself, at once, and shows a link besides.
 
@@ -721,8 +689,7 @@ class ContinuePage:
     partner: Party | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PostPage:
+class PostPage(Struct, frozen=True):
     """
     Posts ``members`` to ``url``, a partner's or a provider's, by itself, at once, and shows a button besides.
 
@@ -735,8 +702,7 @@ class PostPage:
     back: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogoutConfirmPage:
+class LogoutConfirmPage(Struct, frozen=True):
     """
     Log out? Posts ``answer`` = ``log_out`` or ``stay``, and ``wish``, which says where to go on to afterwards.
 
@@ -749,8 +715,7 @@ class LogoutConfirmPage:
     wish: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StillIn:
+class StillIn(Struct, frozen=True):
     """
     A partner the customer may still be logged in at, or the provider she had logged in by. ``why``: ``telling``, ``untold``,
     ``offered``, ``reachable``, ``unreachable`` or ``partly``, worded as ``logged_out.<why>``. ``way``: there.
@@ -761,8 +726,7 @@ class StillIn:
     way: Way
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedOutPage:
+class LoggedOutPage(Struct, frozen=True):
     """
     Logged out here. ``ways``: where to go; when empty, to the first page.
 
@@ -779,15 +743,13 @@ class LoggedOutPage:
     goes_on: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class IndexPage:
+class IndexPage(Struct, frozen=True):
     """What this place is. ``partners``: ways to the partners' own pages, shown by ``name``."""
 
     partners: tuple[Way, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeskCase:
+class DeskCase(Struct, frozen=True):
     """
     A case of customer service as its agent sees it. ``standing``: worded as ``desk.standing.<standing>``.
 
@@ -802,8 +764,7 @@ class DeskCase:
     is_customer: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeskPage:
+class DeskPage(Struct, frozen=True):
     """
     Customer service: ask a caller who she is, and the agent's cases of today.
 
@@ -827,8 +788,7 @@ class DeskPage:
     language: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeskCasePage:
+class DeskCasePage(Struct, frozen=True):
     """
     One case. ``poll_url``: answers how it goes as JSON. Its form, while it waits, gives up; with ``takes_code`` another one posts
     ``do=code`` (`#send-code`) with ``code``, as the caller read it out.

@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import fields
 from operator import attrgetter
 from socket import gaierror
 from typing import Any
@@ -93,11 +92,11 @@ class Rows:
 
     Args:
         statement: with no bound parameters but the columns.
-        type_: the dataclass of the records; its fields are named as the columns.
+        type_: of the records; its members are named as the columns.
     """
 
     def __init__(self, statement: Insert, dialect: Dialect, type_: type[Any]) -> None:
-        names = [each.name for each in fields(type_)]
+        names = type_.__struct_fields__
         compiled = statement.compile(dialect=dialect, column_keys=names)
         self._text = str(compiled)
         order = tuple(compiled.positiontup or ())

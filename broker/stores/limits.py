@@ -4,6 +4,7 @@ What every state store refuses beforehand. These are mistakes of our own code: `
 """
 
 import math
+from functools import lru_cache
 
 from broker.stores.ports import Key
 
@@ -24,6 +25,7 @@ def checked_member(member: str, most: int = 1) -> str:
     return member
 
 
+@lru_cache(maxsize=256)
 def milliseconds(ttl_s: float) -> int:
     """A time to live in whole milliseconds, at least one. Raises ValueError unless finite and above zero."""
     if not 0 < ttl_s < math.inf:

@@ -33,7 +33,7 @@ class SqlOutbox:
         if not notices:
             return
         dialect = postgresql if self._database.dialect == "postgresql" else sqlite
-        rows = [{name: getattr(each, name) for name in Notice.__dataclass_fields__} for each in notices]
+        rows = [{name: getattr(each, name) for name in Notice.__struct_fields__} for each in notices]
         add = dialect.insert(outbox).values(rows).on_conflict_do_nothing(index_elements=["id"])
         async with self._database.connection() as connection:
             await connection.execute(add)

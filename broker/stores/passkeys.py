@@ -14,7 +14,7 @@ from broker.stores.engine import Database
 from broker.stores.ports import LinkedIdentity, PasskeyRecord
 from broker.stores.tables import customers, identities, passkeys
 
-_IDENTITY = tuple(LinkedIdentity.__dataclass_fields__)
+_IDENTITY = tuple(LinkedIdentity.__struct_fields__)
 _WHOLE = select(
     *(identities.c[name] for name in _IDENTITY), passkeys.c.sealed, passkeys.c.counter, passkeys.c.is_backed_up
 ).join(identities, identities.c.lookup == passkeys.c.lookup)

@@ -10,9 +10,10 @@ A miss is a value (None, False); an error is `StoreDown`. The two are never conf
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from broker.core.keys import KeyBook
 
@@ -20,16 +21,14 @@ Key = str
 """``kind:opaque-id``, ASCII, 1 to 200 characters, never personal data. The adapters add their own prefix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(Struct, frozen=True):
     """Read. Result: ``bytes | None``. With ``renew_s``, what is there lives for that long from now on."""
 
     key: Key
     renew_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Struct, frozen=True):
     """Write whatever was there before. Result: ``None``. ``ttl_s`` > 0 seconds."""
 
     key: Key
@@ -37,8 +36,7 @@ class Put:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class PutNew:
+class PutNew(Struct, frozen=True):
     """Write only if the key is free. Result: ``bool``, True for the one that wrote."""
 
     key: Key
@@ -46,8 +44,7 @@ class PutNew:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Struct, frozen=True):
     """
     Read and remove at once, so that exactly one caller gets it. Result: ``bytes | None``.
 
@@ -61,8 +58,7 @@ class Take:
     leave_ttl_s: float = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
+class Swap(Struct, frozen=True):
     """
     Replace ``old`` by ``new`` only if the value is still exactly ``old``. Result: ``bool``; always look
     at it.
@@ -74,15 +70,13 @@ class Swap:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Remove. Result: ``bool``, whether it was there."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """
     Add one to a counter. Result: ``int``, the count including this one.
 
@@ -93,8 +87,7 @@ class Count:
     window_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Enlist:
+class Enlist(Struct, frozen=True):
     """
     Add *member* to a list for ``ttl_s`` seconds; again renews it. Result: ``tuple[str, ...]``, who fell off for it.
 
@@ -110,16 +103,14 @@ class Enlist:
     drops: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delist:
+class Delist(Struct, frozen=True):
     """Take *member* off a list. Result: ``bool``, whether it was on it."""
 
     key: Key
     member: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """
     Who is on a list. Result: ``tuple[str, ...]``, newest time limit last, empty for a list that is not there.
 
@@ -157,8 +148,7 @@ class StateStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(Struct, frozen=True):
     """
     A person the broker knows.
 
@@ -170,8 +160,7 @@ class Customer:
     profile: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class LinkedIdentity:
+class LinkedIdentity(Struct, frozen=True):
     """
     One way in of a customer.
 
@@ -187,8 +176,7 @@ class LinkedIdentity:
     last_used_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ContactRecord:
+class ContactRecord(Struct, frozen=True):
     """
     That an identity has proven a contact.
 
@@ -203,8 +191,7 @@ class ContactRecord:
     verified_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class FoundContact:
+class FoundContact(Struct, frozen=True):
     """Who has proven a contact that was looked for: ``customer``, by an identity at ``upstream``, when last."""
 
     customer: str
@@ -212,16 +199,14 @@ class FoundContact:
     verified_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RemovedIdentity:
+class RemovedIdentity(Struct, frozen=True):
     """A way in that its customer took out. ``identity``: as it was."""
 
     identity: LinkedIdentity
     removed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentRecord:
+class ConsentRecord(Struct, frozen=True):
     """
     What a customer agreed to for one recipient and purpose.
 
@@ -245,8 +230,7 @@ class ConsentRecord:
     withdrawn_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Struct, frozen=True):
     """
     One handoff after the customer's answer: the receipt, and the released data until it is swept.
 
@@ -273,8 +257,7 @@ class Transfer:
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+class AuditEvent(Struct, frozen=True):
     """
     Something that happened and must stay provable.
 
@@ -290,8 +273,7 @@ class AuditEvent:
     facts: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProofRecord:
+class ProofRecord(Struct, frozen=True):
     """Signed evidence of a strong login (BankID signature, OCSP answer), sealed, with its own retention."""
 
     id: str
@@ -302,8 +284,7 @@ class ProofRecord:
     delete_after: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """
     Something a partner must be told: in the outbox until it was told, or telling it was given up.
 
@@ -328,8 +309,7 @@ class Notice:
     result: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(Struct, frozen=True):
     """
     How many rows `Records.sweep` cleaned: payloads removed, proofs, expired consents, ended notices and removed ways deleted.
     """
@@ -345,8 +325,7 @@ GONE = "gone"
 """Reason of `Records.block_identity` that nothing lifts: the account there is no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCustomer:
+class KnownCustomer(Struct, frozen=True):
     """
     Who logged in: the stored ``customer`` and ``identity``, and ``subjects`` given to partners, by sector.
 
@@ -360,8 +339,7 @@ class KnownCustomer:
     blocked: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PasskeyRecord:
+class PasskeyRecord(Struct, frozen=True):
     """
     A passkey: the linked ``identity`` that it is, and what is kept besides.
 

@@ -15,8 +15,8 @@ Rules of this file:
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import hiredis
@@ -129,20 +129,10 @@ class RedisState:
         return line.ask(request, answers)
 
     def _result(self, op: Op, reply: Any) -> Any:
-        if isinstance(reply, ResponseError):
+        if reply.__class__ is ResponseError:
             raise self._down(_code(reply))
-        match op:
-            case Get() | Take() | Count():
-                return reply
-            case Put():
-                return None
-            case PutNew():
-                return reply is not None
-            case Swap() | Drop() | Delist():
-                return reply == 1
-            case Enlist() | Listed():
-                return tuple(member.decode() for member in reply)
-        assert_never(op)
+        answer = _ANSWERS.get(op.__class__)
+        return reply if answer is None else answer(reply)
 
     def _down(self, what: str) -> StoreDown:
         return StoreDown(f"state store at {self._where}: {what}")
@@ -307,42 +297,50 @@ class _Line(asyncio.Protocol):
 
 
 _MORE: Final = object()
+_Command = tuple[str | bytes | int, ...]
 
 
 def _packed(prefix: str, op: Op) -> bytes:
-    packed: bytes = hiredis.pack_command(_command(prefix, op))  # type: ignore[arg-type]  # stub: a tuple of one
+    command = _COMMANDS[op.__class__](prefix + checked_key(op.key), op, prefix)
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # stub: a tuple of one
     return packed
 
 
-def _command(prefix: str, op: Op) -> tuple[str | bytes | int, ...]:
-    key = prefix + checked_key(op.key)
-    match op:
-        case Get(renew_s=None):
-            return "GET", key
-        case Get():
-            return "GETEX", key, "PX", milliseconds(op.renew_s or 0)
-        case Put():
-            return "SET", key, op.value, "PX", milliseconds(op.ttl_s)
-        case PutNew():
-            return "SET", key, op.value, "NX", "PX", milliseconds(op.ttl_s)
-        case Take(leave=None):
-            return "GETDEL", key
-        case Take():
-            return "SET", key, op.leave or b"", "XX", "GET", "PX", milliseconds(op.leave_ttl_s)
-        case Swap():
-            return "EVAL", _SWAP, 1, key, op.old, op.new, milliseconds(op.ttl_s)
-        case Drop():
-            return "DEL", key
-        case Count():
-            return "EVAL", _COUNT, 1, key, milliseconds(op.window_s)
-        case Enlist():
-            member, drops = checked_member(op.member, op.most), prefix + checked_key(op.drops) if op.drops else ""
-            return "EVAL", _ENLIST, 1, key, member, milliseconds(op.ttl_s), op.most, drops
-        case Delist():
-            return "ZREM", key, checked_member(op.member)
-        case Listed():
-            return "ZRANGE", key, 0, -1
-    assert_never(op)
+def _enlist(key: str, op: Enlist, prefix: str) -> _Command:
+    drops = prefix + checked_key(op.drops) if op.drops else ""
+    return "EVAL", _ENLIST, 1, key, checked_member(op.member, op.most), milliseconds(op.ttl_s), op.most, drops
+
+
+def _get(key: str, op: Get, _prefix: str) -> _Command:
+    return ("GET", key) if op.renew_s is None else ("GETEX", key, "PX", milliseconds(op.renew_s))
+
+
+def _take(key: str, op: Take, _prefix: str) -> _Command:
+    if op.leave is None:
+        return "GETDEL", key
+    return "SET", key, op.leave, "XX", "GET", "PX", milliseconds(op.leave_ttl_s)
+
+
+# By class and not by `match`, which asks the classes one after the other.
+_COMMANDS: Final[Mapping[type[Op], Callable[[str, Any, str], _Command]]] = {
+    Get: _get,
+    Put: lambda key, op, _: ("SET", key, op.value, "PX", milliseconds(op.ttl_s)),
+    PutNew: lambda key, op, _: ("SET", key, op.value, "NX", "PX", milliseconds(op.ttl_s)),
+    Take: _take,
+    Swap: lambda key, op, _: ("EVAL", _SWAP, 1, key, op.old, op.new, milliseconds(op.ttl_s)),
+    Drop: lambda key, _op, _: ("DEL", key),
+    Count: lambda key, op, _: ("EVAL", _COUNT, 1, key, milliseconds(op.window_s)),
+    Enlist: _enlist,
+    Delist: lambda key, op, _: ("ZREM", key, checked_member(op.member)),
+    Listed: lambda key, _op, _: ("ZRANGE", key, 0, -1),
+}
+_ANSWERS: Final[Mapping[type[Op], Callable[[Any], Any]]] = {
+    Put: lambda _: None,
+    PutNew: lambda reply: reply is not None,
+    **dict.fromkeys((Swap, Drop, Delist), lambda reply: reply == 1),
+    **dict.fromkeys((Enlist, Listed), lambda reply: tuple(member.decode() for member in reply)),
+}
+"""What a reply means; of the other commands it is the answer itself."""
 
 
 def _code(refusal: ResponseError) -> str:

@@ -4,10 +4,10 @@ Typed, sealed shelves in the state store: a `Shelf` turns frozen values into the
 Operations of several shelves go into one round trip. Everything on a shelf is encrypted and bound to its key.
 """
 
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from broker.stores.ports import Drop, Get, Put, PutNew, Swap, Take
 from broker.stores.sealing import Broken, Sealer
@@ -20,8 +20,7 @@ TOMBSTONE = b"spent"
 _SPENT_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Held(Generic[T]):
+class Held(Struct, Generic[T], frozen=True):
     """A value as read: ``raw`` is what `Shelf.swap` compares with."""
 
     value: T
@@ -33,7 +32,7 @@ class Shelf(Generic[T]):
     Values of one type.
 
     Args:
-        kind: first part of the keys. type_: the frozen dataclass kept there.
+        kind: first part of the keys. type_: of the values kept there.
     """
 
     def __init__(self, kind: str, type_: type[T], sealer: Sealer) -> None:

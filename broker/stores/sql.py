@@ -322,8 +322,8 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         )
 
 
-_IDENTITY = [tables.identities.c[name] for name in LinkedIdentity.__dataclass_fields__]
-_CUSTOMER = [tables.customers.c[name] for name in Customer.__dataclass_fields__]
+_IDENTITY = [tables.identities.c[name] for name in LinkedIdentity.__struct_fields__]
+_CUSTOMER = [tables.customers.c[name] for name in Customer.__struct_fields__]
 
 #: The one question of a login by somebody who was here before.
 _BEHIND = (
@@ -390,7 +390,7 @@ def _written(word: str) -> ColumnElement[str]:
 
 def _columns(value: Any) -> dict[str, Any]:
     """A record as its row: the fields are named as the columns."""
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
 def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -17,8 +17,8 @@ from broker.stores.engine import Database
 from broker.stores.ports import ContactRecord, FoundContact, LinkedIdentity, RemovedIdentity
 from broker.stores.tables import blocked_identities, contacts, customers, identities, removed_identities
 
-_IDENTITY = tuple(LinkedIdentity.__dataclass_fields__)
-_CONTACT = tuple(ContactRecord.__dataclass_fields__)
+_IDENTITY = tuple(LinkedIdentity.__struct_fields__)
+_CONTACT = tuple(ContactRecord.__struct_fields__)
 
 blocked_lookups = select(blocked_identities.c.lookup).where(blocked_identities.c.reason.is_not(None))
 """Of ways in by which nobody may log in, whoever's they are; a block that was lifted leaves a row without a reason."""

@@ -10,12 +10,12 @@ Apple JS" (handling the authorization response).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from pydantic import AfterValidator, StringConstraints
 
+from broker.core.changing import replace
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import SecretRef, Strict, Uri
 from broker.errors import UpstreamDown, UpstreamRefused

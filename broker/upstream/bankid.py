@@ -25,7 +25,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_address
@@ -35,6 +34,7 @@ from typing import Annotated, Any, Final, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
+from msgspec import Struct
 from pydantic import AfterValidator, Field
 
 from broker.core.assurance import Assurance
@@ -687,8 +687,7 @@ def evidence_from(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Proof:
+class _Proof(Struct, frozen=True):
     """What is kept, encrypted, as evidence of a login."""
 
     format: str

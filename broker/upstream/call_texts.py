@@ -7,8 +7,9 @@ alphabet, and has no last line for browsers, which would fill the code into a pa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from broker.notify.gsm import to_gsm7
 from broker.notify.ports import Mail
@@ -16,8 +17,7 @@ from broker.upstream.drawing import Digits, draw_mail, draw_sms
 from broker.upstream.one_time_code import Letter, grouped
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(Struct, frozen=True):
     """Each sentence once; ``{party}``, ``{minutes}``, ``{code}`` are filled in."""
 
     subject: str

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
@@ -90,6 +91,21 @@ class ClaimRules(Strict):
     personal_number_country: Country = "SE"
     roles_claim: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     roles: Mapping[str, Identifier] = Field(default_factory=dict)
+
+    @cached_property
+    def spoken_of(self) -> frozenset[str]:
+        """The claims that are no surprise: the protocol's, and those the config names, with their flags and parents."""
+        named = {
+            *self.claims,
+            *self.required_claims,
+            *self.ignored_claims,
+            *self.required_values,
+            self.level_claim,
+            *([self.roles_claim] if self.roles_claim else []),
+        }
+        flags = {f"{path}_verified" for path, mapped in self.claims.items() if mapped in {"email", "phone_number"}}
+        hosted = {"hd"} if self.trusted_contacts.email == "authoritative" else set()
+        return _PROTOCOL_CLAIMS | flags | named | hosted | {path.split(".")[0] for path in named}
 
 
 def reaches(rules: ClaimRules) -> Assurance:
@@ -311,7 +327,7 @@ def _check_required(claims: Mapping[str, Any], rules: ClaimRules) -> None:
 
 def _is_address(email: str) -> bool:
     local, at, domain = email.partition("@")
-    return bool(local and at and domain) and "@" not in domain and not any(char.isspace() for char in email)
+    return bool(local and at and domain) and "@" not in domain and email.split() == [email]
 
 
 def _is_authoritative(email: str, claims: Mapping[str, Any]) -> bool:
@@ -346,17 +362,5 @@ def _amr(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _unlisted(claims: Mapping[str, Any], rules: ClaimRules) -> Iterator[str]:
     """Names (never values) of claims the config does not speak of; odd names are only counted."""
-    spoken_of = {
-        *rules.claims,
-        *rules.required_claims,
-        *rules.ignored_claims,
-        *rules.required_values,
-        rules.level_claim,
-        *([rules.roles_claim] if rules.roles_claim else []),
-    }
-    flags = {f"{path}_verified" for path, mapped in rules.claims.items() if mapped in {"email", "phone_number"}}
-    known = _PROTOCOL_CLAIMS | flags | spoken_of | {path.split(".")[0] for path in spoken_of}
-    if rules.trusted_contacts.email == "authoritative":
-        known |= {"hd"}
-    for name in sorted(set(claims) - known)[:_MAX_SIGNALS]:
+    for name in sorted(claims.keys() - rules.spoken_of)[:_MAX_SIGNALS]:
         yield f"unlisted_claim:{name}" if _CLAIM_NAME.fullmatch(name) else "unlisted_claim"

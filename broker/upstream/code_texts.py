@@ -6,9 +6,10 @@ the GSM 7-bit alphabet, its last line being for browsers that fill the code in (
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from broker.notify.gsm import to_gsm7, with_code_line
 from broker.notify.ports import Mail
@@ -16,8 +17,7 @@ from broker.upstream.drawing import Digits, Link, Part, draw_mail, draw_sms
 from broker.upstream.one_time_code import Letter, grouped
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(Struct, frozen=True):
     """Each sentence once; ``{partner}``, ``{broker}``, ``{origin}``, ``{minutes}``, ``{code}`` are filled in."""
 
     subject: str

@@ -3,9 +3,10 @@ How messages to customers are drawn: a mail that says the same as plain text and
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 from broker.notify.gsm import SEGMENT_7BIT, size_of, to_gsm7
 from broker.notify.ports import Mail
@@ -13,15 +14,13 @@ from broker.notify.ports import Mail
 _SHORTEST_NAME: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Digits:
+class Digits(Struct, frozen=True):
     """A code on a line of its own, as people read it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """``lead``: the sentence before it. ``label``: what the HTML shows of it."""
 
     lead: str

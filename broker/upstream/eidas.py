@@ -6,7 +6,6 @@ Source: eIDAS SAML Message Format 1.4, Attribute Profile 1.4 and Cryptographic R
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.policy import Country, EntityId
 from broker.core.saml import PERSISTENT, URI_NAMES, RequestedAttribute, SamlProvider
 from broker.errors import UpstreamRefused

@@ -4,9 +4,9 @@ the trust in an account. One shape for all: who says it is believed by the conne
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -35,8 +35,7 @@ _DESCRIPTIONS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Manners:
+class _Manners(Struct, frozen=True):
     """How a channel is spoken: ``read`` finds the message, ``done`` and ``refused`` answer; ``event``: in our log."""
 
     event: str

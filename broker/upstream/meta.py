@@ -21,7 +21,6 @@ import binascii
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
@@ -30,6 +29,7 @@ import msgspec
 from pydantic import AfterValidator
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import Evidence
 from broker.core.policy import SecretRef, Strict, Uri
 from broker.errors import UpstreamDown, UpstreamRefused

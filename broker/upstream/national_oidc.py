@@ -9,14 +9,15 @@ defaults per provider in `broker.upstream.national_presets`. Everything else is 
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
+from msgspec import Struct
 from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import SecretRef, Strict, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
@@ -179,8 +180,7 @@ def _with_tuples(value: Any) -> Any:
     return tuple(_with_tuples(each) for each in value) if isinstance(value, list) else value
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """What a key that a preset speaks of came to. ``source``: ``preset NAME``, or ``this file``."""
 
     key: str
@@ -198,8 +198,7 @@ def settled(connect: NationalOidcConnect) -> Iterator[Settled]:
         yield Settled(key, shown[key], f"preset {connect.preset}" if shown[key] == default else "this file")
 
 
-@dataclass(frozen=True)
-class OwnKeys:
+class OwnKeys(Struct, frozen=True):
     """
     Our own keys towards one provider, parsed once. ``signing``: the first signs. ``decryption``: newest first.
 

@@ -8,16 +8,17 @@ Calls per login: the token endpoint, and userinfo only when the config says so; 
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Protocol, Self
 
 import msgspec
+from msgspec import Struct, field
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance
 from broker.core.client_rules import ClientAuth
 from broker.core.identity import Evidence
+from broker.core.octets import base64url
 from broker.core.policy import SecretRef, ServerAuth, Uri
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged, reaches, sufficient_acrs
@@ -53,7 +54,7 @@ _RESERVED: Final = frozenset({
 
 def new_token() -> str:
     """A 256-bit random text."""
-    return secrets.token_urlsafe(32)
+    return base64url(secrets.token_bytes(32))
 
 
 def checked_issuer(value: str) -> str:
@@ -173,8 +174,7 @@ class Ways(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PlainWays:
+class PlainWays(Struct, frozen=True):
     """
     As most do it: parameters in the address, an ID token that is signed only, userinfo as JSON.
 

@@ -21,12 +21,12 @@ import secrets
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal
 
 import msgspec
+from msgspec import Struct
 
 from broker.core.assurance import Assurance
 from broker.core.identity import Contact, ContactKind, Evidence, Membership
@@ -70,8 +70,7 @@ def read_code(typed: str) -> str | None:
     return digits if len(digits) == DIGITS and digits.isascii() and digits.isdigit() else None
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """
     Where a code goes. ``canonical``: who it is, for looking up and counting. ``deliver``: what the message is addressed to.
 
@@ -84,8 +83,7 @@ class Address:
     country: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """
     What a message is about. ``code``: as it is typed. ``link``, ``disown_link``: empty where there is none.
 
@@ -140,8 +138,7 @@ class _State(msgspec.Struct, frozen=True):
 _decoder = msgspec.msgpack.Decoder(_State)
 
 
-@dataclass(frozen=True, slots=True)
-class _Owner:
+class _Owner(Struct, frozen=True):
     """Who proves what by a code: the address it went to. ``membership``: by which number that was found."""
 
     to: Address

@@ -7,15 +7,15 @@ SKV 707.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import date
+
+from msgspec import Struct
 
 _TWELVE_DIGITS = re.compile(r"[0-9]{12}")
 _COORDINATION = 60
 
 
-@dataclass(frozen=True, slots=True)
-class PersonalNumber:
+class PersonalNumber(Struct, frozen=True):
     """
     A number whose form and check digit are right.
 

@@ -6,12 +6,14 @@ server-side journey, so any worker can go on. It sees `UpstreamAsk` and `Reply`,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from broker.core.assurance import Assurance
+from broker.core.discreet import Discreet
 from broker.core.identity import ContactKind, Evidence
 from broker.core.logout import Change
 from broker.core.waiting import Addressee, AskPasskey, EnterCode, Poll, Waiting
@@ -24,8 +26,7 @@ class Device(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamAsk:
+class UpstreamAsk(Discreet, frozen=True):
     """
     One login to be opened at a provider.
 
@@ -43,6 +44,8 @@ class UpstreamAsk:
     ``personal_number``: hers, where she is logged in, we know it, and she is asked for more or once more; for no address.
     """
 
+    UNSPOKEN = frozenset({"identifier", "personal_number"})
+
     callback_url: str
     return_url: str
     state: str
@@ -58,11 +61,11 @@ class UpstreamAsk:
     max_age_s: int | None = None
     login_hint: str | None = None
     device_id: str | None = None
-    identifier: str | None = field(default=None, repr=False)
+    identifier: str | None = None
     journey: str = ""
     partner: str = ""
     addressee: Addressee = Addressee.TYPED
-    personal_number: str | None = field(default=None, repr=False)
+    personal_number: str | None = None
 
 
 class ReplyKind(StrEnum):
@@ -80,8 +83,7 @@ class ReplyKind(StrEnum):
     """The customer pressed a button on our page: ``data["do"]`` is the action, other members its fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """
     What came back, as plain data, from the browser that began the journey (the hub has checked that).
 
@@ -94,19 +96,19 @@ class Reply:
     end_user_ip: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """Send the browser to ``url`` (303)."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class PostForm:
+class PostForm(Discreet, frozen=True):
     """Have the browser post ``members`` to ``url``: nothing of them is in an address."""
 
+    UNSPOKEN = frozenset({"members"})
+
     url: str
-    members: Mapping[str, str] = field(repr=False)
+    members: Mapping[str, str]
 
 
 Prompt = Redirect | PostForm | Waiting
@@ -150,24 +152,21 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """A login was opened: show ``prompt``, remember ``state``."""
 
     prompt: Prompt
     state: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """Not there yet: show ``prompt``, remember ``state`` in place of the old one."""
 
     prompt: Prompt
     state: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """The provider proved who came."""
 
     evidence: Evidence
@@ -221,8 +220,7 @@ class Channel(StrEnum):
     """A security event token (RFC 8935)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """
     What a provider says became of its session ``sid``, else of all of its ``subject``. Times are aware UTC.
 
@@ -258,8 +256,7 @@ class Listener(Connector, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """Something of ours that a provider fetches: its bytes, and their media type."""
 
     content: bytes
@@ -280,16 +277,14 @@ class KeyPublisher(Connector, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveSent:
+class LeaveSent(Struct, frozen=True):
     """How her browser is sent to be logged out at the provider. ``request_id``: that the answer will name."""
 
     request_id: str
     prompt: Redirect | PostForm
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveAsked:
+class LeaveAsked(Struct, frozen=True):
     """
     A provider's checked request to end what rests on its session: ``session`` as of `Evidence.session`, and of its parts
     ``indexes`` only, if it names some. ``relay_state``: comes back with the answer.
@@ -302,8 +297,7 @@ class LeaveAsked:
     relay_state: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveAnswered:
+class LeaveAnswered(Struct, frozen=True):
     """A provider's checked answer to ``request_id``. ``is_partial``: as of `broker.core.logout.Fate.PARTLY`."""
 
     request_id: str
@@ -347,8 +341,7 @@ class LogoutConnector(Connector, Protocol):
     logout: SingleLogout | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Discreet, frozen=True):
     """
     Somebody on the phone is to be asked who she is.
 
@@ -357,7 +350,9 @@ class Call:
     ``network``: the agent's network address.
     """
 
-    identifier: str = field(repr=False)
+    UNSPOKEN = frozenset({"identifier"})
+
+    identifier: str
     party: str
     language: str
     incoming: bool
@@ -366,8 +361,7 @@ class Call:
     network: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ringing:
+class Ringing(Struct, frozen=True):
     """She has not answered. ``state``: to be given next time; ``message_key``: how it goes, for the agent."""
 
     state: bytes
@@ -435,8 +429,7 @@ class IdentifierConnector(Connector, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """
     What the page that offers the ways in may ask of the browser at once. ``options``: as of `AskPasskey`. ``mark``: comes back
     with the answer.

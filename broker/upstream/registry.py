@@ -4,11 +4,11 @@ how its connector is built. Adding a kind is one entry here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ssl import SSLError
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from broker.core.assurance import Assurance
@@ -45,8 +45,7 @@ from broker.wire.oauth import parse_client_key
 from broker.wire.signed_secret import parse_es256_key
 
 
-@dataclass(frozen=True, slots=True)
-class Concern:
+class Concern(Struct, frozen=True):
     """
     What is wrong at ``key`` of a ``connect`` block; with a ``risk``, only production minds; ``mild``: it can start all the same.
 
@@ -69,8 +68,7 @@ def _fitting(_connect: Any, _issuer: str) -> Iterator[Concern]:
     return iter(())
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """
     A SAML provider is described in ``metadata``, a file or a source of the config, as ``entity_id``. ``binding``: how requests
     have to go there; None for either way. ``logs_out``: whether it has to have an address for logging out.
@@ -95,8 +93,7 @@ def _unsettled(_connect: Any) -> Iterator[Settled]:
     return iter(())
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """
     One kind of upstream.
 

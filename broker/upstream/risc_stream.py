@@ -7,11 +7,13 @@ to a running broker.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from msgspec import Struct
+
 from broker.core.changing import replace
+from broker.core.discreet import Discreet
 from broker.errors import StafettError
 from broker.upstream.risc import WANTED
 from broker.wire.http import Fetched, Fetcher
@@ -23,16 +25,16 @@ _PUSH: Final = "https://schemas.openid.net/secevent/risc/delivery-method/push"
 _LIFETIME_S: Final = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceAccount:
+class ServiceAccount(Discreet, frozen=True):
     """Who may manage the stream: ``email`` of the account and its private key."""
 
+    UNSPOKEN = frozenset({"key"})
+
     email: str
-    key: ClientKey = field(repr=False)
+    key: ClientKey
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """``url``: where events go, None when nowhere. ``events``: URIs of the kinds that are sent."""
 
     url: str | None

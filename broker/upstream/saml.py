@@ -10,7 +10,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -20,6 +19,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from broker.core.assurance import Assurance, Comparison
 from broker.core.changing import replace
+from broker.core.discreet import Discreet
 from broker.core.policy import Duration, EntityId, SecretRef, Strict
 from broker.core.saml import (
     PERSISTENT,
@@ -175,12 +175,13 @@ class SamlConnect(ClaimRules):
         return Scheme()
 
 
-@dataclass(frozen=True, slots=True)
-class OwnKeys:
+class OwnKeys(Discreet, frozen=True):
     """Ours, the first one signs."""
 
+    UNSPOKEN = frozenset({"decrypting"})
+
     signing: Sequence[SigningKey]
-    decrypting: Sequence[DecryptingKey] = field(repr=False)
+    decrypting: Sequence[DecryptingKey]
 
     @classmethod
     def of(cls, connect: SamlConnect, references: References) -> "OwnKeys":

@@ -4,13 +4,13 @@ session when she logs out here, and end ours when it asks.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from broker.core.changing import replace
+from broker.core.discreet import Discreet
 from broker.core.naming import name_of
 from broker.core.saml import POST, REDIRECT, Endpoint, SamlProvider, WayToSend, endpoint_for
 from broker.errors import BadAsk, UpstreamDown
@@ -55,19 +55,20 @@ class _Left(msgspec.Struct, frozen=True, array_like=True):
     index: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Discreet, frozen=True):
     """
     How the provider ``entity_id`` is spoken to. ``find``: what it says of itself now. ``own``: who we are to it, by our address
     there. ``key``, ``algorithm``: what we sign by; ``signatures``, ``encryption``: what is accepted.
     """
+
+    UNSPOKEN = frozenset({"decrypting"})
 
     entity_id: str
     find: Callable[[], Awaitable[SamlProvider]]
     own: Callable[[str], str]
     key: SigningKey
     algorithm: Signature
-    decrypting: Sequence[DecryptingKey] = field(repr=False)
+    decrypting: Sequence[DecryptingKey]
     signatures: Collection[Signature]
     encryption: Collection[str]
     least_rsa_bits: int

@@ -3,9 +3,10 @@ What connectors are built with, beside their own block of the config.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from broker.core.membership import OnFile
 from broker.core.saml import SamlProvider
@@ -58,8 +59,7 @@ class NoProviders:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Supplies:
+class Supplies(Struct, frozen=True):
     """
     ``fetcher``: the way out to this one provider. ``context``: for a connector that is the broker's own, such as a code by
     e-mail; what it needs of it, it takes when it is built. ``messages``: how customers are written to. ``members``: whom member

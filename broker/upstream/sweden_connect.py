@@ -8,13 +8,13 @@ Categories (06), eIDAS Constructed Attributes (11) and Principal Selection (14).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.policy import Country, Duration, EntityId
 from broker.core.saml import PERSISTENT, SamlProvider
 from broker.errors import Stopped, UpstreamRefused

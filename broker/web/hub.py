@@ -6,9 +6,9 @@ what needs a page, and for reload, back and resumption. Edges know each other on
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -41,8 +41,7 @@ _ASKED_FOR_MORE = frozenset({"too_weak", "aged", "too_old", "login_asked", "sess
 """Why a session is not enough (`broker.core.session.shortfall`) where the page that offers the ways in says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class FormPost:
+class FormPost(Struct, frozen=True):
     """
     What the browser is to post to ``url``: an answer (OAuth 2.0 Form Post Response Mode), or a SAML message. ``back``: the page
     of ours that going back from there leads to, where there is one. ``at``: the page of ours that posts it, where it has one to
@@ -59,16 +58,14 @@ class FormPost:
 Exit = str | FormPost
 
 
-@dataclass(frozen=True, slots=True)
-class Misread:
+class Misread(Struct, frozen=True):
     """What she typed is no address or number that can be written to; ``key``: why. ``turn``: she chooses, as before."""
 
     turn: Turn
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Struct, frozen=True):
     """
     What the page that offers the ways in may ask of the browser at once, for the way in ``upstream``.
 
@@ -184,8 +181,7 @@ class Partners(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
+class Addition(Struct, frozen=True):
     """
     What her browser is asked to make a passkey by. ``options``: PublicKeyCredentialCreationOptions as JSON (WebAuthn section
     5.4). ``ticket``: comes back with the answer.

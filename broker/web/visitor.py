@@ -79,6 +79,7 @@ class Proxies:
         return address is not None and any(address in network for network in self.networks)
 
 
+@lru_cache(maxsize=2048)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(text)

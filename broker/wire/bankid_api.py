@@ -9,7 +9,6 @@ frozen values; a refusal with an error body is raised as `RpError`, everything t
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -18,6 +17,7 @@ import aiohttp
 import msgspec
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from msgspec import Struct
 
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.observe.telemetry import Call, Watch, unwatched
@@ -77,8 +77,7 @@ class RpError(Exception):
         self.retry_after_s = retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
-class OrderTokens:
+class OrderTokens(Struct, frozen=True):
     """A running order. ``order_ref`` and ``qr_start_secret`` never leave the server."""
 
     order_ref: str
@@ -87,8 +86,7 @@ class OrderTokens:
     qr_start_secret: str
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """
     What a completed order proves, as BankID said it.
 
@@ -107,8 +105,7 @@ class Completion:
     risk: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """
     One look at an order: exactly one of the members is set.
 

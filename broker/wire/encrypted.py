@@ -9,7 +9,6 @@ password-based keys do not exist here (docs/security.md B6, B7).
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
+from msgspec import Struct
 
 from broker.errors import UpstreamRefused
 
@@ -41,8 +41,7 @@ class BadEncryption(UpstreamRefused):
     default_code = "jwe"
 
 
-@dataclass(frozen=True, slots=True)
-class DecryptionKey:
+class DecryptionKey(Struct, frozen=True):
     """Our private key to read with, parsed once; ``kid`` is its thumbprint (RFC 7638)."""
 
     key: RSAKey | ECKey

@@ -14,7 +14,6 @@ import copy
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, TypeVar
@@ -22,6 +21,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec import Struct
 from yarl import URL
 
 from broker.core.query import encoded
@@ -72,8 +72,7 @@ class Blocked(UpstreamDown):
     default_code = "outbound_blocked"
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """
     An answer. ``json``: its JSON object, empty when a 4xx answer carried none. ``headers``: lower-case names.
 
@@ -85,8 +84,7 @@ class Fetched:
     json: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class FetchedJwt:
+class FetchedJwt(Struct, frozen=True):
     """An answer that is one token in compact form. ``unverified_token``: empty for a 4xx answer. Else as `Fetched`."""
 
     status: int
@@ -94,8 +92,7 @@ class FetchedJwt:
     unverified_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class FetchedDocument:
+class FetchedDocument(Struct, frozen=True):
     """An answer of any content, or none: ``status`` is 200, 304 or 4xx, and ``body`` empty unless 200. Else as `Fetched`."""
 
     status: int
@@ -103,8 +100,7 @@ class FetchedDocument:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """
     Decides whether an address may be connected to.
 

@@ -10,7 +10,6 @@ import base64
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -19,6 +18,7 @@ from authlib.oidc.core.util import create_half_hash  # type: ignore[import-untyp
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
+from msgspec import Struct
 
 from broker.errors import UpstreamRefused
 
@@ -55,8 +55,7 @@ class UnknownKey(BadIdToken):
     default_code = "id_token.key"
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(Struct, frozen=True):
     """A provider's public signing keys, parsed once. ``keys``: with the ``kid`` and ``alg`` the JWK gave."""
 
     keys: tuple[tuple[str | None, str | None, PublicKey], ...]
@@ -78,8 +77,7 @@ class KeySet:
         return fitting[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """
     What an ID token must say.
 

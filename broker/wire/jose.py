@@ -6,21 +6,22 @@ taken from a header (section 3.1). Keys are parsed once.
 """
 
 import base64
-import hashlib
 import json
 import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import jwt
+import msgspec
 from joserfc import jwe, jws
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, KeySet
+from jwt import PyJWS
+from msgspec import Struct
 
 from broker.core.keys import KeyStanding, KeyState
+from broker.core.octets import base64url, sha256
 from broker.errors import BadClient, ConfigError
 from broker.wire.signing_keys import ALGS, SigningKey, VerifyingKey, signing_key, verifying_key
 
@@ -41,6 +42,7 @@ __all__ = [
 EncryptionKey = ECKey
 """A partner's public key, parsed."""
 
+_JWS = PyJWS()
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
 
@@ -49,8 +51,7 @@ class BadToken(ValueError):
     """A token that is malformed, not ours, wrongly signed or of another kind; the text says which, without its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
+class _Shown(Struct, frozen=True):
     """
     One state of the keyring. ``signing``: by algorithm. ``known``: by kid, for hints: what is published and what was.
     """
@@ -99,7 +100,9 @@ class Keyring:
     def sign(self, claims: Mapping[str, Any], *, alg: str, typ: str = "JWT") -> str:
         """A compact JWS over *claims* with *alg* (``RS256`` or ``ES256``)."""
         key = self._shown.signing[alg]
-        return jwt.encode(dict(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
+        return _JWS.encode(
+            msgspec.json.encode(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ}
+        )
 
     def id_token_hint(self, token: str, *, issuer: str) -> Mapping[str, Any]:
         """
@@ -153,8 +156,7 @@ class Keyring:
         return key
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(Struct, frozen=True):
     """A verified client assertion. ``jti`` is unique per client; ``expires_at`` in seconds since the epoch."""
 
     jti: str
@@ -303,5 +305,4 @@ def _b64(part: str) -> bytes:
 
 def at_hash(access_token: str) -> str:
     """``at_hash`` for SHA-256 signature algorithms (OpenID Connect Core section 3.1.3.6)."""
-    left = hashlib.sha256(access_token.encode()).digest()[:16]
-    return base64.urlsafe_b64encode(left).rstrip(b"=").decode()
+    return base64url(sha256(access_token.encode())[:16])

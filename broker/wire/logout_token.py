@@ -3,9 +3,10 @@ Logout tokens of upstream providers: every check between a string and the end of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from msgspec import Struct
 
 from broker.wire.id_token import (
     BadIdToken,
@@ -25,8 +26,7 @@ _TYPS: Final = frozenset({"LOGOUT+JWT", "JWT"})
 _MAX_ID: Final = 255
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderLogout:
+class ProviderLogout(Struct, frozen=True):
     """
     What a provider says is over: its session ``sid``, or all sessions of its ``subject``; at least one is there.
 

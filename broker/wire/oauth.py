@@ -8,7 +8,6 @@ members, registered error codes); the checks it leaves to its callers are made h
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote_plus, urlsplit
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+from msgspec import Struct
 
 from broker.core.client_rules import ClientAuth
 from broker.core.query import encoded
@@ -57,8 +57,7 @@ _OUR_FAULT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderMetadata:
+class ProviderMetadata(Struct, frozen=True):
     """
     What we use of a provider's discovery document (OpenID Connect Discovery section 3).
 
@@ -76,24 +75,21 @@ class ProviderMetadata:
     par_endpoint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(Struct, frozen=True):
     """A token endpoint's success (RFC 6749 section 5.1) with an ID token, none of it verified yet."""
 
     access_token: str
     unverified_id_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Authentication:
+class Authentication(Struct, frozen=True):
     """What client authentication adds to a token request: form members, and a name and password for Basic."""
 
     form: Mapping[str, str]
     basic: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientKey:
+class ClientKey(Struct, frozen=True):
     """Our private key for ``private_key_jwt`` and request objects, parsed once."""
 
     key: RSAKey | ECKey

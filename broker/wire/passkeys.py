@@ -6,8 +6,8 @@ an answer is one error, whose ``code`` tells the operator what; nothing of the a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct
 from webauthn import (
     generate_authentication_options,
     generate_registration_options,
@@ -34,6 +34,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from broker.core.discreet import Discreet
 from broker.errors import UpstreamRefused
 
 TIMEOUT_MS = 120_000
@@ -63,8 +64,7 @@ _CODES = (
 """How the library's words begin -> what we call it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RelyingParty:
+class RelyingParty(Struct, frozen=True):
     """
     Whom passkeys are for. ``id``: the domain they belong to; ``origin``: where they may be used, such as
     ``https://login.example``.
@@ -75,16 +75,14 @@ class RelyingParty:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """A passkey that exists, for a browser to leave out."""
 
     id: bytes
     transports: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NewPasskey:
+class NewPasskey(Struct, frozen=True):
     """A passkey that was just made; see `broker.core.passkey.Passkey`. ``is_backed_up``: there is a copy already."""
 
     id: bytes
@@ -96,19 +94,19 @@ class NewPasskey:
     is_backed_up: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedAssertion:
+class UnverifiedAssertion(Discreet, frozen=True):
     """
     What a browser answered, read but not checked: enough to look the passkey up. ``user_handle``: None where it says none.
     """
 
+    UNSPOKEN = frozenset({"parsed"})
+
     id: bytes
     user_handle: bytes | None
-    parsed: AuthenticationCredential = field(repr=False)
+    parsed: AuthenticationCredential
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(Struct, frozen=True):
     """A checked answer: the holder of the key was there and was verified."""
 
     counter: int

@@ -8,10 +8,11 @@ who sends tokens with invented key names cannot make us hammer the provider (doc
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from broker.errors import UpstreamDown
 from broker.wire.http import Fetched, Fetcher
@@ -41,8 +42,7 @@ def lifetime(headers: Mapping[str, str]) -> timedelta:
     return max(_SHORTEST, min(_LONGEST, timedelta(seconds=int(found[1])))) if found else _DEFAULT
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept(Generic[T]):
+class _Kept(Struct, Generic[T], frozen=True):
     value: T
     fresh_until: datetime
 
@@ -98,8 +98,7 @@ class _Cached(Generic[T]):
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class SignedKeySet:
+class SignedKeySet(Struct, frozen=True):
     """
     Where a provider publishes its keys under a signature, and whose signature counts.
 

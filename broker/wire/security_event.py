@@ -3,9 +3,10 @@ Security event tokens of upstream providers (RFC 8417): every check between a te
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from msgspec import Struct
 
 from broker.wire.id_token import SKEW_S, BadIdToken, KeySet, checked_header, seconds, signed_claims
 
@@ -15,8 +16,7 @@ _MAX_ID: Final = 255
 _MAX_EVENTS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SecurityEvent:
+class SecurityEvent(Struct, frozen=True):
     """``type``: its URI. ``issuer``, ``subject``: whom it is about, None where it names nobody so; ``members``: the rest."""
 
     type: str
@@ -25,8 +25,7 @@ class SecurityEvent:
     members: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class SecurityEvents:
+class SecurityEvents(Struct, frozen=True):
     """``jti``: to be taken once; they never expire. ``issued_at``: aware UTC."""
 
     jti: str

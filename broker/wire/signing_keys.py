@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
+from msgspec import Struct
 
 from broker.core.keys import BEGINNING, KeyBook, KeyRecord
 from broker.errors import ConfigError
@@ -38,8 +39,7 @@ class SigningKey:
     private: PrivateKey
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyingKey:
+class VerifyingKey(Struct, frozen=True):
     """A public key, and the one algorithm it is for."""
 
     alg: str

@@ -1,11 +1,11 @@
 """``stafett logouts list`` and ``retry``: what partners were not told, and having them told after all."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.core.changing import replace
 from broker.stores.ports import Notice
 from broker.stores.sql import SqlRecords
 

@@ -3,12 +3,12 @@
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
 
+from broker.core.changing import replace
 from broker.stores.migrate import head_revision
 from broker.stores.ports import ConsentRecord, Customer, LinkedIdentity, ProofRecord, Transfer
 from broker.stores.sql import SqlRecords

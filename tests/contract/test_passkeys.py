@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from broker.stores.ports import Customer, LinkedIdentity, PasskeyRecord, Records
 from broker.stores.sql import SqlRecords
+from tests.changing import replace
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
 

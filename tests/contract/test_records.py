@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -21,6 +20,7 @@ from broker.stores.ports import (
     Transfer,
 )
 from broker.stores.sql import SqlRecords
+from tests.changing import replace
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

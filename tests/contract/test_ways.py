@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from broker.errors import StafettError
 from broker.stores.ports import ContactRecord, Customer, FoundContact, LinkedIdentity, Records, RemovedIdentity
 from broker.stores.sql import SqlRecords
+from tests.changing import replace
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -1,11 +1,11 @@
 """Where a journey stands: the step that is due, for every situation a customer can be in."""
 
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
 from broker.core.assurance import Assurance, acr_values
+from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff, State
 from broker.core.journey import (

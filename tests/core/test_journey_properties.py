@@ -1,11 +1,10 @@
 """Whatever comes together: a step is due, and nothing leaves without a login that serves it."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.handoff import UNDECIDED, UNDERWAY, Contact, Handoff, State, belongs_to
 from broker.core.journey import (

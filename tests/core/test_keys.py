@@ -1,7 +1,6 @@
 """The life of signing keys: what each may do follows from its times (docs/keys.md)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from broker.core.changing import replace
 from broker.core.keys import (
     BEGINNING,
     KeyBook,

@@ -4,7 +4,6 @@ The assurance ladder as one: for every state of a session, ask of a partner and 
 The table is to be read; what no table can hold is said by properties below it.
 """
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from broker.core.assurance import Assurance, acr_of, level_of_acr
+from broker.core.changing import replace
 from broker.core.identity import ContactKind
 from broker.core.journey import Answer, Login, Refuse, Step, login_release, next_step
 from broker.core.policy import MaxAge, Policy

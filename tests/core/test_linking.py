@@ -1,6 +1,5 @@
 """Who is the same person: the rules of linking as tables of cases."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 from itertools import product
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import Contact, ContactKind, Evidence, Identity, accept
 from broker.core.linking import (
     Apart,
@@ -59,7 +59,7 @@ def with_terms(**changed: Any) -> Policy:
     """The small world's policy with other terms of linking."""
     known = policy()
     broker = known.config.broker.model_copy(update={"linking": Linking(**changed)})
-    return known.model_copy(update={"config": known.config.model_copy(update={"broker": broker})})
+    return Policy(known.config.model_copy(update={"broker": broker}), known.version, known.fields, known.schemas)
 
 
 POLICY = policy()
@@ -348,9 +348,8 @@ def test_a_passkey_does_not_remain_alone() -> None:
     """It falls with the way in it was added by, so the last other way in stays."""
     config = POLICY.config
     passkey = config.upstreams["eid"].model_copy(update={"kind": "passkey"})
-    known = POLICY.model_copy(
-        update={"config": config.model_copy(update={"upstreams": {**config.upstreams, "passkey": passkey}})}
-    )
+    config = config.model_copy(update={"upstreams": {**config.upstreams, "passkey": passkey}})
+    known = Policy(config, POLICY.version, POLICY.fields, POLICY.schemas)
     ways = [WayIn("a", "google"), WayIn("p", "passkey")]
     assert not may_remove(ways, "a", known)
     assert may_remove(ways, "p", known)

@@ -1,11 +1,11 @@
 """Passkeys: what one counts for, who may add one, and when there is a copy."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.device import Device
 from broker.core.identity import Contact, ContactKind
 from broker.core.passkey import (

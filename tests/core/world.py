@@ -4,11 +4,11 @@ The small world the tables of cases play in: a shop and a garage, four ways to l
 Every function gives the ordinary thing; what is special about a case is said by keyword.
 """
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.consent import Consent
 from broker.core.handoff import Contact, Handoff, Offer, State
 from broker.core.identity import Contact as ProvenContact

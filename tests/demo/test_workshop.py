@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from broker.wire.saml.keys import SigningKey, signing_key, verifying_key
 from broker.wire.saml.metadata import read_entity
 from broker.wire.saml.signature import sign
 from broker.wire.saml.xml import parse
+from tests.changing import replace
 from tests.stage import WORKSHOP, WORKSHOP_AT, workshop_keys
 
 from . import sites

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import Evidence
 from broker.errors import BadAsk, Stopped, UpstreamDown, UpstreamRefused
 from broker.upstream.port import Call, Done, Reply, Ringing

@@ -352,7 +352,7 @@ async def test_the_notice_tells_nothing_to_who_reads_the_database(village: Villa
     await gone(village, browser)
     (waiting,) = await village.waiting()
     assert given["claims"]["sid"].encode() not in (waiting.sealed or b"")
-    moved = Notice(**{**{name: getattr(waiting, name) for name in Notice.__dataclass_fields__}, "id": "elsewhere"})
+    moved = Notice(**{**{name: getattr(waiting, name) for name in Notice.__struct_fields__}, "id": "elsewhere"})
     await village.stage.records.add_notices([moved])
     village.bakery_server.answers, before = [200], len(village.bakery_server.calls)
     await village.round(minutes=1)

@@ -1,11 +1,11 @@
 """How often codes are sent and tried: what is narrow refuses first, and a peak locks nobody out."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
 
+from broker.core.changing import replace
 from broker.flows.limits import SMS_WATCHED_LEAST, CodeLimits, Limits, Message, SmsLimits, prefix_of
 from broker.stores.memory import MemoryState
 from broker.stores.sealing import Digester

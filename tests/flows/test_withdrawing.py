@@ -1,7 +1,6 @@
 """Consents taken back while something else goes on: between two looks, in another tab, with a store that fails meanwhile."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import Evidence
 from broker.errors import StoreDown
 from broker.stores.memory import MemoryState

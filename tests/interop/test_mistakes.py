@@ -1,11 +1,12 @@
 """The mistakes developers make, and what they see then: word for word as docs/relying-parties.md has it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from broker.core.changing import replace
 from tests.interop.browser import Browser
 from tests.interop.processes import DidNotStart
 from tests.interop.site import HERE, Can, Client, Place, Site

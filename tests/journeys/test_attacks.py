@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from broker.cli.serve import bind, server
+from broker.core.changing import replace
 from broker.flows import login
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Drop, Op, Put, PutNew

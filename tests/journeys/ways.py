@@ -3,11 +3,11 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.identity import Contact, ContactKind, Evidence
 from broker.stores.ports import Records, StateStore
 from tests.stage import BASE, Answer, Browser, Clock, PlayedConnector, Stage, open_stage

@@ -7,9 +7,9 @@ anything in its place.
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from broker.core.changing import replace
 from broker.core.passkey import OwnPasskey, Unfit
 from broker.pages.views import (
     Action,

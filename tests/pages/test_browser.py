@@ -7,7 +7,7 @@ included, so the browser obeys the real policy.
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from broker.core.changing import replace
 from broker.pages.logo import Logos, check_logo
 from broker.pages.qr import qr_svg
 from broker.pages.render import LANGUAGES, Pages

@@ -55,8 +55,8 @@ PACKAGES = {
 # What core may import: values and arithmetic. No clock, no randomness, no files, no network, no log.
 CORE_MODULES = (
     "__future__ abc base64 binascii bisect collections copy dataclasses datetime decimal enum fractions functools "
-    "graphlib hashlib heapq hmac ipaddress itertools json math operator pydantic re string struct textwrap types "
-    "typing unicodedata urllib.parse uuid"
+    "graphlib hashlib heapq hmac ipaddress itertools json math msgspec operator pydantic re string struct textwrap "
+    "types typing unicodedata urllib.parse uuid"
 )
 CORE_BUILTINS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
 CORE_METHODS = {"now", "utcnow", "today", "uuid1", "uuid4", "fromtimestamp"}

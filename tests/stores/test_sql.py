@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from broker.core.changing import replace
 from broker.errors import StafettError, StoreDown
 from broker.stores import tables
 from broker.stores.engine import Database, read_address

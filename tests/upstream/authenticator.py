@@ -6,7 +6,7 @@ It keeps discoverable keys, counts if told to, and answers options of the broker
 
 import base64
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from secrets import token_bytes
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import cbor2
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+
+from tests.changing import replace
 
 ES256, EDDSA, RS256, ES384 = -7, -8, -257, -35
 

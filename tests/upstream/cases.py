@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import tests.upstream
 from broker.demo.providers.forgery import lies_in_tokens
 from broker.upstream.port import Connector
+from tests.changing import replace
 from tests.stage import Answer, Browser, Stage
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from broker.stores.ports import StateStore
 from broker.upstream.email_code import EmailCodeConnect, EmailCodeConnector
 from broker.upstream.one_time_code import CodeConnector
 from broker.upstream.sms_code import SmsCodeConnect, SmsCodeConnector
+from tests.changing import replace
 from tests.stage import BASE, Answer, Browser, Stage, open_stage
 from tests.upstream.cases import Play, Said, Sent
 

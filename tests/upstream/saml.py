@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from html import unescape
@@ -37,6 +37,7 @@ from broker.upstream.saml import OwnKeys, SamlConnector
 from broker.upstream.supplies import Supplies
 from broker.wire.saml.aggregate import Demands, read
 from broker.wire.saml.keys import decrypting_key, signing_key
+from tests.changing import replace
 from tests.stage import ISSUER, SHOP_CALLBACK, Answer, Browser, Stage, open_stage
 from tests.upstream.cases import Play, Said, Sent, offering
 from tests.upstream.test_oidc import ASK, PLAIN, Clock, on_loopback

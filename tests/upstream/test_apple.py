@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -40,6 +40,7 @@ from broker.upstream.apple import AppleConnect, AppleConnector
 from broker.upstream.port import Connector, Done, FormConnector, Listener, Redirect, Reply, ReplyKind
 from broker.wire.http import Fetcher
 from broker.wire.signed_secret import SignedSecret, parse_es256_key
+from tests.changing import replace
 from tests.demo.sites import browsing, press
 from tests.downstream.test_round_trips import CountingState
 from tests.stage import ISSUER, SHOP_CALLBACK, Answer, Browser, Stage, open_stage

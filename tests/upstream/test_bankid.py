@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -36,6 +35,7 @@ from broker.upstream.bankid import (
 )
 from broker.upstream.port import Done, Poll, Reply, ReplyKind, UpstreamAsk, WaitingConnector
 from broker.wire.bankid_api import BankIdApi, client_tls, is_public_test_certificate
+from tests.changing import replace
 from tests.demo.bankid_server import BankIdServer, HandClock, bankid_server
 from tests.stage import Answer, Browser, open_stage
 from tests.upstream.cases import Case, Play, Said, Sent

@@ -2,7 +2,6 @@
 
 import base64
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from broker.upstream.eidas import NATURAL, EidasConnect
 from broker.upstream.port import KeyPublisher
 from broker.wire.saml.eidas_address import read_address
 from broker.wire.saml.refused import XmlRefused
+from tests.changing import replace
 from tests.upstream.cases import Case, Play
 from tests.upstream.saml import ADDRESS, CALLBACK, LIES, Provider, connect_block, ec_pair, play, rsa_pair
 from tests.upstream.test_oidc import code_of

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from broker.errors import StafettError, Stopped, UpstreamDown, UpstreamRefused
 from broker.upstream.meta import MetaConfig, MetaConnector, appsecret_proof, verified_request
 from broker.upstream.port import Channel, Connector, Done, Listener, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Blocked, Fetcher
+from tests.changing import replace
 from tests.downstream.receiver import Receiver, Village, open_village
 from tests.stage import Answer, Browser, open_stage
 from tests.upstream.cases import Case, Play, Said, Sent, patience

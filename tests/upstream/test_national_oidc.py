@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from broker.wire.encrypted import parse_decryption_key
 from broker.wire.http import Fetcher
 from broker.wire.id_token import parse_key_set
 from broker.wire.oauth import parse_client_key
+from tests.changing import replace
 from tests.stage import ISSUER, Answer, Browser, Stage, open_stage
 from tests.upstream.cases import TOKEN_LIES, Case, Play, Said, Sent, offering, patience
 from tests.upstream.test_oidc import ASK, PLAIN, START, Clock, code_of, fetching, on_loopback

@@ -12,7 +12,6 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from broker.upstream.claims import claim, evidence_from, merged, reaches
 from broker.upstream.oidc import OidcConfig, OidcConnector
 from broker.upstream.port import Connector, Done, Redirect, Reply, ReplyKind, UpstreamAsk
 from broker.wire.http import Blocked, Fetcher
+from tests.changing import replace
 from tests.stage import Answer, Browser, open_stage
 from tests.upstream.cases import TOKEN_LIES, Case, Play, Said, Sent, patience
 

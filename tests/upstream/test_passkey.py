@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,6 +31,7 @@ from broker.notify.ports import Accepted, Mail, Messages, Sms
 from broker.notify.ports import Sent as Outcome
 from broker.stores.ports import ContactRecord, Enlist, Records
 from broker.upstream.passkey import PasskeyConnect, PasskeyConnector, relying_party
+from tests.changing import replace
 from tests.stage import ISSUER, Answer, Browser, Clock, Stage, open_stage
 from tests.upstream.authenticator import UP, UV, Authenticator, Faults, b64
 from tests.upstream.cases import Case, Play, Said, Sent, offering

@@ -5,7 +5,6 @@ broker beside the simulated Google.
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from starlette.routing import Route
 from broker.demo.providers.google import ACCOUNTS, EVENTS, GoogleClient, create_app
 from broker.errors import UpstreamRefused
 from broker.upstream.oidc import OidcConnector
+from tests.changing import replace
 from tests.stage import Answer, Browser
 from tests.upstream.test_oidc import (
     KEYS,

@@ -11,7 +11,6 @@ import re
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from broker.errors import ConfigError, Stopped, StoreDown, UpstreamDown, Upstrea
 from broker.upstream.port import Connector, FormConnector, KeyPublisher, Listener, PostForm, Redirect, ReplyKind
 from broker.upstream.saml import SamlConnect
 from broker.wire.saml.aggregate import Demands, read
+from tests.changing import replace
 from tests.demo.sites import browsing, press
 from tests.stage import WAYS_IN, Answer
 from tests.upstream.cases import Case, Play

@@ -7,7 +7,6 @@ import base64
 import random
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -28,6 +27,7 @@ from broker.flows.logout import Parted
 from broker.upstream.saml import SamlConnect
 from broker.web.hub import way_out
 from broker.wire.saml.aggregate import Demands, read
+from tests.changing import replace
 from tests.stage import ISSUER, Answer, Browser
 from tests.upstream.saml import ADDRESS, Forgetful, Provider, World, connect_block, open_world, rsa_pair, write
 from tests.upstream.test_saml import SETTINGS

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from broker.demo.providers.saml_idp import PEOPLE, SWEDEN_CONNECT, SWEDISH_EIDAS
 from broker.errors import Stopped, UpstreamRefused
 from broker.upstream.port import Redirect
 from broker.upstream.sweden_connect import CEILINGS, COUNTRY, PNR, PRID, PRID_PERSISTENCE, SwedenConnect
+from tests.changing import replace
 from tests.stage import Answer
 from tests.upstream.cases import Case, Play
 from tests.upstream.saml import ADDRESS, LIES, Provider, SamlPlay, connect_block, open_world, play, visited_from

@@ -62,7 +62,7 @@ def signed(claims=None, *, key=RSA, alg="RS256", header=None, payload: bytes | N
 
 
 def verify(token: str, *, keys=KEYS, now: datetime = NOW, **changes):
-    fields = {name: getattr(EXPECTED, name) for name in EXPECTED.__dataclass_fields__}
+    fields = {name: getattr(EXPECTED, name) for name in EXPECTED.__struct_fields__}
     return verify_id_token(token, keys=keys, expected=Expected(**(fields | changes)), now=now)
 
 

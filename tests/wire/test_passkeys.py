@@ -1,13 +1,13 @@
 """Answers of browsers and authenticators: good ones pass, everything else is one error that says what was wrong."""
 
 import json
-from dataclasses import replace
 from secrets import token_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.changing import replace
 from broker.errors import UpstreamRefused
 from broker.wire.passkeys import (
     Assertion,

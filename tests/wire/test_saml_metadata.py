@@ -1,11 +1,11 @@
 """Metadata of one entity: what is read from a peer's, and what we write of our own."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from lxml import etree
 
+from broker.core.changing import replace
 from broker.core.saml import (
     POST,
     REDIRECT,

@@ -1,11 +1,11 @@
 """What identity providers are asked: requests that follow the schema, and say all of it (saml-core-2.0-os, section 3.4.1)."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from broker.core.assurance import Comparison
+from broker.core.changing import replace
 from broker.core.saml import PERSISTENT, URI_NAMES, RequestedAttribute
 from broker.wire.saml import xml
 from broker.wire.saml.asked import read_authn_request

@@ -1,7 +1,6 @@
 """Responses of identity providers: to our request, for us, in time, signed, and read from what was signed; or refused."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from lxml import etree
 
+from broker.core.changing import replace
 from broker.wire.saml import response, signature, xml
 from broker.wire.saml.algorithms import EIDAS_ENCRYPTION, EIDAS_SIGNATURES, Signature
 from broker.wire.saml.encryption import Recipient, encrypt_element

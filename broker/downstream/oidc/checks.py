@@ -6,7 +6,8 @@ or raises BadAsk with the registered error code.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.core.challenge import is_challenge
 from broker.core.claims_request import NOTHING, ClaimsRequest, parse_claims
@@ -23,8 +24,7 @@ _MAX_STATE = 4096
 _MAX_NONCE = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(Struct, frozen=True):
     """Client and redirect URI fit together: answers, errors included, may be sent there, by ``response_mode``."""
 
     partner_id: str

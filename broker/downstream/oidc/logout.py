@@ -6,12 +6,13 @@ registered; whenever it is not certain that this very session is meant, the cust
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from broker.core.changing import replace
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.errors import BadAsk
@@ -22,8 +23,7 @@ from broker.web.visitor import visitor_of
 from broker.wire.jose import BadToken, Keyring
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A checked logout request. ``subject``, ``sid``: whose session is meant, by the hint."""
 
     wish: Wish

@@ -4,8 +4,9 @@ The response to a service provider: an assertion, or the status that says why th
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from broker.core.consent import Consent
 from broker.core.handoff import Handoff
@@ -37,8 +38,7 @@ _VALID = timedelta(minutes=5)
 """How long an assertion may be on its way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where a response goes: the proven assertion consumer of a partner, and which request it answers."""
 
     terms: PartnerSaml

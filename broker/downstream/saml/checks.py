@@ -5,8 +5,9 @@ Until the assertion consumer is proven nothing is ever answered to anybody; then
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from broker.core.changing import replace
 from broker.core.claims_request import ClaimsRequest
@@ -37,8 +38,7 @@ MAX_RELAY_STATE = 1024
 """Octets that a peer may send, and gets back. SAML says 80 (saml-bindings-2.0-os, section 3.4.3); addresses are longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """A service provider that is known: which partner it is, by what it is known."""
 
     partner_id: str
@@ -57,8 +57,7 @@ class Sender:
         return self.terms.require_signed_requests or self.service.authn_requests_signed
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(Struct, frozen=True):
     """Sender and assertion consumer fit together: answers, errors included, may be sent there."""
 
     sender: Sender

@@ -3,8 +3,9 @@ The keys that our SAML messages are signed by: all are in the metadata, one sign
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from broker.core.policy import PartnerSaml, SamlSignature
 from broker.core.saml import PeerKey, SamlService
@@ -23,8 +24,7 @@ SIGNATURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TimedKey:
+class TimedKey(Struct, frozen=True):
     """``signs_from``: aware UTC; None for a key that signs from the beginning."""
 
     key: SigningKey

@@ -20,12 +20,12 @@ import copy
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from lxml import etree
+from msgspec import Struct
 
 from broker.core.saml import SamlEntity
 from broker.core.saml_copies import SKEW
@@ -54,8 +54,7 @@ _TAG_END: Final = re.compile(rb">")
 _MAX_HEAD: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Demands:
+class Demands(Struct, frozen=True):
     """
     What a metadata document must be.
 
@@ -78,8 +77,7 @@ class Demands:
         return cls(keys, max_validity if keys else None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
+class _Frame(Struct, frozen=True):
     """What stands around the entities of a document in its canonical form."""
 
     head: bytes = b""

@@ -7,11 +7,11 @@ Requirements 1.4). The one SHA-1 that is left is inside OAEP, where it is a mask
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from cryptography.hazmat.primitives import hashes
+from msgspec import Struct
 
 EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
 EXCLUSIVE_WITH_COMMENTS = "http://www.w3.org/2001/10/xml-exc-c14n#WithComments"
@@ -86,8 +86,7 @@ MASKS = {
 """Mask generation functions of OAEP, by their digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureMethod:
+class SignatureMethod(Struct, frozen=True):
     """What an algorithm name says: kind of key, padding and hash."""
 
     family: Literal["rsa", "rsa-pss", "ec"]

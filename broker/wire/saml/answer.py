@@ -5,10 +5,10 @@ saml-core-2.0-os, sections 2.3 to 2.7 and 3.3.3; saml-profiles-2.0-os, section 4
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from lxml import etree
+from msgspec import Struct, field
 
 from broker.core.saml import URI_NAMES
 from broker.wire.saml import xml
@@ -26,8 +26,7 @@ BASIC_NAMES = "urn:oasis:names:tc:SAML:2.0:attrname-format:basic"
 _NAMES = {"saml": SAML}
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """Top-level and second-level status (saml-core-2.0-os, section 3.2.2.2), without their common beginning."""
 
     code: str
@@ -38,8 +37,7 @@ class Status:
 SUCCESS = Status("Success")
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """What a response is sent in. ``in_response_to``: None for one that nobody asked for. ``issued_at``: aware UTC."""
 
     id: str
@@ -49,8 +47,7 @@ class Envelope:
     in_response_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class NameId:
+class NameId(Struct, frozen=True):
     """The customer's name in an assertion. ``qualifier``: for whom it is made; None where it is no name of ours."""
 
     value: str
@@ -58,8 +55,7 @@ class NameId:
     qualifier: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """``is_uri``: whether its name is a URI. ``values``: one element each."""
 
     name: str
@@ -68,8 +64,7 @@ class Attribute:
     is_uri: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ToAssert:
+class ToAssert(Struct, frozen=True):
     """
     What is asserted, all times aware UTC. ``audience``: the entityID it is for. ``authorities``: who else took part in the
     login, by entityID.
@@ -88,8 +83,7 @@ class ToAssert:
     authorities: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(Struct, frozen=True):
     """
     How a response is protected. ``to``: whom the assertion is encrypted to; None for nobody. ``signs_assertion``: besides the
     response, which is signed in any case.

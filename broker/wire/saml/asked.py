@@ -2,8 +2,9 @@
 Reading what a service provider asks: ``samlp:AuthnRequest`` (saml-core-2.0-os, section 3.4.1).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from broker.core.assurance import Comparison
 from broker.wire.saml import xml
@@ -15,8 +16,7 @@ _MAX_CONTEXTS = 20
 _MAX_TEXT = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class AuthnRequest:
+class AuthnRequest(Struct, frozen=True):
     """
     A request as it was sent. ``acs_url`` and ``acs_index``: which consumer it names, None for the default one.
     ``attribute_set``: the index of the attributes it asks for, None for those it asks for usually. ``may_create``:

@@ -12,7 +12,6 @@ import base64
 import binascii
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
+from msgspec import Struct
 
 from broker.core.saml import PeerKey
 from broker.wire.saml import xml
@@ -63,8 +63,7 @@ _URNS = {name: urn for urn, name in _OIDS.items()}
 _BY_NAME = {curve.name: curve for curve in CURVES}
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """Whom something is encrypted to, and how: *transport* of the content key for RSA, *wrap* of it for EC."""
 
     key: VerifyingKey
@@ -218,8 +217,7 @@ def decrypt_element(
     raise XmlRefused("undecryptable")
 
 
-@dataclass(frozen=True, slots=True)
-class _Transported:
+class _Transported(Struct, frozen=True):
     """A content key encrypted to an RSA key."""
 
     value: bytes
@@ -232,8 +230,7 @@ class _Transported:
         return ours.private.decrypt(self.value, _oaep(self.digest, self.mask))
 
 
-@dataclass(frozen=True, slots=True)
-class _Agreed:
+class _Agreed(Struct, frozen=True):
     """A content key wrapped by one that the sender's passing key and ours agree on."""
 
     value: bytes

@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from broker.core.discreet import Discreet
 from broker.wire.saml.algorithms import METHODS, Signature
 from broker.wire.saml.refused import XmlRefused
 
@@ -48,11 +49,12 @@ class VerifyingKey:
         return _fits(self.public, algorithm)
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
+class SigningKey(Discreet, frozen=True):
     """Our private key, and the certificate (DER) in which peers know its public half."""
 
-    private: PrivateKey = field(repr=False)
+    UNSPOKEN = frozenset({"private"})
+
+    private: PrivateKey
     certificate: bytes
 
     @property
@@ -69,11 +71,12 @@ class SigningKey:
         return _fits(self.private.public_key(), algorithm)
 
 
-@dataclass(frozen=True, slots=True)
-class DecryptingKey:
+class DecryptingKey(Discreet, frozen=True):
     """Our private key that opens what was encrypted to it."""
 
-    private: PrivateKey = field(repr=False)
+    UNSPOKEN = frozenset({"private"})
+
+    private: PrivateKey
 
 
 @lru_cache(maxsize=8192)

@@ -3,11 +3,12 @@ Logging out: ``samlp:LogoutRequest`` and ``samlp:LogoutResponse``, read and writ
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from lxml import etree
+from msgspec import Struct
 
+from broker.core.discreet import Discreet
 from broker.wire.saml import xml
 from broker.wire.saml.algorithms import ENCRYPTION
 from broker.wire.saml.answer import STATUS, NameId, Status, add_status, name_id_element
@@ -20,25 +21,27 @@ from broker.wire.saml.xml import SAML, SAMLP, Element
 _MAX_INDEXES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class LogoutRequest:
+class LogoutRequest(Discreet, frozen=True):
     """
     ``name_id``, ``name_id_format``: who is to be logged out, as the sender knows her. ``until``: it is void afterwards (aware
     UTC).
     """
 
+    UNSPOKEN = frozenset({"name_id"})
+
     head: Head
-    name_id: str = field(repr=False)
+    name_id: str
     name_id_format: str | None
     session_indexes: tuple[str, ...]
     until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class TheirName:
+class TheirName(Discreet, frozen=True):
     """A NameID that a provider gave us: to be said back exactly as it was (section 3.7.1)."""
 
-    value: str = field(repr=False)
+    UNSPOKEN = frozenset({"value"})
+
+    value: str
     format: str | None = None
     qualifier: str | None = None
     sp_qualifier: str | None = None
@@ -73,8 +76,7 @@ def read_logout_request(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LogoutAnswer:
+class LogoutAnswer(Struct, frozen=True):
     """
     What became of our request: ``is_done`` when the customer's session there is over; ``is_partial``: but perhaps not everywhere
     she came by it.

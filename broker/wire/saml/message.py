@@ -4,11 +4,11 @@ What every protocol message begins with: its ID, version, time, destination and 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from lxml import etree
+from msgspec import Struct
 
 from broker.wire.saml import xml
 from broker.wire.saml.refused import XmlRefused
@@ -23,8 +23,7 @@ _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """
     ``issued_at``: aware UTC. ``destination``: None where the sender names none. ``in_response_to``: of responses.
     """

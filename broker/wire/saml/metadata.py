@@ -15,12 +15,12 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from lxml import etree
+from msgspec import Struct, field
 
 from broker.core.policy import LANGUAGES, is_loopback
 from broker.core.saml import (
@@ -351,8 +351,7 @@ def _name(prefixed: str) -> str:
 # Writing
 
 
-@dataclass(frozen=True, slots=True)
-class Logo:
+class Logo(Struct, frozen=True):
     """Where a picture is, and its size in pixels."""
 
     url: str
@@ -360,8 +359,7 @@ class Logo:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """
     What we say of ourselves, whichever role.
 
@@ -388,8 +386,7 @@ class Described:
     digest_methods: tuple[str, ...] = tuple(Digest)
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRole:
+class ProviderRole(Struct, frozen=True):
     """What an identity provider says besides; ``attributes``: names of what it may tell, by friendly name."""
 
     sso: tuple[Endpoint, ...]
@@ -399,8 +396,7 @@ class ProviderRole:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRole:
+class ServiceRole(Struct, frozen=True):
     """What a service provider says besides; ``sp_type``: public or private, where an eIDAS node wants it here."""
 
     acs: tuple[Endpoint, ...]

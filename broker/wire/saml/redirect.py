@@ -9,11 +9,11 @@ import base64
 import binascii
 import zlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote_plus
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
 
 from broker.wire.saml.algorithms import SIGNATURES, Signature
 from broker.wire.saml.keys import PublicKey, SigningKey, VerifyingKey
@@ -32,8 +32,7 @@ _DEFLATE = "urn:oasis:names:tc:SAML:2.0:bindings:URL-Encoding:DEFLATE"
 _KNOWN = {"SAMLRequest", "SAMLResponse", "RelayState", "SigAlg", "Signature", "SAMLEncoding"}
 
 
-@dataclass(frozen=True, slots=True)
-class QuerySignature:
+class QuerySignature(Struct, frozen=True):
     """The signature of a query, and the octets it is for; not believed yet."""
 
     algorithm: Signature
@@ -41,8 +40,7 @@ class QuerySignature:
     octets: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Redirected:
+class Redirected(Struct, frozen=True):
     """A message that came in a query: not parsed, and not verified before `verify` has said so."""
 
     field: Field

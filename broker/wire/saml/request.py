@@ -4,12 +4,13 @@ eIDAS nodes (eIDAS SAML Message Format 1.4) and of Sweden Connect (Principal Sel
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from lxml import etree
+from msgspec import field
 
 from broker.core.assurance import Comparison
+from broker.core.discreet import Discreet
 from broker.core.saml import POST, URI_NAMES, RequestedAttribute
 from broker.wire.saml import xml
 from broker.wire.saml.message import add, message
@@ -19,8 +20,7 @@ EIDAS = "http://eidas.europa.eu/saml-extensions"
 PRINCIPAL = "http://id.swedenconnect.se/authn/1.0/principal-selection/ns"
 
 
-@dataclass(frozen=True, slots=True)
-class ToAsk:
+class ToAsk(Discreet, frozen=True):
     """
     A request for a login. Times are aware UTC.
 
@@ -29,6 +29,8 @@ class ToAsk:
     ``requesters``: on whose behalf we ask. ``sp_type`` and ``attributes``: what eIDAS nodes are told. ``principal``: attributes
     of whom the login is expected to be, by name.
     """
+
+    UNSPOKEN = frozenset({"principal"})
 
     id: str
     issuer: str
@@ -44,7 +46,7 @@ class ToAsk:
     provider_name: str | None = None
     sp_type: str | None = None
     attributes: tuple[RequestedAttribute, ...] = ()
-    principal: Mapping[str, str] = field(default_factory=dict, repr=False)
+    principal: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_request(asked: ToAsk) -> bytes:

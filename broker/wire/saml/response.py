@@ -15,9 +15,11 @@ That a response is used once, and only by who asked for it, is for the caller to
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
+from broker.core.discreet import Discreet
 from broker.wire.saml import xml
 from broker.wire.saml.algorithms import ENCRYPTION, SIGNATURES, Signature
 from broker.wire.saml.encryption import decrypt_element
@@ -41,8 +43,7 @@ _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _CONDITIONS = {xml.name(SAML, each) for each in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """
     What a response has to fit: the request it answers, and the provider that was asked.
 
@@ -72,20 +73,20 @@ class Expected:
     skew: timedelta = SKEW
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """One ``AttributeValue``. ``is_latin``: False where an eIDAS node says that it is in another script."""
 
     text: str
     is_latin: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Discreet, frozen=True):
     """``samlp:Status``: its codes from the top down, as URIs; the message is for logs of the sender's own words."""
 
+    UNSPOKEN = frozenset({"message"})
+
     codes: tuple[str, ...]
-    message: str | None = field(default=None, repr=False)
+    message: str | None = None
 
     @property
     def is_success(self) -> bool:
@@ -93,16 +94,14 @@ class Status:
         return self.codes[:1] == (SUCCESS,)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """The provider says no. ``is_signed``: whether it is sure that it was the provider."""
 
     status: Status
     is_signed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResponse:
+class ReadResponse(Discreet, frozen=True):
     """
     Who logged in, says the provider; all of it signed by it. Times are aware UTC.
 
@@ -110,10 +109,12 @@ class ReadResponse:
     ``is_anothers``: the NameID was made by another party, or for another (section 8.3.7), and says who somebody is only there.
     """
 
+    UNSPOKEN = frozenset({"name_id", "attributes"})
+
     issuer: str
     in_response_to: str
     destination: str
-    name_id: str | None = field(repr=False)
+    name_id: str | None
     name_id_format: str | None
     session_index: str | None
     session_until: datetime | None
@@ -122,7 +123,7 @@ class ReadResponse:
     authenticating_authorities: tuple[str, ...]
     assertion_id: str
     not_on_or_after: datetime
-    attributes: Mapping[str, tuple[Value, ...]] = field(repr=False)
+    attributes: Mapping[str, tuple[Value, ...]]
     name_qualifier: str | None = None
     name_sp_qualifier: str | None = None
     is_anothers: bool = False

@@ -18,10 +18,10 @@ import binascii
 import hashlib
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 import xmlsec
 from lxml import etree
+from msgspec import Struct
 
 from broker.wire.saml import xml
 from broker.wire.saml.algorithms import (
@@ -44,8 +44,7 @@ _MAX_PREFIXES = 32
 _NCNAME = re.compile(r"[A-Za-z_][\w.-]{0,255}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """
     What a signature says it is: nothing of it is believed yet.
 

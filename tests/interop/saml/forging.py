@@ -5,13 +5,14 @@ Somebody who has the broker's key: responses that are right but for one thing, s
 import base64
 import secrets
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from lxml import etree
 
+from broker.core.changing import replace
 from broker.core.saml import TRANSIENT, SamlEntity
 from broker.core.saml_login import PAIRWISE_ID
 from broker.wire.saml import xml

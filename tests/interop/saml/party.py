@@ -2,13 +2,14 @@
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from lxml import etree
 
+from broker.core.changing import replace
 from tests.downstream.saml_party import pair, pem
 from tests.interop.browser import Browser, Page
 from tests.interop.processes import Process

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -17,6 +16,7 @@ from lxml import etree
 from broker.app import MetadataFetchers, build_peers
 from broker.config.load import Loaded
 from broker.core.assurance import Assurance
+from broker.core.changing import replace
 from broker.core.saml import POST, REDIRECT, TRANSIENT, Endpoint, SamlEntity, SamlProvider, SamlService
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.stores.memory import MemoryState

@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from joserfc.jwk import ECKey
 
+from broker.core.changing import replace
 from setup import find
 from tests.interop.processes import DidNotStart, run
 from tests.interop.site import API, CACHES, Can, Client, Place, Start

@@ -1,0 +1,21 @@
+"""
+Octets as the protocols write them.
+"""
+
+import hashlib
+from binascii import b2a_base64
+
+_IN_ADDRESSES = bytes.maketrans(b"+/", b"-_")
+_SHA256 = hashlib.sha256()
+
+
+def base64url(octets: bytes) -> str:
+    """*octets* in the alphabet for addresses and without padding (RFC 4648 section 5, RFC 7515 section 2)."""
+    return b2a_base64(octets, newline=False).translate(_IN_ADDRESSES, b"=").decode()
+
+
+def sha256(octets: bytes) -> bytes:
+    """The digest of *octets*; to look the algorithm up each time costs as much as to carry it out."""
+    digest = _SHA256.copy()
+    digest.update(octets)
+    return digest.digest()
