@@ -13,15 +13,15 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.floor import RECIPES, Ingredients, weigh
-from tests.bench.measure import Figures, Flow, measure
+from tests.bench.floor import AT_ONCE, RECIPES, Ingredients, Scales
+from tests.bench.measure import Figures, Flow, Measured
 from tests.bench.people import Person
 from tests.bench.world import World, open_world
 
 
-async def bench(world: World, runs: int) -> dict[str, Figures]:
-    """All flows."""
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures], Ingredients]:
+    """All flows, and the ingredients of their floors, in *rounds* of *runs* each: what the machine does to one it does to all."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http, Scales(world, http) as scales:
 
         async def stranger() -> tuple[Person, Flow]:
             person = Person(world, http)
@@ -80,7 +80,14 @@ async def bench(world: World, runs: int) -> dict[str, Figures]:
             "userinfo": asked_about,
             "introspect": introspected,
         }
-        return {name: await measure(world, runs, begin) for name, begin in begins.items()}
+        flows = {name: Measured(world, begin) for name, begin in begins.items()}
+        for flow in flows.values():
+            await flow.warm_up()
+        for _ in range(rounds):
+            await scales.weigh()
+            for flow in flows.values():
+                await flow.round(runs)
+        return {name: flow.figures() for name, flow in flows.items()}, scales.ingredients()
 
 
 def _row(name: str, each: Figures, ingredients: Ingredients) -> dict[str, float]:
@@ -119,12 +126,14 @@ def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingre
 def main() -> None:
     """Print the figures and save them."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=800, help="runs of each flow (default 800)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds, of which the median counts (default 15)")
+    parser.add_argument(
+        "--runs", type=int, default=80, help=f"runs of each flow in a round, by {AT_ONCE} customers (default 80)"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
     with open_world() as world:
-        found = asyncio.run(bench(world, options.runs))
-        ingredients = weigh(world)
+        found, ingredients = asyncio.run(bench(world, options.rounds, options.runs))
     report = {name: _row(name, each, ingredients) for name, each in found.items()}
     _print(report, found, ingredients)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,21 +12,22 @@ stays where it is when the broker gets faster. The *short* floor has them by the
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Self
 
 import aiohttp
 import msgspec
-import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from tests.bench.world import World, cpu_s, start, wait
 
-_ROUNDS = 4000
+_ROUNDS = 400
 
 AT_ONCE = 8
 """A broker that wakes up for one request at a time works with cold caches, at up to twice the cost of a busy one."""
@@ -85,49 +86,79 @@ RECIPES = {
 }
 
 
-def weigh(world: World) -> Ingredients:
-    """Measure all ingredients."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        request_us, state_us, _ = runner.run(_requests_us(world, "plain"))
-        short_request_us, short_state_us, call_us = runner.run(_requests_us(world, "short"))
-    return Ingredients(
-        request_us, state_us, short_request_us, short_state_us, call_us, _es256_sign_us(), _rs256_verify_us()
-    )
-
-
-async def _requests_us(world: World, way: str) -> tuple[float, float, float]:
+class Scales:
     """
-    What serving an empty request costs, what a round trip to the state store adds to it, and what a call to a provider costs
-    the caller, the reading of its JSON included.
+    Two smallest applications beside the broker, one as the libraries make it and a short one, and what they cost.
 
-    The request has the headers and the body of one to the token endpoint, which has the most of them.
+    Measured again and again between the flows: a machine that is slower for a while is slower for both.
     """
-    command = [sys.executable, "-m", "tests.bench.empty", way, str(world.spare_port), world.redis_url]
-    server = start(command, dict(os.environ), cpu=0)
-    url = f"http://127.0.0.1:{world.spare_port}/"
-    try:
-        wait(url, server)
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
 
-            async def asked(path: str) -> tuple[float, float]:
-                async def once() -> None:
-                    async with http.post(url + path, data=_FORM, headers=_HEADERS) as answer:
-                        if body := await answer.read():
-                            msgspec.json.decode(body)
+    def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
+        self._world = world
+        self._http = http
+        self._weighed: list[Ingredients] = []
 
-                await _repeat(once, _WARM_UP)
-                before, asking = cpu_s(server.pid), time.process_time()
-                await _repeat(once, _ROUNDS)
-                return (cpu_s(server.pid) - before) / _ROUNDS * 1e6, (time.process_time() - asking) / _ROUNDS * 1e6
+    async def __aenter__(self) -> Self:
+        self._servers = {way: self._served(way, port) for way, port in zip(_WAYS, self._world.spare_ports, strict=True)}
+        for url, server in self._servers.values():
+            await asyncio.to_thread(wait, url, server)
+        await self._weigh(_WARM_UP)
+        return self
 
-            request_us, _ = await asked("")
-            with_state_us, _ = await asked("state")
-            _, call_us = await asked("token")
-            return request_us, with_state_us - request_us, call_us
-    finally:
-        _stop(server)
+    async def __aexit__(self, *_: object) -> None:
+        for _, server in self._servers.values():
+            server.terminate()
+            server.wait(20)
+
+    async def weigh(self) -> None:
+        """One round."""
+        self._weighed.append(await self._weigh(_ROUNDS))
+
+    def ingredients(self) -> Ingredients:
+        """The median of all rounds, each by itself."""
+        names = [each.name for each in fields(Ingredients)]
+        return Ingredients(*(statistics.median(getattr(each, name) for each in self._weighed) for name in names))
+
+    def _served(self, way: str, port: int) -> tuple[str, subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "tests.bench.empty", way, str(port), self._world.redis_url]
+        return f"http://127.0.0.1:{port}/", start(command, dict(os.environ), cpu=0)
+
+    async def _weigh(self, times: int) -> Ingredients:
+        request_us, _ = await self._asked("plain", "", times)
+        with_state_us, _ = await self._asked("plain", "state", times)
+        short_request_us, _ = await self._asked("short", "", times)
+        short_with_state_us, _ = await self._asked("short", "state", times)
+        _, call_us = await self._asked("short", "token", times)
+        return Ingredients(
+            request_us,
+            with_state_us - request_us,
+            short_request_us,
+            short_with_state_us - short_request_us,
+            call_us,
+            _timed_us(_es256_sign, times // 4),
+            _timed_us(_rs256_verify, times // 4),
+        )
+
+    async def _asked(self, way: str, path: str, times: int) -> tuple[float, float]:
+        """
+        Microseconds of CPU of the one who answers, and of the one who asks and reads the JSON of the answer.
+
+        The request has the headers and the body of one to the token endpoint, which has the most of them.
+        """
+        url, server = self._servers[way]
+
+        async def some() -> None:
+            for _ in range(times // AT_ONCE):
+                async with self._http.post(url + path, data=_FORM, headers=_HEADERS) as answer:
+                    if body := await answer.read():
+                        msgspec.json.decode(body)
+
+        before, asking = cpu_s(server.pid), time.process_time()
+        await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+        return (cpu_s(server.pid) - before) / times * 1e6, (time.process_time() - asking) / times * 1e6
 
 
+_WAYS = ("plain", "short")
 _WARM_UP = 400
 _HEADERS = {"authorization": "Basic " + "b" * 60}
 _FORM = {
@@ -138,33 +169,23 @@ _FORM = {
 }
 
 
-async def _repeat(once: Callable[[], Awaitable[None]], times: int) -> None:
-    async def some() -> None:
-        for _ in range(times // AT_ONCE):
-            await once()
-
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-
-
-def _es256_sign_us() -> float:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return _timed_us(lambda: key.sign(b"x" * 600, ec.ECDSA(hashes.SHA256())), 1000)
+_EC = ec.generate_private_key(ec.SECP256R1())
+_RSA = rsa.generate_private_key(65537, 2048)
+_PUBLIC = _RSA.public_key()
+_TEXT = b"x" * 600
+_SIGNATURE = _RSA.sign(_TEXT, padding.PKCS1v15(), hashes.SHA256())
 
 
-def _rs256_verify_us() -> float:
-    key = rsa.generate_private_key(65537, 2048)
-    signature = key.sign(b"x" * 600, padding.PKCS1v15(), hashes.SHA256())
-    public = key.public_key()
-    return _timed_us(lambda: public.verify(signature, b"x" * 600, padding.PKCS1v15(), hashes.SHA256()), 1000)
+def _es256_sign() -> None:
+    _EC.sign(_TEXT, ec.ECDSA(hashes.SHA256()))
 
 
-def _timed_us(once: Callable[[], object], times: int) -> float:
+def _rs256_verify() -> None:
+    _PUBLIC.verify(_SIGNATURE, _TEXT, padding.PKCS1v15(), hashes.SHA256())
+
+
+def _timed_us(once: Callable[[], None], times: int) -> float:
     started = time.process_time()
     for _ in range(times):
         once()
     return (time.process_time() - started) / times * 1e6
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait(20)

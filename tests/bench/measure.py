@@ -29,30 +29,56 @@ class Figures:
 Flow = Callable[[], Awaitable[object]]
 
 
+class Measured:
+    """
+    A flow, by `AT_ONCE` customers side by side, in rounds between which others have their turn.
+
+    *begin* gives each of them her browser and her flow; what it does is not counted, nor are the first runs.
+    """
+
+    def __init__(self, world: World, begin: Callable[[], Awaitable[tuple[Person, Flow]]]) -> None:
+        self._world = world
+        self._begin = begin
+        self._everybody: list[tuple[Person, Flow]] = []
+        self._cpu_ms: list[float] = []
+        self._took: list[float | None] = []
+
+    async def warm_up(self) -> None:
+        """Let everybody begin."""
+        self._everybody = [await self._begin() for _ in range(AT_ONCE)]
+        for person, flow in self._everybody:
+            await _repeated(_WARM_UP, flow)
+            person.hops = 0
+
+    async def round(self, runs: int) -> None:
+        """*runs* of the flow, shared by all customers."""
+        before = self._world.broker_cpu_s()
+        outcomes = await asyncio.gather(*(_repeated(runs // AT_ONCE, flow) for _, flow in self._everybody))
+        spent_ms = (self._world.broker_cpu_s() - before) * 1000
+        took = [each for told in outcomes for each in told]
+        self._took += took
+        if done := sum(each is not None for each in took):
+            self._cpu_ms.append(spent_ms / done)
+
+    def figures(self) -> Figures:
+        """The median of the rounds' CPU, and percentiles of all runs."""
+        wall = [took for took in self._took if took is not None]
+        if len(wall) < 2:
+            raise SystemExit("every run failed")
+        cuts = statistics.quantiles(wall, n=100, method="inclusive")
+        hops = sum(person.hops for person, _ in self._everybody) / len(self._took)
+        return Figures(statistics.median(self._cpu_ms), cuts[49], cuts[94], cuts[98], hops, len(self._took) - len(wall))
+
+
 async def measure(world: World, runs: int, begin: Callable[[], Awaitable[tuple[Person, Flow]]]) -> Figures:
-    """
-    Run a flow *runs* times, by `AT_ONCE` customers side by side.
-
-    *begin* gives each of them her browser and her flow; what it does is not counted, nor are the first rounds.
-    """
-    everybody = [await begin() for _ in range(AT_ONCE)]
-    for _, flow in everybody:
-        await _rounds(_WARM_UP, flow)
-    for person, _ in everybody:
-        person.hops = 0
-    cpu_before = world.broker_cpu_s()
-    each = runs // AT_ONCE
-    outcomes = [took for told in await asyncio.gather(*(_rounds(each, flow) for _, flow in everybody)) for took in told]
-    cpu_ms = (world.broker_cpu_s() - cpu_before) * 1000
-    wall = [took for took in outcomes if took is not None]
-    if len(wall) < 2:
-        raise SystemExit("every run failed")
-    cuts = statistics.quantiles(wall, n=100, method="inclusive")
-    hops = sum(person.hops for person, _ in everybody)
-    return Figures(cpu_ms / len(wall), cuts[49], cuts[94], cuts[98], hops / len(outcomes), len(outcomes) - len(wall))
+    """One flow in one round."""
+    flow = Measured(world, begin)
+    await flow.warm_up()
+    await flow.round(runs)
+    return flow.figures()
 
 
-async def _rounds(times: int, flow: Flow) -> list[float | None]:
+async def _repeated(times: int, flow: Flow) -> list[float | None]:
     """How long each run took in milliseconds, None for one that failed."""
     took: list[float | None] = []
     for _ in range(times):

@@ -17,6 +17,7 @@ from tests.bench.world import SECRET, World
 from tests.stage import PAYLOAD
 
 _NETWORKS = itertools.count()
+_CUSTOMERS = itertools.count()
 _VERIFIER = "v" * 64
 _CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest()).rstrip(b"=").decode()
 
@@ -30,17 +31,19 @@ class Failed(Exception):
 
 
 class Person:
-    """One browser with its own cookies; loopback counts as secure, as browsers treat it."""
+    """One customer and her browser with its own cookies; loopback counts as secure, as browsers treat it."""
 
     def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
         self._world = world
         self._http = http
+        self._account = f"customer{next(_CUSTOMERS)}"
         self._cookies: dict[tuple[str, str], str] = {}
         self.hops = 0
 
     def forget(self) -> None:
-        """A new browser, as far as anybody can tell."""
-        self._cookies.clear()
+        """A new browser, as far as the broker can tell; Google knows it."""
+        google = urlsplit(self._world.google).netloc
+        self._cookies = {(site, name): value for (site, name), value in self._cookies.items() if site == google}
 
     async def log_in(self, *, pushed: bool = False, staying: bool = False) -> dict[str, Any]:
         """
@@ -52,8 +55,9 @@ class Person:
         scope = "openid profile email offline_access" if staying else "openid profile email"
         request = self._request("nordhjul-web", f"{self._world.shop}/login/callback", scope=scope)
         location, _ = await self._get(await self._pushed(request) if pushed else request)
-        _, page = await self._get(location)
-        location, page = await self._submit(page, location, {"account": "maja"})
+        location, page = await self._get(location)
+        if not location.startswith(self._world.issuer):
+            location, page = await self._submit(page, location, {"account": self._account})
         if not location.startswith(self._world.issuer):
             location, page = await self._submit(page, location, {"answer": "allow"})
         location, _ = await self._get(location)
