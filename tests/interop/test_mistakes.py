@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.core.changing import replace
+from tests.changing import replace
 from tests.interop.browser import Browser
 from tests.interop.processes import DidNotStart
 from tests.interop.site import HERE, Can, Client, Place, Site

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from lxml import etree
 
-from broker.core.changing import replace
 from broker.core.saml import TRANSIENT, SamlEntity
 from broker.core.saml_login import PAIRWISE_ID
 from broker.wire.saml import xml
@@ -20,6 +19,7 @@ from broker.wire.saml.answer import Attribute, Envelope, NameId, Protection, ToA
 from broker.wire.saml.encryption import recipient_of
 from broker.wire.saml.keys import SigningKey, signing_key
 from broker.wire.saml.metadata import read_entity
+from tests.changing import replace
 from tests.downstream.saml_party import pair, pem
 from tests.interop.browser import Browser, Page
 from tests.interop.saml.party import Site

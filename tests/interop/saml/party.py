@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from broker.core.changing import replace
+from tests.changing import replace
 from tests.downstream.saml_party import pair, pem
 from tests.interop.browser import Browser, Page
 from tests.interop.processes import Process

@@ -16,7 +16,6 @@ from lxml import etree
 from broker.app import MetadataFetchers, build_peers
 from broker.config.load import Loaded
 from broker.core.assurance import Assurance
-from broker.core.changing import replace
 from broker.core.saml import POST, REDIRECT, TRANSIENT, Endpoint, SamlEntity, SamlProvider, SamlService
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.stores.memory import MemoryState
@@ -30,6 +29,7 @@ from broker.wire.saml.encryption import recipient_of
 from broker.wire.saml.keys import verifying_key
 from broker.wire.saml.refused import XmlRefused
 from broker.wire.saml.signature import verified
+from tests.changing import replace
 from tests.cli.test_metadata import metadata_server
 from tests.config.conftest import Bench
 from tests.interop.saml import spid

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from joserfc.jwk import ECKey
 
-from broker.core.changing import replace
 from setup import find
+from tests.changing import replace
 from tests.interop.processes import DidNotStart, run
 from tests.interop.site import API, CACHES, Can, Client, Place, Start
 
