@@ -25,18 +25,25 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def ports() -> Ports:
-    """Ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields(Ports)]
-        return Ports(*(each.getsockname()[1] for each in sockets))
-
-
-@pytest.fixture
 def taken() -> Iterator[int]:
     """A port somebody else listens on."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
+
+
+@pytest.fixture
+def also_taken() -> Iterator[int]:
+    """Another one."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.fixture
+def ports(taken: int, also_taken: int) -> Ports:
+    """Ports that were free a moment ago, while the taken ones were taken."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields(Ports)]
+        return Ports(*(each.getsockname()[1] for each in sockets))
 
 
 def command(ports: Ports, folder: Path) -> list[str]:
@@ -126,12 +133,10 @@ def test_a_taken_port_is_named_with_its_option(name: str, ports: Ports, taken: i
     assert not (tmp_path / "demo").exists()
 
 
-def test_every_taken_port_is_named(ports: Ports, taken: int) -> None:
+def test_every_taken_port_is_named(ports: Ports, taken: int, also_taken: int) -> None:
     """Two taken ports are two sentences, and the free ones are let go again."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        wanted = replace(ports, shop=taken, garage=other.getsockname()[1])
-        with pytest.raises(ConfigError) as refusal:
-            listen(wanted)
+    with pytest.raises(ConfigError) as refusal:
+        listen(replace(ports, shop=taken, garage=also_taken))
     assert [problem.split(":")[0] for problem in refusal.value.problems] == ["--shop-port", "--garage-port"]
     with contextlib.ExitStack() as stack:
         for each in listen(ports).values():
