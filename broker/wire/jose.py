@@ -13,11 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
+import jwt
 from joserfc import jwe, jws
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, KeySet
-from jwt import PyJWS
 from msgspec import Struct
 
 from broker.core.keys import KeyStanding, KeyState
@@ -42,7 +41,6 @@ __all__ = [
 EncryptionKey = ECKey
 """A partner's public key, parsed."""
 
-_JWS = PyJWS()
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
 
@@ -100,9 +98,7 @@ class Keyring:
     def sign(self, claims: Mapping[str, Any], *, alg: str, typ: str = "JWT") -> str:
         """A compact JWS over *claims* with *alg* (``RS256`` or ``ES256``)."""
         key = self._shown.signing[alg]
-        return _JWS.encode(
-            msgspec.json.encode(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ}
-        )
+        return jwt.encode(dict(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
 
     def id_token_hint(self, token: str, *, issuer: str) -> Mapping[str, Any]:
         """
