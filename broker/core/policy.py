@@ -1318,7 +1318,7 @@ PUBLIC_SECTOR = "*"
 
 class Policy:
     """
-    The checked config as the broker uses it: `TrustConfig` plus what the loader resolved. Nobody changes it.
+    The checked config as the broker uses it: `TrustConfig` plus what the loader resolved. Made once, never changed.
 
     ``version``: first 12 hex digits of the SHA-256 of the file and of the schemas and key sets it names; stands in
     reasons, logs and audit.
@@ -1336,6 +1336,8 @@ class Policy:
     resource server that the access tokens of a partner are for. ``resource_of_client``: the id of the one behind an OAuth client
     id. All are None for what nobody configured.
     """
+
+    _is_made = False
 
     def __init__(
         self,
@@ -1373,6 +1375,12 @@ class Policy:
         self.agreements_by_edge = _first(
             ((each.source, each.recipient, each.purpose), each) for each in agreements if each.enabled
         )
+        self._is_made = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if self._is_made:
+            raise AttributeError("a policy is not changed: another config makes another one")
+        super().__setattr__(name, value)
 
     @property
     def saml_entity_id(self) -> str:

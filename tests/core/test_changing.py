@@ -15,6 +15,7 @@ import broker
 from broker.core.changing import replace
 from broker.core.discreet import Discreet
 from broker.core.session import Need, Profile
+from tests.core.world import policy
 
 
 class Point(Struct, frozen=True):
@@ -84,6 +85,15 @@ def test_values_are_frozen() -> None:
             for name, kind in inspect.getmembers(import_module(place.name), inspect.isclass):
                 found += _is_sound(name, kind) if kind.__module__ == place.name else 0
     assert found > 250
+
+
+def test_the_policy_is_not_changed() -> None:
+    """Nor is anything added to it: another config makes another policy."""
+    known = policy()
+    for name in ("issuer", "client_secrets", "partner", "something_new"):
+        with pytest.raises(AttributeError):
+            setattr(known, name, {})
+    assert known.issuer == policy().issuer
 
 
 def _is_sound(name: str, kind: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cryptography import x509
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.errors import StoreDown
 from broker.stores.ports import Count, Drop, Get, Op, Put, PutNew, Swap, Take
-from broker.stores.redis import RedisState
+from broker.stores.redis import _ANSWERS, _COMMANDS, RedisState
 from tests.servers import RedisServer, free_port, redis_program, valkey_program
 
 EVERY_OP = [
@@ -446,3 +447,9 @@ def _self_signed(authority: Path, certificate: Path, key: Path) -> None:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
+
+
+def test_every_operation_has_its_command_and_its_answer() -> None:
+    """A new one cannot be forgotten in either table; of these three the reply itself is the answer."""
+    assert set(_COMMANDS) == set(get_args(Op))
+    assert set(_ANSWERS) == set(get_args(Op)) - {Get, Take, Count}
