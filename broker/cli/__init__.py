@@ -116,7 +116,8 @@ def keys_rotate(
     rotate(config, alg, at_once=now, even_if_logins_fail=even_if_logins_fail)
 
 
-@keys.command("retire")
+# A key's name may begin with a dash: it is a digest in base64url.
+@keys.command("retire", context_settings={"ignore_unknown_options": True})
 def keys_retire(
     kid: Annotated[str, typer.Argument(help="The key; the first 16 characters are enough.")],
     config: ConfigOption = None,

@@ -138,9 +138,9 @@ class TestRetire:
         begun.run("keys", "rotate", "--now", "--even-if-logins-fail", "--alg", "ES256")
         refused(begun.run("keys", "retire", of(begun, "ES256", "retired")), "good until", "--compromised")
 
-    @pytest.mark.parametrize("kid", ["x", "no-key-of-this-name", "../../etc/passwd", "*"])
+    @pytest.mark.parametrize("kid", ["x", "no-key-of-this-name", "../../etc/passwd", "*", "-A", "-AbC_9", "--b-c"])
     def test_a_name_that_is_none(self, begun: Terminal, kid: str) -> None:
-        """Whatever it is."""
+        """Whatever it is; one in 64 begins with a dash, and is no option."""
         refused(begun.run("keys", "retire", kid), "no key of that name")
         refused(begun.run("keys", "retire", kid, "--compromised"), "no key of that name")
 
