@@ -9,7 +9,7 @@ double the round trips of a login. What needs a transaction asks for one with `D
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
 from socket import gaierror
@@ -60,21 +60,28 @@ SQLSTATE classes that blame the values and not the server: data exception, integ
 
 class Question:
     """
-    A SELECT asked at every login, taken apart once.
+    A SELECT asked in logins, taken apart once.
 
     The library's way through a statement (its cache, its cursor, its result) costs several times what the database does.
 
     Args:
-        statement: with bound parameters that are plain texts.
+        statement: with bound parameters that are named.
     """
 
     def __init__(self, statement: Select[Any], dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self.text = str(compiled)
-        self.names = tuple(compiled.positiontup or ())
+        self._given = [
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in compiled.positiontup or ()
+        ]
         self._readers = [
             column.type.dialect_impl(dialect).result_processor(dialect, None) for column in statement.selected_columns
         ]
+
+    def given(self, values: Mapping[str, Any]) -> list[Any]:
+        """*values* by name as the driver wants them, in the order of the text."""
+        return [values[name] if writer is None else writer(values[name]) for name, writer in self._given]
 
     def read(self, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
         """*rows* of the driver, with the values the columns stand for."""
@@ -136,7 +143,7 @@ class _Glance:
         self._uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
         self._connection: sqlite3.Connection | None = None
 
-    def rows(self, question: str, given: Sequence[str]) -> list[tuple[Any, ...]] | None:
+    def rows(self, question: str, given: Sequence[Any]) -> list[tuple[Any, ...]] | None:
         """What is found; None when it cannot be told without waiting."""
         try:
             if self._connection is None:
@@ -208,9 +215,9 @@ class Database:
         """*statement*, for many records of *type_*."""
         return Rows(statement, self._engine.dialect, type_)
 
-    async def ask(self, question: Question, **values: str) -> list[tuple[Any, ...]]:
+    async def ask(self, question: Question, **values: Any) -> list[tuple[Any, ...]]:
         """The rows that answer *question*, in a transaction of its own. Raises StoreDown."""
-        given = [values[name] for name in question.names]
+        given = question.given(values)
         if self._glance is not None and (rows := self._glance.rows(question.text, given)) is not None:
             return question.read(rows)
         async with self._bounded(), self._slots, self._engine.connect() as connection:

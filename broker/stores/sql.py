@@ -60,6 +60,7 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
         self._behind = self._database.question(_BEHIND)
         self._told = self._database.question(_TOLD)
+        self._agreed = self._database.question(_AGREED)
         upsert = _upsert_of_transfers(postgresql if self._database.dialect == "postgresql" else sqlite)
         self._save_transfers = self._database.rows(upsert, Transfer)
         self._add_audit = self._database.rows(insert(tables.audit), AuditEvent)
@@ -158,14 +159,8 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
 
     async def live_consents(self, customer: str, now: datetime) -> Sequence[ConsentRecord]:
         """See `Records.live_consents`."""
-        table = tables.consents
-        query = (
-            select(table)
-            .where(table.c.customer == customer, *_live(now))
-            .order_by(table.c.created_at.desc(), table.c.id.desc())
-        )
-        async with self._database.connection() as connection:
-            return [ConsentRecord(**row) for row in (await connection.execute(query)).mappings()]
+        rows = await self._database.ask(self._agreed, customer=customer, now=now)
+        return [ConsentRecord(*row) for row in rows]
 
     async def get_consent(self, consent: str) -> ConsentRecord | None:
         """See `Records.get_consent`; also one that has ended."""
@@ -337,6 +332,19 @@ _BEHIND = (
 )
 
 
+def _live(now: Any) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of consents that hold at *now*: an aware UTC time, or a bound parameter."""
+    return tables.consents.c.withdrawn_at.is_(None), tables.consents.c.expires_at > now
+
+
+#: What a session asks the first time it needs a consent.
+_AGREED = (
+    select(*(tables.consents.c[name] for name in ConsentRecord.__struct_fields__))
+    .where(tables.consents.c.customer == bindparam("customer"), *_live(bindparam("now")))
+    .order_by(tables.consents.c.created_at.desc(), tables.consents.c.id.desc())
+)
+
+
 REVOKED = "revoked"
 _STATES = ("started", "redeemed", "acknowledged", REVOKED)
 _IDS = 500
@@ -391,10 +399,6 @@ def _written(word: str) -> ColumnElement[str]:
 def _columns(value: Any) -> dict[str, Any]:
     """A record as its row: the fields are named as the columns."""
     return {name: getattr(value, name) for name in value.__struct_fields__}
-
-
-def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return tables.consents.c.withdrawn_at.is_(None), tables.consents.c.expires_at > now
 
 
 def _first(table: Table, condition: ColumnElement[bool], batch: int) -> ColumnElement[bool]:
