@@ -30,7 +30,7 @@ class World:
     garage: str
     broker_pid: int
     redis_url: str
-    spare_ports: tuple[int, int]
+    spare_ports: tuple[int, int, int]
 
     def broker_cpu_s(self) -> float:
         """User and system CPU the broker's process has used so far, in seconds."""
@@ -101,7 +101,7 @@ def open_world(
                 f"http://127.0.0.1:{ports.garage}",
                 broker.pid,
                 redis.url,
-                (servers.free_port(), servers.free_port()),
+                (servers.free_port(), servers.free_port(), servers.free_port()),
             )
         finally:
             for process in (broker, google):
