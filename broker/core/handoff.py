@@ -13,6 +13,7 @@ others are answered from what it stored. The link's handle finds a handoff; it n
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -140,7 +141,7 @@ def admit(offer: Offer, policy: Policy) -> Agreement:
 def lookup(payload: Mapping[str, Any], name: str) -> Any:
     """The value at the dotted path *name*; None when any part is missing."""
     here: Any = payload
-    for part in name.split("."):
+    for part in _path(name):
         # A dict first: whether something is any other mapping takes long to find out, and it hardly ever is.
         if here.__class__ is not dict and not isinstance(here, Mapping):
             return None
@@ -148,9 +149,15 @@ def lookup(payload: Mapping[str, Any], name: str) -> Any:
     return here
 
 
+@lru_cache(maxsize=4096)
+def _path(name: str) -> tuple[str, ...]:
+    """The parts of a dotted path; the config has as many of them as its payload types have fields."""
+    return tuple(name.split("."))
+
+
 def place(target: dict[str, Any], name: str, value: Any) -> None:
     """Set *value* at the dotted path *name* in *target*, making the objects on the way."""
-    *parents, leaf = name.split(".")
+    *parents, leaf = _path(name)
     for parent in parents:
         target = target.setdefault(parent, {})
     target[leaf] = value

@@ -174,6 +174,10 @@ _NOT_MAPPED = frozenset("ßς\u200c\u200d")
 """Letters that IDNA 2003 (all the standard library knows) turns into others, and registries do not (RFC 5894)."""
 
 
+_LONGEST_LABEL = 64
+"""Octets of a name between dots, and one more (RFC 1035 section 2.3.4)."""
+
+
 def contact_kind(typed: str) -> ContactKind:
     """Which kind of contact somebody means who *typed* it into a field for both."""
     return ContactKind.EMAIL if "@" in typed else ContactKind.PHONE
@@ -201,6 +205,8 @@ def same_mailbox(one: str, other: str) -> bool:
 
 
 def _ascii_label(label: str) -> str:
+    if label.isascii() and 0 < len(label) < _LONGEST_LABEL:
+        return label
     if _NOT_MAPPED.isdisjoint(label):
         return label.encode("idna").decode("ascii")
     # security: straße.de and strasse.de have different owners

@@ -4,7 +4,7 @@ What every flow works with, built once by ``app.py``.
 
 import base64
 import hashlib
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -59,11 +59,11 @@ class Tokens:
 
     def random(self) -> str:
         """256 random bits as base64url."""
-        return base64url(secrets.token_bytes(32))
+        return base64url(os.urandom(32))
 
     def id(self) -> str:
         """128 random bits as base64url, for ids that need not be secret but must not be guessed."""
-        return base64url(secrets.token_bytes(16))
+        return base64url(os.urandom(16))
 
     def seal(self, kind: str, *parts: str, expires_at: datetime) -> str:
         """A token of *kind* holding *parts*, until *expires_at* (second precision)."""

@@ -8,7 +8,7 @@ open.
 """
 
 import hashlib
-import secrets
+import os
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
@@ -49,7 +49,7 @@ class Sealer:
 
     def seal(self, plain: bytes, place: str) -> bytes:
         """*plain*, readable only by `open` with the same *place*."""
-        return self._sealed(secrets.token_bytes(_NONCE_BYTES), plain, place)
+        return self._sealed(os.urandom(_NONCE_BYTES), plain, place)
 
     def seal_same(self, plain: bytes, place: str) -> bytes:
         """

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
+from starlette.convertors import PathConvertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,15 +41,17 @@ class Dispatch:
         self._http = http
         self._unexpected = unexpected
         self._fixed: dict[tuple[str, str], Route] = {}
-        self._others: dict[str, list[Route]] = {}
+        self._others: dict[tuple[str, int], list[Route]] = {}
         for route in routes:
             if not iscoroutinefunction(route.endpoint):
                 raise TypeError(f"the endpoint of {route.path} is no coroutine function")
             if not route.param_convertors:
                 for method in route.methods or ():
                     self._fixed.setdefault((method, route.path), route)
+            if any(isinstance(each, PathConvertor) for each in route.param_convertors.values()):
+                raise TypeError(f"a parameter of {route.path} may have slashes")
             # Also what is found above: where two fit, the one that was named first counts.
-            self._others.setdefault(_head(route.path), []).append(route)
+            self._others.setdefault(_shape(route.path), []).append(route)
         for place, route in list(self._fixed.items()):
             if self._searched(_scope(*place)) is not route:
                 del self._fixed[place]
@@ -77,7 +80,7 @@ class Dispatch:
 
     def _searched(self, scope: Scope) -> Route | None:
         """The first route that fits, with its parameters put into *scope*; None where Starlette must say why."""
-        for route in self._others.get(_head(scope["path"]), ()):
+        for route in self._others.get(_shape(scope["path"]), ()):
             match, found = route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)
@@ -85,9 +88,9 @@ class Dispatch:
         return None
 
 
-def _head(path: str) -> str:
-    """The first segment of a path; no route has a parameter there."""
-    return path[1:].partition("/")[0]
+def _shape(path: str) -> tuple[str, int]:
+    """The first segment of a path, in which no route has a parameter, and how many there are."""
+    return path[1:].partition("/")[0], path.count("/")
 
 
 def _scope(method: str, path: str) -> dict[str, Any]:

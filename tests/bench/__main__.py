@@ -1,5 +1,6 @@
 """
-Server CPU per login (pushed or not), SSO re-login, refresh, handoff, userinfo and introspection.
+Server CPU per login (pushed or not), SSO re-login, refresh, handoff, login with the handoff that follows it, userinfo and
+introspection.
 
 Over real HTTP with a real Redis; writes ``build/bench.json``. The broker is one process pinned to one CPU; only its CPU is
 counted. Figures are printed, never asserted: they belong to the machine they were taken on.
@@ -52,6 +53,15 @@ async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures
             subject = str((await person.log_in())["userinfo"]["sub"])
             return person, lambda: person.hand_over(subject)
 
+        async def visiting() -> tuple[Person, Flow]:
+            person = Person(world, http)
+
+            async def visit() -> None:
+                person.forget()
+                await person.hand_over(str((await person.log_in())["userinfo"]["sub"]))
+
+            return person, visit
+
         async def pushing() -> tuple[Person, Flow]:
             person = Person(world, http)
 
@@ -76,6 +86,7 @@ async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures
             "sso": known,
             "refresh": staying,
             "handoff": travelling,
+            "visit": visiting,
             "par": pushing,
             "userinfo": asked_about,
             "introspect": introspected,

@@ -74,6 +74,8 @@ RECIPES = {
     "refresh": Recipe(requests=1, es256_signs=1),
     # create, open, authorize, token, data
     "handoff": Recipe(requests=5, es256_signs=1),
+    # a login, and the first handoff of its session
+    "visit": Recipe(requests=9, calls=1, es256_signs=2, rs256_verifies=1),
     # as login, and the push before it
     "par": Recipe(requests=5, calls=1, es256_signs=1, rs256_verifies=1),
     "userinfo": Recipe(requests=1),

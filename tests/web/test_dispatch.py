@@ -113,6 +113,18 @@ async def test_what_nobody_foresaw_is_answered_and_goes_on_to_the_server(app: Ca
     assert [message.get("status") or message["body"] for message in said] == [500, b"our fault"]
 
 
+def test_a_parameter_with_slashes_is_refused_at_start() -> None:
+    """Addresses are told apart by how many segments they have."""
+    with pytest.raises(TypeError, match="/files/"):
+        Dispatch(
+            _starlette(),
+            [Route("/files/{name:path}", _says("file"))],
+            expected=_expected,
+            http=_http,
+            unexpected=_unexpected,
+        )
+
+
 def test_an_endpoint_that_would_block_is_refused_at_start() -> None:
     """Starlette runs plain functions in threads; here they would hold up everybody."""
     with pytest.raises(TypeError, match="/plain"):
