@@ -2,7 +2,6 @@
 What every flow works with, built once by ``app.py``.
 """
 
-import base64
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from broker.core.logout import Farewell
 from broker.core.membership import OnFile
 from broker.core.memory import DeviceRecord
 from broker.core.naming import name_of, neighbourhood
-from broker.core.octets import base64url
+from broker.core.octets import base64url, from_base64url
 from broker.core.policy import Policy
 from broker.core.session import Profile, Session
 from broker.core.trust import Available
@@ -88,7 +87,7 @@ class Tokens:
         if not 1 <= len(token) <= _MAX_TOKEN:
             raise Spent(f"{kind}: not a token")
         try:
-            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            sealed = from_base64url(token)
             if base64url(sealed) != token:
                 raise ValueError("a token has one spelling")
             expires_at, *parts = msgspec.msgpack.decode(self._sealer.open(sealed, kind))

@@ -4,7 +4,6 @@ Customers' passkeys: whose one is, and what becomes of it.
 Each is a linked identity, so that a login by it finds its customer as any other does. What is known of it besides is sealed.
 """
 
-import base64
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -16,7 +15,7 @@ from broker.core.identity import ContactKind
 from broker.core.linking import is_fresh
 from broker.core.logout import Why
 from broker.core.naming import name_of
-from broker.core.octets import base64url
+from broker.core.octets import base64url, from_base64url
 from broker.core.passkey import MOST, EnrolmentProof, Passkey, given_name, proof_of
 from broker.core.session import Session
 from broker.errors import BadAsk, Spent
@@ -150,7 +149,7 @@ class PasskeyRing:
         session, challenge, user_handle = self._c.tokens.open(_KIND, sealed, now=self._c.now())
         if visitor.session is None or session != name_of(visitor.session):
             raise Spent("made for another session", code="passkey.other_session")
-        ticket = Ticket(_bytes(challenge), _bytes(user_handle))
+        ticket = Ticket(from_base64url(challenge), from_base64url(user_handle))
         if not await self.first_use(ticket.challenge):
             raise Spent("this passkey was added before", code="passkey.replayed")
         return ticket
@@ -284,7 +283,3 @@ def _opened(context: Context, record: PasskeyRecord) -> Owned | None:
         # Changed or moved in the database, or sealed with a secret that is gone: no way in any more.
         log("passkey.unreadable", "error", passkey=lookup, error=type(error).__name__)
         return None
-
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -6,7 +6,6 @@ signature inside is still to be verified (RFC 7519 section 11.2). Algorithms are
 password-based keys do not exist here (docs/security.md B6, B7).
 """
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -20,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
 
+from broker.core.octets import from_base64url
 from broker.errors import UpstreamRefused
 
 MAX_ENCRYPTED_CHARS: Final = 32 * 1024
@@ -126,7 +126,7 @@ def _checked_header(token: str, algs: frozenset[str], encs: frozenset[str]) -> M
 
 def _json_header(segment: str) -> Mapping[str, Any]:
     try:
-        header = json.loads(base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True))
+        header = json.loads(from_base64url(segment))
     except (ValueError, RecursionError) as error:
         raise BadEncryption("header is not JSON", code="jwe.shape") from error
     if not isinstance(header, dict):

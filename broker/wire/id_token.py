@@ -6,7 +6,6 @@ Core section 3.1.3.7. A token says nothing about how it is to be verified: issue
 caller's (RFC 8725 sections 3.1 and 3.10); `jwk`, `jku`, `x5u` and `x5c` headers are never looked at.
 """
 
-import base64
 import hmac
 import json
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
 
+from broker.core.octets import from_base64url
 from broker.errors import UpstreamRefused
 
 MAX_TOKEN_CHARS: Final = 16 * 1024
@@ -328,7 +328,7 @@ def _import(members: dict[str, Any]) -> PublicKey | None:
     if len(members["n"]) > _MAX_MODULUS_CHARS or len(members["e"]) > _MAX_EXPONENT_CHARS:
         return None
     # joserfc would only warn of a short modulus.
-    bits = int.from_bytes(_from_base64url(members["n"])).bit_length()
+    bits = int.from_bytes(from_base64url(members["n"])).bit_length()
     return RSAKey.import_key(members) if 2048 <= bits <= 4096 else None
 
 
@@ -384,13 +384,9 @@ _JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 def _decoded(segment: str) -> bytes:
     try:
-        return _from_base64url(segment)
+        return from_base64url(segment)
     except ValueError as error:
         raise BadIdToken("not base64url", code="id_token.shape") from error
-
-
-def _from_base64url(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 def _same(unverified: Any, expected: str) -> bool:

@@ -5,7 +5,6 @@ Every kind of token has its own ``typ`` and is verified for it (RFC 8725 section
 taken from a header (section 3.1). Keys are parsed once.
 """
 
-import base64
 import json
 import math
 import warnings
@@ -20,7 +19,7 @@ from joserfc.jwk import ECKey, KeySet
 from msgspec import Struct
 
 from broker.core.keys import KeyStanding, KeyState
-from broker.core.octets import base64url, sha256
+from broker.core.octets import base64url, from_base64url, sha256
 from broker.errors import BadClient, ConfigError
 from broker.wire.signing_keys import ALGS, SigningKey, VerifyingKey, signing_key, verifying_key
 
@@ -163,7 +162,7 @@ def unverified_client(assertion: str) -> str:
     """Whose assertion this claims to be (``sub``), to find the keys by. Raises: BadToken."""
     _header(assertion)
     try:
-        claims = _json(_b64(assertion.split(".")[1]))
+        claims = _json(from_base64url(assertion.split(".")[1]))
     except (ValueError, RecursionError) as error:
         raise BadToken("assertion payload is not JSON") from error
     subject = claims.get("sub") if isinstance(claims, dict) else None
@@ -254,7 +253,7 @@ def _header(token: str) -> Mapping[str, Any]:
     if len(token) > _MAX_TOKEN or token.count(".") != 2 or len(token.split(".", 1)[0]) > _MAX_HEADER:
         raise BadToken("not a compact JWS of acceptable size")
     try:
-        header = _json(_b64(token.split(".", 1)[0]))
+        header = _json(from_base64url(token.split(".", 1)[0]))
     except (ValueError, RecursionError) as error:
         raise BadToken("header is not JSON") from error
     if not isinstance(header, dict) or "crit" in header or "zip" in header or "b64" in header:
@@ -293,10 +292,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a member is there twice")
     return found
-
-
-def _b64(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def at_hash(access_token: str) -> str:
