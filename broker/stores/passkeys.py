@@ -7,10 +7,10 @@ So a login by one finds its customer as any other login does, and whatever becom
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from broker.stores.engine import Database
+from broker.stores.engine import Database, Question
 from broker.stores.ports import LinkedIdentity, PasskeyRecord
 from broker.stores.tables import customers, identities, passkeys
 
@@ -19,11 +19,15 @@ _WHOLE = select(
     *(identities.c[name] for name in _IDENTITY), passkeys.c.sealed, passkeys.c.counter, passkeys.c.is_backed_up
 ).join(identities, identities.c.lookup == passkeys.c.lookup)
 
+PASSKEY = _WHOLE.where(passkeys.c.lookup == bindparam("lookup"))
+"""What a login by passkey asks first."""
+
 
 class SqlPasskeys:
-    """`broker.stores.ports.Passkeys`."""
+    """`broker.stores.ports.Passkeys`. ``_passkey``: `PASSKEY`."""
 
     _database: Database
+    _passkey: Question
 
     async def add_passkey(self, passkey: PasskeyRecord, most: int) -> bool:
         """See `Passkeys.add_passkey`."""
@@ -52,9 +56,8 @@ class SqlPasskeys:
 
     async def get_passkey(self, lookup: str) -> PasskeyRecord | None:
         """See `Passkeys.get_passkey`."""
-        async with self._database.connection() as connection:
-            row = (await connection.execute(_WHOLE.where(passkeys.c.lookup == lookup))).first()
-        return _record(row) if row is not None else None
+        rows = await self._database.ask(self._passkey, lookup=lookup)
+        return _record(rows[0]) if rows else None
 
     async def passkeys_of(self, customer: str) -> Sequence[PasskeyRecord]:
         """See `Passkeys.passkeys_of`."""

@@ -32,7 +32,7 @@ from sqlalchemy.sql.functions import coalesce
 from broker.stores import tables
 from broker.stores.engine import Database
 from broker.stores.outbox import NOTICES_KEPT, SqlOutbox
-from broker.stores.passkeys import SqlPasskeys
+from broker.stores.passkeys import PASSKEY, SqlPasskeys
 from broker.stores.ports import (
     GONE,
     AuditEvent,
@@ -59,6 +59,8 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
     def __init__(self, url: str, *, timeout_s: float = 3.0, pool_size: int = 10, pgbouncer: bool = False) -> None:
         self._database = Database(url, timeout_s=timeout_s, pool_size=pool_size, pgbouncer=pgbouncer)
         self._behind = self._database.question(_BEHIND)
+        self._owner = self._database.question(_OWNER)
+        self._passkey = self._database.question(PASSKEY)
         self._told = self._database.question(_TOLD)
         self._agreed = self._database.question(_AGREED)
         upsert = _upsert_of_transfers(postgresql if self._database.dialect == "postgresql" else sqlite)
@@ -82,9 +84,8 @@ class SqlRecords(SqlOutbox, SqlPasskeys, SqlWays):
 
     async def customer_of(self, lookup: str) -> str | None:
         """See `Records.customer_of`."""
-        query = select(tables.identities.c.customer).where(tables.identities.c.lookup == lookup)
-        async with self._database.connection() as connection:
-            return (await connection.execute(query)).scalar()
+        rows = await self._database.ask(self._owner, lookup=lookup)
+        return str(rows[0][0]) if rows else None
 
     async def block_identity(self, lookup: str, reason: str | None, said_at: datetime) -> bool:
         """See `Records.block_identity`."""
@@ -336,6 +337,9 @@ def _live(now: Any) -> tuple[ColumnElement[bool], ...]:
     """The conditions of consents that hold at *now*: an aware UTC time, or a bound parameter."""
     return tables.consents.c.withdrawn_at.is_(None), tables.consents.c.expires_at > now
 
+
+#: What a login asks once more that counts only as long as its way in is there.
+_OWNER = select(tables.identities.c.customer).where(tables.identities.c.lookup == bindparam("lookup"))
 
 #: What a session asks the first time it needs a consent.
 _AGREED = (
