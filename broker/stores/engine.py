@@ -161,9 +161,12 @@ class _Glance:
 
     def _opened(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._uri, uri=True, timeout=0, isolation_level=None)
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                raise sqlite3.OperationalError("a reader would wait for writers")
+        except sqlite3.Error:
             connection.close()
-            raise sqlite3.OperationalError("a reader would wait for writers")
+            raise
         return connection
 
 
@@ -366,13 +369,22 @@ async def _fetched_together(driver: Any, question: str, given: Sequence[str]) ->
 
 async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
     opening = aiosqlite.connect(*args, **options)
-    thread = opening._thread
+    thread, connect, made = opening._thread, opening._connector, list[sqlite3.Connection]()
     thread.daemon = True
+
+    def connect_and_tell() -> sqlite3.Connection:
+        made.append(connect())
+        return made[0]
+
+    opening._connector = connect_and_tell
     try:
         return await opening
     except BaseException:
         # It would go on for a moment and then report to an event loop that may be closed by then.
         await asyncio.shield(asyncio.to_thread(thread.join))
+        # What it made in that moment, nobody else knows of.
+        for connection in made:
+            connection.close()
         raise
 
 

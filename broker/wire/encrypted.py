@@ -6,7 +6,6 @@ signature inside is still to be verified (RFC 7519 section 11.2). Algorithms are
 password-based keys do not exist here (docs/security.md B6, B7).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -20,10 +19,12 @@ from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
 
 from broker.core.octets import from_base64url
+from broker.core.strict_json import StrictJson
 from broker.errors import UpstreamRefused
 
 MAX_ENCRYPTED_CHARS: Final = 32 * 1024
 _MAX_HEADER_CHARS: Final = 4 * 1024
+_JSON: Final = StrictJson()
 
 #: Key management that may be allowed, and the kind of key each needs. RSA1_5 is not among them (RFC 8725 section 3.2).
 KEY_TYPES: Final[Mapping[str, str]] = {
@@ -126,8 +127,8 @@ def _checked_header(token: str, algs: frozenset[str], encs: frozenset[str]) -> M
 
 def _json_header(segment: str) -> Mapping[str, Any]:
     try:
-        header = json.loads(from_base64url(segment))
-    except (ValueError, RecursionError) as error:
+        header = _JSON.read(from_base64url(segment))
+    except ValueError as error:
         raise BadEncryption("header is not JSON", code="jwe.shape") from error
     if not isinstance(header, dict):
         raise BadEncryption("header is not a JSON object", code="jwe.shape")

@@ -25,6 +25,7 @@ from msgspec import Struct
 from yarl import URL
 
 from broker.core.query import encoded
+from broker.core.strict_json import is_too_deep
 from broker.errors import UpstreamDown
 from broker.observe.telemetry import Watch, unwatched
 
@@ -527,6 +528,8 @@ def _json_object(name: str, response: aiohttp.ClientResponse, body: bytes) -> Ma
         if failed:
             return {}
         raise UpstreamDown(f"{name}: broken JSON") from error
+    if is_too_deep(content):
+        raise UpstreamDown(f"{name}: JSON deeper than anybody needs")
     if not isinstance(content, dict):
         raise UpstreamDown(f"{name}: not a JSON object")
     return content

@@ -7,7 +7,6 @@ caller's (RFC 8725 sections 3.1 and 3.10); `jwk`, `jku`, `x5u` and `x5c` headers
 """
 
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -20,6 +19,7 @@ from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
 
 from broker.core.octets import from_base64url
+from broker.core.strict_json import StrictJson
 from broker.errors import UpstreamRefused
 
 MAX_TOKEN_CHARS: Final = 16 * 1024
@@ -357,29 +357,17 @@ _IGNORED: Final = {
 }
 
 
+_JSON: Final = StrictJson()
+
+
 def _json_object(text: bytes) -> Mapping[str, Any]:
     try:
-        content = _JSON.decode(text.decode())
-    except (ValueError, RecursionError) as error:
+        content = _JSON.read(text)
+    except ValueError as error:
         raise BadIdToken("not JSON, or a member twice", code="id_token.shape") from error
     if not isinstance(content, dict):
         raise BadIdToken("not a JSON object", code="id_token.shape")
     return content
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """security: a member twice is read differently by different parsers (RFC 7519 section 4)."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a member twice")
-    return content
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _decoded(segment: str) -> bytes:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from broker.core.keys import KeyStanding, KeyState
 from broker.core.octets import base64url, from_base64url, sha256
+from broker.core.strict_json import StrictJson
 from broker.errors import BadClient, ConfigError
 from broker.wire.signing_keys import ALGS, SigningKey, VerifyingKey, signing_key, verifying_key
 
@@ -42,6 +43,7 @@ EncryptionKey = ECKey
 
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
+_JSON = StrictJson()
 
 
 class BadToken(ValueError):
@@ -162,8 +164,8 @@ def unverified_client(assertion: str) -> str:
     """Whose assertion this claims to be (``sub``), to find the keys by. Raises: BadToken."""
     _header(assertion)
     try:
-        claims = _json(from_base64url(assertion.split(".")[1]))
-    except (ValueError, RecursionError) as error:
+        claims = _JSON.read(from_base64url(assertion.split(".")[1]))
+    except ValueError as error:
         raise BadToken("assertion payload is not JSON") from error
     subject = claims.get("sub") if isinstance(claims, dict) else None
     if not isinstance(subject, str):
@@ -253,8 +255,8 @@ def _header(token: str) -> Mapping[str, Any]:
     if len(token) > _MAX_TOKEN or token.count(".") != 2 or len(token.split(".", 1)[0]) > _MAX_HEADER:
         raise BadToken("not a compact JWS of acceptable size")
     try:
-        header = _json(from_base64url(token.split(".", 1)[0]))
-    except (ValueError, RecursionError) as error:
+        header = _JSON.read(from_base64url(token.split(".", 1)[0]))
+    except ValueError as error:
         raise BadToken("header is not JSON") from error
     if not isinstance(header, dict) or "crit" in header or "zip" in header or "b64" in header:
         raise BadToken("header has members that are not understood")
@@ -267,8 +269,8 @@ def _verified(token: str, keys: KeySet, algs: Sequence[str]) -> Mapping[str, Any
             # The library warns of the name EdDSA (RFC 9864), which other libraries go on using for Ed25519.
             warnings.simplefilter("ignore", SecurityWarning)
             content = jws.deserialize_compact(token, keys, algorithms=list(algs))
-        claims = _json(content.payload)
-    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        claims = _JSON.read(content.payload)
+    except (JoseError, ValueError, TypeError) as error:
         raise BadToken("signature does not hold") from error
     if not isinstance(claims, dict):
         raise BadToken("payload is not an object")
@@ -280,18 +282,6 @@ def _number(claims: Mapping[str, Any], name: str) -> int | None:
     if isinstance(value, float):
         return int(value) if math.isfinite(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _json(data: bytes) -> Any:
-    """security: readers differ in which of two equal members they take (RFC 7515 section 4), so none is taken."""
-    return json.loads(data, object_pairs_hook=_once)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member is there twice")
-    return found
 
 
 def at_hash(access_token: str) -> str:

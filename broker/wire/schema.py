@@ -2,7 +2,6 @@
 Payloads against their JSON Schema (draft 2020-12), and JSON bodies strictly read.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 
+from broker.core.strict_json import StrictJson
 from broker.errors import BadAsk
 from broker.wire import fitting
 
@@ -62,9 +62,9 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > _MAX_BODY:
         raise BadAsk("the JSON body is larger than 32 KiB", code="json.size")
     try:
-        value = _JSON.decode(body.decode())
+        value = _JSON.read(body)
         _writable(value)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadAsk("the body is not a JSON object with every key once", code="json.syntax") from error
     if not isinstance(value, dict):
         raise BadAsk("the body must be a JSON object", code="json.syntax")
@@ -95,7 +95,7 @@ class PayloadSchema:
 
 def _writable(value: Any) -> None:
     """
-    What cannot be written again would only fail later, where it is stored: half a surrogate pair, too deep, and U+0000, which
+    What cannot be written again would only fail later, where it is stored: half a surrogate pair, and U+0000, which
     PostgreSQL takes in no text. Numbers: see `_whole` and `_finite`.
     """
     text = msgspec.json.encode(value).decode()
@@ -111,13 +111,6 @@ def _whole(digits: str) -> int:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("duplicate key")
-    return found
-
-
 def _finite(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
@@ -125,8 +118,4 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_once, parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
+_JSON = StrictJson(whole=_whole, fraction=_finite)
