@@ -524,12 +524,12 @@ def _json_object(name: str, response: aiohttp.ClientResponse, body: bytes) -> Ma
         raise UpstreamDown(f"{name}: content type is not JSON")
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if is_too_deep(content):
+            raise ValueError("too deep")
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         if failed:
             return {}
         raise UpstreamDown(f"{name}: broken JSON") from error
-    if is_too_deep(content):
-        raise UpstreamDown(f"{name}: JSON deeper than anybody needs")
     if not isinstance(content, dict):
         raise UpstreamDown(f"{name}: not a JSON object")
     return content

@@ -300,6 +300,7 @@ async def test_a_slow_name_server_meets_the_deadline():
         answering(body=b"{"),
         answering(body=b"\xff\xfe"),
         answering(body=b"[" * 100_000),
+        answering(body=b'{"a":' + b"[" * 500 + b"]" * 500 + b"}"),
         answering(body=b'{"a": NaN}'),
         answering("Content-Type: application/json", "Content-Encoding: gzip", body=b"\x1f\x8b"),
         answering(status="500 Oops"),
@@ -314,6 +315,7 @@ async def test_a_slow_name_server_meets_the_deadline():
         "broken",
         "not-utf8",
         "deep",
+        "deep-and-whole",
         "nan",
         "gzip",
         "500",
@@ -333,12 +335,16 @@ async def test_a_refusal_with_or_without_json_reaches_the_caller():
     """4xx is an answer: OAuth errors live there (RFC 6749 section 5.2)."""
     with_error = answering(body=b'{"error":"invalid_grant"}', status="400 Bad")
     page = answering("Content-Type: text/html", body=b"<p>", status="404 Not")
+    deep = answering(body=b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", status="400 Bad")
     async with serving(with_error) as port, fetching() as fetcher:
         got = await fetcher.get_json(f"http://127.0.0.1:{port}/")
         assert (got.status, got.json) == (400, {"error": "invalid_grant"})
     async with serving(page) as port, fetching() as fetcher:
         got = await fetcher.get_json(f"http://127.0.0.1:{port}/")
         assert (got.status, got.json) == (404, {})
+    async with serving(deep) as port, fetching() as fetcher:
+        got = await fetcher.get_json(f"http://127.0.0.1:{port}/")
+        assert (got.status, got.json) == (400, {})
 
 
 async def test_a_dead_server_is_down_and_its_secrets_stay_out_of_the_error():
