@@ -4,15 +4,17 @@ The program ``stafett``: one module per command.
 Exit codes: 0 done, 1 the config or the work has problems, 2 wrong usage, 3 something the broker needs is not reachable.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import timedelta
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from broker import __version__
 from broker.config.render import Ports
@@ -116,8 +118,21 @@ def keys_rotate(
     rotate(config, alg, at_once=now, even_if_logins_fail=even_if_logins_fail)
 
 
-# A key's name may begin with a dash: it is a digest in base64url.
-@keys.command("retire", context_settings={"ignore_unknown_options": True})
+class _OfOneKey(TyperCommand):
+    """Takes a key's name for one also where it begins with a dash: it is a digest in base64url, and options are shorter."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """*args*, in which such a name comes last, behind what says that no option follows."""
+        names = [arg for arg in args if _KEY_LIKE_AN_OPTION.fullmatch(arg)]
+        if names and "--" not in args:
+            args = [*(arg for arg in args if arg not in names), "--", *names]
+        return super().parse_args(ctx, args)
+
+
+_KEY_LIKE_AN_OPTION = re.compile(r"-[A-Za-z0-9_-]{15,}")
+
+
+@keys.command("retire", cls=_OfOneKey)
 def keys_retire(
     kid: Annotated[str, typer.Argument(help="The key; the first 16 characters are enough.")],
     config: ConfigOption = None,

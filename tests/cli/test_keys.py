@@ -138,11 +138,27 @@ class TestRetire:
         begun.run("keys", "rotate", "--now", "--even-if-logins-fail", "--alg", "ES256")
         refused(begun.run("keys", "retire", of(begun, "ES256", "retired")), "good until", "--compromised")
 
-    @pytest.mark.parametrize("kid", ["x", "no-key-of-this-name", "../../etc/passwd", "*", "-A", "-AbC_9", "--b-c"])
+    @pytest.mark.parametrize("kid", ["x", "no-key-of-this-name", "../../etc/passwd", "*"])
     def test_a_name_that_is_none(self, begun: Terminal, kid: str) -> None:
-        """Whatever it is; one in 64 begins with a dash, and is no option."""
+        """Whatever it is."""
         refused(begun.run("keys", "retire", kid), "no key of that name")
         refused(begun.run("keys", "retire", kid, "--compromised"), "no key of that name")
+
+    @pytest.mark.parametrize("end", ["", "a" * 27])
+    @pytest.mark.parametrize(
+        "kid", ["-AbC_9efghijklmn", "-cbC_9efghijklmn", "-Ab_9defghijklmc", "--compromised-No", "----------------"]
+    )
+    def test_a_name_that_begins_with_a_dash(self, begun: Terminal, kid: str, end: str) -> None:
+        """One in 64 does, and is no option, wherever it stands and whatever letters of options are in it."""
+        for words in ([kid + end], [kid + end, "--compromised"], ["--compromised", kid + end], ["--", kid + end]):
+            refused(begun.run("keys", "retire", *words), "no key of that name")
+
+    @pytest.mark.parametrize("option", ["--compromized", "-x", "--now"])
+    def test_an_option_that_is_none(self, begun: Terminal, option: str) -> None:
+        """Nothing is retired by mistake."""
+        before = listed(begun)
+        assert begun.run("keys", "retire", of(begun, "ES256", "signing"), option).code == 2
+        assert listed(begun) == before
 
     def test_a_compromised_key_is_out_at_once(self, begun: Terminal) -> None:
         """Named by the beginning that logs show; another signs, and the trail has both."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ async def shared(party: Party, address: str, browser: Browser | None = None, who
 async def noted(party: Party, action: str) -> list[str]:
     """The partners of all *action* in the audit."""
     await party.stage.broker.context.audit.flush()
-    with sqlite3.connect(next(party.stage.loaded.path.parent.rglob("*.db"))) as database:
+    with closing(sqlite3.connect(next(party.stage.loaded.path.parent.rglob("*.db")))) as database:
         return [row[0] for row in database.execute("SELECT partner FROM audit WHERE action = ?", (action,))]
 
 
@@ -181,7 +182,7 @@ class TestTheResponse:
         """``login.answered`` says that nobody asked."""
         await shared(agreed, "/saml/start?partner=gallery")
         await agreed.stage.broker.context.audit.flush()
-        with sqlite3.connect(next(agreed.stage.loaded.path.parent.rglob("*.db"))) as database:
+        with closing(sqlite3.connect(next(agreed.stage.loaded.path.parent.rglob("*.db")))) as database:
             query = "SELECT facts FROM audit WHERE action = 'login.answered' ORDER BY rowid DESC LIMIT 1"
             assert '"unsolicited":true' in database.execute(query).fetchone()[0]
 
