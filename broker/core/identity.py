@@ -205,7 +205,7 @@ def same_mailbox(one: str, other: str) -> bool:
 
 
 def _ascii_label(label: str) -> str:
-    if label.isascii() and 0 < len(label) < _LONGEST_LABEL:
+    if label.isascii() and len(label) < _LONGEST_LABEL:
         return label
     if _NOT_MAPPED.isdisjoint(label):
         return label.encode("idna").decode("ascii")

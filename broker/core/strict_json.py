@@ -31,7 +31,7 @@ class StrictJson:
         """
         The value *text* stands for.
 
-        Raises: ValueError, which does not quote what is wrong.
+        Raises: ValueError.
         """
         text = text if isinstance(text, str) else text.decode()
         try:

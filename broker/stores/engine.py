@@ -9,6 +9,7 @@ double the round trips of a login. What needs a transaction asks for one with `D
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
@@ -197,7 +198,14 @@ class Database:
         self._slots = asyncio.Semaphore(size)
         self._isolation = "SERIALIZABLE" if self.dialect == "sqlite" else "READ COMMITTED"
         self._glance = _Glance(address.database) if self.dialect == "sqlite" and address.database else None
+        if self._glance is not None:
+            # Both look at one file: where it was replaced, whoever looks anew is followed.
+            event.listen(self._engine.sync_engine, "connect", self._look_anew)
         self._pgbouncer = pgbouncer
+
+    def _look_anew(self, _connection: object, _record: object) -> None:
+        if self._glance is not None:
+            self._glance.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -220,7 +228,10 @@ class Database:
 
     async def ask(self, question: Question, **values: Any) -> list[tuple[Any, ...]]:
         """The rows that answer *question*, in a transaction of its own. Raises StoreDown."""
-        given = question.given(values)
+        try:
+            given = question.given(values)
+        except (TypeError, ValueError):
+            raise self._refused("a value does not fit its column") from None
         if self._glance is not None and (rows := self._glance.rows(question.text, given)) is not None:
             return question.read(rows)
         async with self._bounded(), self._slots, self._engine.connect() as connection:
@@ -267,8 +278,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._glance is not None:
-            self._glance.close()
+        glance, self._glance = self._glance, None
+        if glance is not None:
+            glance.close()
         await self._engine.dispose()
 
     def down(self, what: str) -> StoreDown:
@@ -354,7 +366,7 @@ def _engine(address: URL, timeout_s: float, pool_size: int, pgbouncer: bool) -> 
     return engine
 
 
-async def _fetched_together(driver: Any, question: str, given: Sequence[str]) -> Any:
+async def _fetched_together(driver: Any, question: str, given: Sequence[Any]) -> Any:
     """
     Behind a pooler the unnamed statement must meet its own: a transaction keeps them together.
 
@@ -381,11 +393,15 @@ async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
         return await opening
     except BaseException:
         # It would go on for a moment and then report to an event loop that may be closed by then.
-        await asyncio.shield(asyncio.to_thread(thread.join))
-        # What it made in that moment, nobody else knows of.
-        for connection in made:
-            connection.close()
+        await asyncio.shield(asyncio.to_thread(_closed, thread, made))
         raise
+
+
+def _closed(thread: threading.Thread, made: Sequence[sqlite3.Connection]) -> None:
+    """Wait for the end of *thread*, and close what it *made* in that moment: nobody else knows of it."""
+    thread.join()
+    for connection in made:
+        connection.close()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -184,7 +184,7 @@ def _told(unverified_user: str | None) -> tuple[dict[str, str], tuple[str, ...]]
         if len(unverified_user) > _MAX_USER:
             raise ValueError("too long")
         name = msgspec.json.decode(unverified_user, type=_User).name
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, ("apple.user_unreadable",)
     parts = {"given_name": name.first, "family_name": name.last} if name else {}
     return {claim: part for claim, part in parts.items() if part}, ()

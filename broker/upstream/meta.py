@@ -16,8 +16,6 @@ Sources: Meta for Developers, "Manually Build a Login Flow", "Securing Graph API
 "Data Deletion Request Callback" (signed requests).
 """
 
-import base64
-import binascii
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -31,7 +29,9 @@ from pydantic import AfterValidator
 from broker.core.assurance import Assurance
 from broker.core.changing import replace
 from broker.core.identity import Evidence
+from broker.core.octets import from_base64url
 from broker.core.policy import SecretRef, Strict, Uri
+from broker.core.strict_json import StrictJson
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import ClaimRules, evidence_from, merged
 from broker.upstream.port import Begun, Channel, Done, Heard, Pending, Redirect, Reply, ReplyKind, UpstreamAsk
@@ -44,6 +44,7 @@ _ATTEMPT_LIFETIME: Final = timedelta(minutes=30)
 _SIGNED_LIFETIME: Final = timedelta(hours=24)
 _SKEW: Final = timedelta(seconds=60)
 _LATEST: Final = 253402300799
+_JSON: Final = StrictJson()
 """9999-12-31, the last second a `datetime` can say."""
 
 _FIELDS: Final = ("id", "name", "first_name", "last_name", "email")
@@ -309,8 +310,8 @@ def verified_request(unverified: str, *, secret: str) -> Mapping[str, Any]:
     if not hmac.compare_digest(_bytes_of(signature), expected):
         raise UpstreamRefused("the signed request is not signed with our secret", code="signed_request.signature")
     try:
-        payload = msgspec.json.decode(_bytes_of(encoded))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        payload = _JSON.read(_bytes_of(encoded))
+    except ValueError:
         payload = None
     if not isinstance(payload, dict):
         raise UpstreamRefused("the signed request holds no JSON object", code="signed_request.json")
@@ -322,8 +323,8 @@ def verified_request(unverified: str, *, secret: str) -> Mapping[str, Any]:
 def _bytes_of(text: str) -> bytes:
     """What base64url *text* without padding stands for; empty when it is none."""
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        return from_base64url(text)
+    except ValueError:
         return b""
 
 

@@ -313,6 +313,8 @@ def _parse_key(entry: Any) -> tuple[str | None, str | None, PublicKey] | None:
         return None
     # Only what the key itself is: certificates and URLs beside it are nobody's business.
     members = {name: value for name, value in entry.items() if name in {"kty", "n", "e", "crv", "x", "y"}}
+    if not all(isinstance(value, str) for value in members.values()):
+        return None
     try:
         key = _import(members)
     except (JoseError, ValueError, TypeError, KeyError):

@@ -276,6 +276,21 @@ async def test_a_consent_ends_at_its_very_moment(records: Records) -> None:
     assert list(await records.live_consents("c1", given.expires_at)) == []
 
 
+async def test_a_consent_ends_at_its_moment_however_it_is_written(records: Records) -> None:
+    """Whole seconds, and the clocks of other places; a time of no place is refused and quoted to nobody."""
+    await customer(records)
+    whole = NOW.replace(microsecond=0)
+    elsewhere = timezone(timedelta(hours=5, minutes=30))
+    given = consent("k1", created_at=whole - DAY, expires_at=whole)
+    await records.add_consent(given)
+    for before, at in ((whole - TICK, whole), ((whole - TICK).astimezone(elsewhere), whole.astimezone(elsewhere))):
+        assert list(await records.live_consents("c1", before)) == [given]
+        assert list(await records.live_consents("c1", at)) == []
+    with pytest.raises(StafettError) as refused:
+        await records.live_consents("c1", whole.replace(tzinfo=None))
+    assert str(whole.year) not in str(refused.value)
+
+
 async def test_withdrawing_ends_a_consent_and_says_when(records: Records) -> None:
     """The record stays, marked; it is no longer live."""
     await customer(records)

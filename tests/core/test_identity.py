@@ -79,6 +79,8 @@ def test_names_have_one_form(given: dict[str, str | None], name: str | None) -> 
         ("a@b@example.com", "a@b@example.com"),
         (f"maja@{'x' * 70}.example", f"maja@{'x' * 70}.example"),
         ("maja@a..b", "maja@a..b"),
+        (f"maja@{'x' * 63}.bücher.example", f"maja@{'x' * 63}.xn--bcher-kva.example"),
+        (f"maja@{'x' * 64}.bücher.example", f"maja@{'x' * 64}.bücher.example"),
         ("no-address", "no-address"),
         ("", ""),
     ],

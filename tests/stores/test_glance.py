@@ -2,11 +2,13 @@
 
 import sqlite3
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from broker.errors import StoreDown
 from broker.stores.migrate import migrate
 from broker.stores.ports import Customer, LinkedIdentity
 from broker.stores.sql import SqlRecords
@@ -73,4 +75,38 @@ async def test_a_file_that_is_locked_altogether_is_left_to_the_thread(tmp_path: 
     releasing.start()
     assert await records.known_customer("lookup-c1") is not None
     releasing.join()
+    await records.close()
+
+
+async def test_a_file_that_was_replaced_is_followed_with_everybody_else(tmp_path: Path) -> None:
+    """Once the others look at the new one, nobody is told what the old one said."""
+    file = tmp_path / "records.sqlite3"
+    url = f"sqlite:///{file}"
+    await migrate(url)
+    records = SqlRecords(url)
+    await _login(records, "c1")
+    assert await records.customer_of("lookup-c1") == "c1"
+    new = f"sqlite:///{tmp_path}/new.sqlite3"
+    await migrate(new)
+    for end in ("", "-wal", "-shm"):
+        Path(f"{file}{end}").unlink(missing_ok=True)
+    (tmp_path / "new.sqlite3").rename(file)
+    with suppress(StoreDown):
+        async with records._database.connection() as connection:
+            # As a call does that is broken off.
+            await connection.invalidate()
+    await _login(records, "c2")
+    assert await records.customer_of("lookup-c1") is None
+    assert await records.customer_of("lookup-c2") == "c2"
+    await records.close()
+
+
+async def test_whoever_asks_after_the_end_leaves_nothing_open(tmp_path: Path) -> None:
+    """A late question is answered by the thread, whose connection the engine knows of."""
+    url = f"sqlite:///{tmp_path}/records.sqlite3"
+    await migrate(url)
+    records = SqlRecords(url)
+    await _login(records, "c1")
+    await records.close()
+    assert await _started(records) != set()
     await records.close()

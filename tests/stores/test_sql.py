@@ -5,6 +5,7 @@ suite.
 
 import asyncio
 import gc
+import os
 import socket
 import sqlite3
 import time
@@ -187,6 +188,40 @@ async def test_a_transaction_interrupted_at_any_moment_loses_no_connection(
     assert await call() == 1
     await database.close()
     assert not [record for record in caplog.records if "non-checked-in" in record.getMessage()]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_file_that_is_given_up_while_it_opens_is_closed(tmp_path: Path, times: int) -> None:
+    """Also by somebody who is interrupted once more meanwhile; not only when memory is cleared up some time."""
+    await migrate(f"sqlite:///{tmp_path}/records.sqlite3")
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(60):
+            database = Database(f"sqlite:///{tmp_path}/records.sqlite3", timeout_s=5)
+            task = asyncio.create_task(_selected(database))
+            for _ in range(4):
+                await asyncio.sleep(0)
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0)
+            with suppress(asyncio.CancelledError):
+                await task
+            await database.close()
+        until = time.monotonic() + 5
+        while len(os.listdir("/dev/fd")) > before and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        # The library may have taken over some just then, and closes them when it is cleared up.
+        assert len(os.listdir("/dev/fd")) - before < 10
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+async def _selected(database: Database) -> int:
+    async with database.connection() as connection:
+        return int((await connection.execute(text("SELECT 1"))).scalar_one())
 
 
 async def test_a_pooler_in_transaction_mode_is_catered_for(only_postgres: SqlRecords, postgres_url: str) -> None:

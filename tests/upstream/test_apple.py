@@ -279,6 +279,7 @@ async def test_an_untrusted_or_missing_address_proves_nothing(apple: Apple) -> N
     [
         ('{"name":', (None, None), ("apple.user_unreadable",)),
         ("[]", (None, None), ("apple.user_unreadable",)),
+        ('{"x":' + "[" * 1900 + "]" * 1900 + "}", (None, None), ("apple.user_unreadable",)),
         ('{"name": {"firstName": 7}}', (None, None), ("apple.user_unreadable",)),
         (json.dumps({"name": {"firstName": "x" * 5000}}), (None, None), ("apple.user_unreadable",)),
         (json.dumps({"name": {"firstName": "x" * 501}}), (None, None), ("malformed_claim:given_name",)),
