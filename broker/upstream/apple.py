@@ -18,6 +18,7 @@ from pydantic import AfterValidator, StringConstraints
 from broker.core.changing import replace
 from broker.core.client_rules import ClientAuth
 from broker.core.policy import SecretRef, Strict, Uri
+from broker.core.strict_json import StrictJson
 from broker.errors import UpstreamDown, UpstreamRefused
 from broker.upstream.claims import TrustedContacts, is_true
 from broker.upstream.oidc import OidcConfig, OidcConnector, PlainWays, checked_issuer, new_token
@@ -27,6 +28,7 @@ from broker.wire.signed_secret import SignedSecret, parse_es256_key
 
 _CANCELLED: Final = "user_cancelled_authorize"
 _MAX_USER: Final = 4096
+_JSON: Final = StrictJson()
 
 _TenCharacters = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{10}$")]
 
@@ -183,8 +185,8 @@ def _told(unverified_user: str | None) -> tuple[dict[str, str], tuple[str, ...]]
     try:
         if len(unverified_user) > _MAX_USER:
             raise ValueError("too long")
-        name = msgspec.json.decode(unverified_user, type=_User).name
-    except (ValueError, RecursionError):
+        name = msgspec.convert(_JSON.read(unverified_user), type=_User).name
+    except ValueError:
         return {}, ("apple.user_unreadable",)
     parts = {"given_name": name.first, "family_name": name.last} if name else {}
     return {claim: part for claim, part in parts.items() if part}, ()
