@@ -172,10 +172,8 @@ def accept(evidence: Evidence, *, ceiling: Assurance, may_bootstrap: bool) -> Id
 
 _NOT_MAPPED = frozenset("ßς\u200c\u200d")
 """Letters that IDNA 2003 (all the standard library knows) turns into others, and registries do not (RFC 5894)."""
-
-
-_LONGEST_LABEL = 64
-"""Octets of a name between dots, and one more (RFC 1035 section 2.3.4)."""
+_LONGEST_LABEL = 63
+"""Octets of a name between dots (RFC 1035 section 2.3.4)."""
 
 
 def contact_kind(typed: str) -> ContactKind:
@@ -205,7 +203,7 @@ def same_mailbox(one: str, other: str) -> bool:
 
 
 def _ascii_label(label: str) -> str:
-    if label.isascii() and len(label) < _LONGEST_LABEL:
+    if label.isascii() and len(label) <= _LONGEST_LABEL:
         return label
     if _NOT_MAPPED.isdisjoint(label):
         return label.encode("idna").decode("ascii")

@@ -44,8 +44,8 @@ _ATTEMPT_LIFETIME: Final = timedelta(minutes=30)
 _SIGNED_LIFETIME: Final = timedelta(hours=24)
 _SKEW: Final = timedelta(seconds=60)
 _LATEST: Final = 253402300799
-_JSON: Final = StrictJson()
 """9999-12-31, the last second a `datetime` can say."""
+_JSON: Final = StrictJson()
 
 _FIELDS: Final = ("id", "name", "first_name", "last_name", "email")
 _RULES: Final = ClaimRules(
