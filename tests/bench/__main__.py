@@ -14,14 +14,14 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.floor import AT_ONCE, RECIPES, Ingredients, Scales
+from tests.bench.floor import AT_ONCE, Floor, Ingredients, Scales
 from tests.bench.measure import Figures, Flow, Measured
 from tests.bench.people import Person
 from tests.bench.world import World, open_world
 
 
-async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures], Ingredients]:
-    """All flows, and the ingredients of their floors, in *rounds* of *runs* each: what the machine does to one it does to all."""
+async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures], dict[str, Floor], Ingredients]:
+    """All flows, their floors and the parts of these, in *rounds* of *runs* each: what the machine does to one it does to all."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http, Scales(world, http) as scales:
 
         async def stranger() -> tuple[Person, Flow]:
@@ -95,20 +95,22 @@ async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures
         for flow in flows.values():
             await flow.warm_up()
         for _ in range(rounds):
-            await scales.weigh()
+            await scales.weigh(runs)
             for flow in flows.values():
                 await flow.round(runs)
-        return {name: flow.figures() for name, flow in flows.items()}, scales.ingredients()
+        figures = {name: flow.figures() for name, flow in flows.items()}
+        return figures, {name: scales.floor(name) for name in flows}, scales.ingredients()
 
 
-def _row(name: str, each: Figures, ingredients: Ingredients) -> dict[str, float]:
-    floor_ms, short_floor_ms = RECIPES[name].floor_ms(ingredients), RECIPES[name].short_floor_ms(ingredients)
+def _row(each: Figures, floor: Floor) -> dict[str, float]:
     row = {
         "cpu_ms": each.cpu_ms,
-        "floor_ms": floor_ms,
-        "ratio": each.cpu_ms / floor_ms,
-        "short_floor_ms": short_floor_ms,
-        "short_ratio": each.cpu_ms / short_floor_ms,
+        "floor_ms": floor.floor_ms,
+        "ratio": each.cpu_ms / floor.floor_ms,
+        "short_floor_ms": floor.short_floor_ms,
+        "short_ratio": each.cpu_ms / floor.short_floor_ms,
+        "parts_ms": floor.parts_ms,
+        "parts_ratio": each.cpu_ms / floor.parts_ms,
         "p50_ms": each.p50_ms,
         "p95_ms": each.p95_ms,
         "p99_ms": each.p99_ms,
@@ -121,16 +123,15 @@ def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingre
     print("ingredients, microseconds of CPU:")
     for name, value in vars(ingredients).items():
         print(f"  {name.removesuffix('_us').replace('_', ' '):<20}{value:>8.0f}")
-    columns = ["cpu ms", "floor", "ratio", "short", "ratio", "p50 ms", "p95 ms", "p99 ms", "requests", "failed"]
+    columns = "cpu ms|floor|ratio|short|ratio|parts|ratio|p50 ms|p95 ms|p99 ms|requests|failed".split("|")
     print(f"{'flow':<12}" + "".join(f"{column:>9}" for column in columns))
     for name, row in report.items():
-        figures = [row[key] for key in ("cpu_ms", "floor_ms", "ratio", "short_floor_ms", "short_ratio")]
-        times = [row[key] for key in ("p50_ms", "p95_ms", "p99_ms")]
+        *figures, p50_ms, p95_ms, p99_ms, failed = row.values()
         print(
             f"{name:<12}"
             + "".join(f"{figure:>9.2f}" for figure in figures)
-            + "".join(f"{time:>9.1f}" for time in [*times, found[name].requests])
-            + f"{row['failed']:>9.0f}"
+            + "".join(f"{time:>9.1f}" for time in (p50_ms, p95_ms, p99_ms, found[name].requests))
+            + f"{failed:>9.0f}"
         )
 
 
@@ -144,8 +145,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
     with open_world() as world:
-        found, ingredients = asyncio.run(bench(world, options.rounds, options.runs))
-    report = {name: _row(name, each, ingredients) for name, each in found.items()}
+        found, floors, ingredients = asyncio.run(bench(world, options.rounds, options.runs))
+    report = {name: _row(each, floors[name]) for name, each in found.items()}
     _print(report, found, ingredients)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"flows": report, "ingredients_us": vars(ingredients)}, indent=2) + "\n")

@@ -4,9 +4,9 @@ The smallest application: `python -m tests.bench.empty plain|short PORT REDIS_UR
 ``plain``: on the libraries as they come, uvicorn and redis-py's client. ``short``: by the broker's own short ways through them
 (docs/adr/0020-the-short-way.md), its server settings and protocol class, its store.
 
-``/`` answers with nothing. So do the others, after one thing each: ``/state`` after a round trip to the state store, which brings
-what a session weighs; ``/call`` after a call to the provider's token endpoint; ``/sign`` after an ES256 signature; ``/verify``
-after the check of an RS256 signature. ``/token`` answers as a provider's token endpoint does.
+``/`` answers with nothing, and so does every other path, after what its segments say, in their order: ``state``, a round trip to
+the state store, which brings what a session weighs; ``call``, a call to the provider's token endpoint; ``sign``, an ES256
+signature; ``verify``, the check of an RS256 signature. ``/token`` answers as a provider's token endpoint does.
 """
 
 import asyncio
@@ -80,10 +80,10 @@ async def _served(way: str, port: int, url: str, provider: str) -> None:
                 msgspec.json.decode(await answer.read())
 
         parts: dict[str, Part] = {
-            "/state": ask_by_library if way == "plain" else ask,
-            "/call": call,
-            "/sign": _sign,
-            "/verify": _verify,
+            "state": ask_by_library if way == "plain" else ask,
+            "call": call,
+            "sign": _sign,
+            "verify": _verify,
         }
         app = _empty(parts)
         settle()
@@ -100,11 +100,12 @@ def _empty(parts: dict[str, Part]) -> Callable[[Any, Any, Any], Awaitable[None]]
     async def app(scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
         status, headers, body = 204, [], b""
-        if path in parts:
-            await parts[path]()
-        elif path == "/token":
+        if path == "/token":
             length = str(len(_TOKENS)).encode()
             status, headers, body = 200, [(b"content-type", b"application/json"), (b"content-length", length)], _TOKENS
+        elif path != "/":
+            for part in path[1:].split("/"):
+                await parts[part]()
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -1,11 +1,15 @@
 """
-The ingredients of a flow, measured in the same run, and the floor they add up to.
+The floor of a flow, measured in the same run: what its requests cost a server that does only what cannot be left out.
 
-An empty request, a round trip to the state store, a call to a provider, a signature, a verification: each is measured as what
-it adds to a request, on the event loop and the CPU the broker runs on, as CPU of the process that does it, and by as many at
-once as the flows: what shares a core with a busy neighbour costs more CPU than what runs alone.
+A flow is a row of requests. Each is an empty one with one round trip to the state store, and where the flow has them the call
+to a provider, a signature, the check of one. As many customers as in the flow send these requests, in the flow's order, one
+after the other, to a process on the event loop and the CPU the broker runs on; the CPU of that process is the floor. So it has
+what every server of such a flow has besides the parts themselves: it wakes up as often and finds its caches as cold.
 
-There are two floors. The floor has request and round trip as the libraries make them, uvicorn and redis-py: a measure that
+The parts alone are measured as well, each as what it adds to a row of empty requests of one kind. Their sum is lower than the
+floor: whatever does nothing but one thing again and again has it all at hand.
+
+There are two servers. The floor has request and round trip as the libraries make them, uvicorn and redis-py: a measure that
 stays where it is when the broker gets faster. The *short* floor has them by the broker's own short ways through these libraries
 (docs/adr/0020-the-short-way.md).
 """
@@ -15,8 +19,9 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
 
@@ -40,47 +45,50 @@ class Ingredients:
     es256_sign_us: float
     rs256_verify_us: float
 
+    def sum_ms(self, requests: Sequence[str]) -> float:
+        """What all parts of *requests* come to."""
+        of_part = {
+            "state": self.state_us,
+            "call": self.call_us,
+            "sign": self.es256_sign_us,
+            "verify": self.rs256_verify_us,
+        }
+        return sum(self.request_us + sum(of_part[part] for part in path.split("/")) for path in requests) / 1000
+
 
 @dataclass(frozen=True)
-class Recipe:
-    """How often a flow needs each: ``requests`` (each with one state round trip), outgoing ``calls``, signatures, checks."""
+class Floor:
+    """Milliseconds of CPU a flow: as measured on either server, and the sum of its ``parts`` measured alone."""
 
-    requests: int
-    calls: int = 0
-    es256_signs: int = 0
-    rs256_verifies: int = 0
-
-    def floor_ms(self, of: Ingredients) -> float:
-        return self._ms(of, of.request_us + of.state_us)
-
-    def short_floor_ms(self, of: Ingredients) -> float:
-        return self._ms(of, of.short_request_us + of.short_state_us)
-
-    def _ms(self, of: Ingredients, hop_us: float) -> float:
-        return (
-            self.requests * hop_us
-            + self.calls * of.call_us
-            + self.es256_signs * of.es256_sign_us
-            + self.rs256_verifies * of.rs256_verify_us
-        ) / 1000
+    floor_ms: float
+    short_floor_ms: float
+    parts_ms: float
 
 
-RECIPES = {
-    # authorize, callback, token, userinfo; Google's token endpoint; the ID token; Google's ID token
-    "login": Recipe(requests=4, calls=1, es256_signs=1, rs256_verifies=1),
+_ASKED: Final = "state"
+_CALLED_BACK: Final = "state/call/verify"
+_SIGNED: Final = "state/sign"
+
+_LOGIN: Final = (_ASKED, _CALLED_BACK, _SIGNED, _ASKED)
+_HANDOFF: Final = (_ASKED, _ASKED, _ASKED, _SIGNED, _ASKED)
+
+RECIPES: Final[Mapping[str, tuple[str, ...]]] = {
+    # authorize; callback, with Google's token endpoint and ID token; token, with ours; userinfo
+    "login": _LOGIN,
     # authorize, token, userinfo
-    "sso": Recipe(requests=3, es256_signs=1),
+    "sso": (_ASKED, _SIGNED, _ASKED),
     # token
-    "refresh": Recipe(requests=1, es256_signs=1),
+    "refresh": (_SIGNED,),
     # create, open, authorize, token, data
-    "handoff": Recipe(requests=5, es256_signs=1),
+    "handoff": _HANDOFF,
     # a login, and the first handoff of its session
-    "visit": Recipe(requests=9, calls=1, es256_signs=2, rs256_verifies=1),
+    "visit": _LOGIN + _HANDOFF,
     # as login, and the push before it
-    "par": Recipe(requests=5, calls=1, es256_signs=1, rs256_verifies=1),
-    "userinfo": Recipe(requests=1),
-    "introspect": Recipe(requests=1),
+    "par": (_ASKED, *_LOGIN),
+    "userinfo": (_ASKED,),
+    "introspect": (_ASKED,),
 }
+"""The requests of a flow, each by its parts (`tests.bench.empty`)."""
 
 
 class Scales:
@@ -93,7 +101,8 @@ class Scales:
     def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
         self._world = world
         self._http = http
-        self._weighed: list[Ingredients] = []
+        self._parts: list[Ingredients] = []
+        self._floors_ms: dict[tuple[str, str], list[float]] = {}
 
     async def __aenter__(self) -> Self:
         provider_port, *ports = self._world.spare_ports
@@ -103,7 +112,7 @@ class Scales:
         self._processes = [server, *(server for _, server in self._servers.values())]
         for url, each in ((provider, server), *self._servers.values()):
             await asyncio.to_thread(wait, url, each)
-        await self._weigh(_WARM_UP)
+        await self._ingredients(_WARM_UP)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -111,48 +120,59 @@ class Scales:
             process.terminate()
             process.wait(20)
 
-    async def weigh(self) -> None:
-        """One round."""
-        self._weighed.append(await self._weigh(_ROUNDS))
+    async def weigh(self, runs: int) -> None:
+        """One round: the parts, and *runs* of each flow."""
+        self._parts.append(await self._ingredients(_ROUNDS))
+        for flow, requests in RECIPES.items():
+            for way in _WAYS:
+                spent_us = await self._asked(way, requests, runs)
+                self._floors_ms.setdefault((flow, way), []).append(spent_us / 1000)
 
     def ingredients(self) -> Ingredients:
         """The median of all rounds, each by itself."""
         names = [each.name for each in fields(Ingredients)]
-        return Ingredients(*(statistics.median(getattr(each, name) for each in self._weighed) for name in names))
+        return Ingredients(*(statistics.median(getattr(each, name) for each in self._parts) for name in names))
+
+    def floor(self, flow: str) -> Floor:
+        """The median of all rounds."""
+        plain_ms, short_ms = (statistics.median(self._floors_ms[flow, way]) for way in _WAYS)
+        return Floor(plain_ms, short_ms, self.ingredients().sum_ms(RECIPES[flow]))
 
     def _served(self, way: str, port: int, provider: str, *, cpu: int = 0) -> tuple[str, subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "tests.bench.empty", way, str(port), self._world.redis_url, provider]
         return f"http://127.0.0.1:{port}/", start(command, dict(os.environ), cpu=cpu)
 
-    async def _weigh(self, times: int) -> Ingredients:
-        request_us = await self._asked("plain", "", times)
-        short_request_us = await self._asked("short", "", times)
+    async def _ingredients(self, times: int) -> Ingredients:
+        request_us = await self._asked("plain", ("",), times)
+        short_request_us = await self._asked("short", ("",), times)
         return Ingredients(
             request_us=request_us,
-            state_us=await self._asked("plain", "state", times) - request_us,
+            state_us=await self._asked("plain", ("state",), times) - request_us,
             short_request_us=short_request_us,
-            short_state_us=await self._asked("short", "state", times) - short_request_us,
-            call_us=await self._asked("plain", "call", times) - request_us,
-            es256_sign_us=await self._asked("plain", "sign", times) - request_us,
-            rs256_verify_us=await self._asked("plain", "verify", times) - request_us,
+            short_state_us=await self._asked("short", ("state",), times) - short_request_us,
+            call_us=await self._asked("plain", ("call",), times) - request_us,
+            es256_sign_us=await self._asked("plain", ("sign",), times) - request_us,
+            rs256_verify_us=await self._asked("plain", ("verify",), times) - request_us,
         )
 
-    async def _asked(self, way: str, path: str, times: int) -> float:
+    async def _asked(self, way: str, paths: Sequence[str], times: int) -> float:
         """
-        Microseconds of CPU of the one who answers.
+        Microseconds of CPU of the one who answers, for all *paths* once.
 
-        The request has the headers and the body of one to the token endpoint, which has the most of them.
+        A request has the headers and the body of one to the token endpoint, which has the most of them.
         """
         url, server = self._servers[way]
 
-        async def some() -> None:
+        async def somebody() -> None:
             for _ in range(times // AT_ONCE):
-                async with self._http.post(url + path, data=_FORM, headers=_HEADERS) as answer:
-                    await answer.read()
+                for path in paths:
+                    async with self._http.post(url + path, data=_FORM, headers=_HEADERS) as answer:
+                        await answer.read()
+                        answer.raise_for_status()
 
         before = cpu_s(server.pid)
-        await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-        return (cpu_s(server.pid) - before) / times * 1e6
+        await asyncio.gather(*(somebody() for _ in range(AT_ONCE)))
+        return (cpu_s(server.pid) - before) / (times // AT_ONCE * AT_ONCE) * 1e6
 
 
 _WAYS = ("plain", "short")
