@@ -143,7 +143,7 @@ def lookup(payload: Mapping[str, Any], name: str) -> Any:
     here: Any = payload
     for part in _path(name):
         # A dict first: whether something is any other mapping takes long to find out, and it hardly ever is.
-        if here.__class__ is not dict and not isinstance(here, Mapping):
+        if here is None or (here.__class__ is not dict and not isinstance(here, Mapping)):
             return None
         here = here.get(part)
     return here

@@ -805,7 +805,10 @@ class Logins:
         left = sessions.read(name, taken) if old is not None else None
         # Partners that another tab was logged in to while we asked the provider.
         whole = _carry_over(new.value, left)
-        return new if whole == new.value else await self._kept_in_mind(cookie, new, whole, self._c.now())
+        if whole == new.value:
+            return new
+        stored, _ = await self._rewritten(cookie, new, whole, self._c.now())
+        return stored
 
     async def _noted(self, turn: Turn, notice: str) -> Turn:
         """*turn*, whose next page says *notice*; where somebody else changed the journey meanwhile, it goes unsaid."""
@@ -1005,29 +1008,37 @@ class Logins:
         self, session: Held[Session], cookie: str | None, wish: Wish, now: datetime
     ) -> tuple[Held[Session], Sequence[Consent]]:
         """
-        The customer's consents that may cover *wish*: the one her session keeps in mind, unless it was withdrawn since; else
-        those on record, of which the session keeps in mind what covers.
+        The customer's consents that may cover *wish*: the one her session keeps in mind, from which whoever withdraws takes it
+        out; else those on record, of which the session keeps in mind what covers.
         """
         kept = covering(session.value.consents, wish, now)
         if kept is not None:
-            (withdrawn,) = await self._c.state.run(Get(withdrawn_key(kept.id)))
-            if withdrawn is None:
-                return session, (kept,)
+            return session, (kept,)
         records = await self._c.records.live_consents(session.value.customer, now)
         consents = [consent_of(record) for record in records]
-        changed = with_consent(session.value, kept, covering(consents, wish, now))
-        if cookie is not None and changed is not session.value:
-            session = await self._kept_in_mind(cookie, session, changed, now)
-        return session, consents
+        found = covering(consents, wish, now)
+        if cookie is None or found is None:
+            return session, consents
+        # security: asked after the session is written, since whoever withdraws sets the mark before looking at sessions.
+        is_withdrawn = Get(withdrawn_key(found.id))
+        known, withdrawn = await self._rewritten(cookie, session, with_consent(session.value, found), now, is_withdrawn)
+        if withdrawn is None:
+            return known, consents
+        await self._sessions.forget_consents(session.value.customer, {found.id})
+        return session, [each for each in consents if each.id != found.id]
 
-    async def _kept_in_mind(
-        self, cookie: str, session: Held[Session], changed: Session, now: datetime
-    ) -> Held[Session]:
-        """*session* changed, as stored; as it was where another tab changed it first: then the database is asked once more."""
+    async def _rewritten(
+        self, cookie: str, session: Held[Session], changed: Session, now: datetime, *then: Op
+    ) -> tuple[Held[Session], Any]:
+        """
+        *session* changed, as stored; as it was where another tab changed it first: then the database is asked once more.
+
+        Returns: and the result of the last of *then*, which is carried out after it.
+        """
         left = changed.created_at + self._c.policy().broker.lifetimes.session - now
         op = self._c.shelves.sessions.swap(name_of(cookie), session, changed, max(1.0, left.total_seconds()))
-        (swapped,) = await self._c.state.run(op)
-        return Held(changed, op.new) if swapped else session
+        swapped, *results = await self._c.state.run(op, *then)
+        return Held(changed, op.new) if swapped else session, results[-1] if results else None
 
     async def _bind(self, handoff: Held[Handoff] | None, session: Session, now: datetime) -> Held[Handoff] | None:
         """The right customer stands before her handoff: remember that, once."""

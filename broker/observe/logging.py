@@ -5,7 +5,7 @@ What may be logged is an allow-list: event names, ids, rule names, figures. `red
 """
 
 import logging
-import secrets
+import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ _reference: ContextVar[str] = ContextVar("reference", default="-")
 
 def new_reference() -> str:
     """A short id that can be read out on the phone: 8 characters, 40 bits, no look-alikes."""
-    bits = int.from_bytes(secrets.token_bytes(5), "big")
+    bits = int.from_bytes(os.urandom(5), "big")
     return _PAIRS[bits >> 30] + _PAIRS[bits >> 20 & 1023] + _PAIRS[bits >> 10 & 1023] + _PAIRS[bits & 1023]
 
 

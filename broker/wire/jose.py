@@ -12,10 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import jwt
+import msgspec
 from joserfc import jwe, jws
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, KeySet
+from jwt import PyJWS
 from msgspec import Struct
 
 from broker.core.keys import KeyStanding, KeyState
@@ -44,6 +45,7 @@ EncryptionKey = ECKey
 _MAX_TOKEN = 16 * 1024
 _MAX_HEADER = 8 * 1024
 _JSON = StrictJson()
+_JWS = PyJWS()
 
 
 class BadToken(ValueError):
@@ -99,7 +101,7 @@ class Keyring:
     def sign(self, claims: Mapping[str, Any], *, alg: str, typ: str = "JWT") -> str:
         """A compact JWS over *claims* with *alg* (``RS256`` or ``ES256``)."""
         key = self._shown.signing[alg]
-        return jwt.encode(dict(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
+        return _JWS.encode(msgspec.json.encode(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
 
     def id_token_hint(self, token: str, *, issuer: str) -> Mapping[str, Any]:
         """

@@ -123,7 +123,20 @@ def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingre
     print("ingredients, microseconds of CPU:")
     for name, value in vars(ingredients).items():
         print(f"  {name.removesuffix('_us').replace('_', ' '):<20}{value:>8.0f}")
-    columns = "cpu ms|floor|ratio|short|ratio|parts|ratio|p50 ms|p95 ms|p99 ms|requests|failed".split("|")
+    columns = [
+        "cpu ms",
+        "floor",
+        "ratio",
+        "short",
+        "ratio",
+        "parts",
+        "ratio",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "requests",
+        "failed",
+    ]
     print(f"{'flow':<12}" + "".join(f"{column:>9}" for column in columns))
     for name, row in report.items():
         *figures, p50_ms, p95_ms, p99_ms, failed = row.values()

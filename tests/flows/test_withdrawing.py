@@ -17,15 +17,16 @@ from tests.stage import Answer, Browser, Clock, PlayedConnector, Stage, open_sta
 
 
 class Between(MemoryState):
-    """Lets something else happen just before the next change of a handoff."""
+    """Lets something else happen just before the next change of a handoff, or what else is kept ``of``."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.of = "handoff"
         self.then: Callable[[], Awaitable[Any]] | None = None
 
     async def run(self, *ops: Op) -> Sequence[Any]:
         then = self.then
-        if then is not None and any(isinstance(op, Swap) and op.key.startswith("handoff:") for op in ops):
+        if then is not None and any(isinstance(op, Swap) and op.key.startswith(f"{self.of}:") for op in ops):
             self.then = None
             await then()
         return await super().run(*ops)
@@ -104,6 +105,33 @@ async def test_nothing_starts_on_a_consent_taken_back_since_it_was_looked_at(sce
     assert "login_hint" not in answer.query
     assert answer.status == 410
     assert await scene.states() == [("revoked", False), ("revoked", False)]
+
+
+async def test_a_session_never_keeps_in_mind_what_is_withdrawn_just_then(scene: Scene) -> None:
+    """She withdraws elsewhere after the database said that it holds, and before her session knows it: she is asked, once."""
+    await scene.share(("remember", "yes"))
+    new, other = scene.stage.browser(), scene.stage.browser()
+    await scene.stage.shop_login(new)
+    await scene.stage.shop_login(other)
+    scene.state.of, scene.state.then = "session", lambda: scene.withdraw(other)
+    asked = await new.follow(await new.get(await scene.link()))
+    assert scene.state.then is None
+    assert "share" in asked.ids
+    await new.press("share", ("remember", "yes"))
+    assert "login_hint" in (await new.get(await scene.link())).query
+
+
+async def test_sessions_forget_a_withdrawn_consent_before_it_is_gone_from_the_records(scene: Scene) -> None:
+    """The database fails right then: nothing goes out under it meanwhile, and whoever tries again ends it for good."""
+    await scene.share(("remember", "yes"))
+    link = await scene.link()
+    scene.records.down = "withdraw_consent"
+    assert (await scene.withdraw(scene.browser)).status == 503
+    refused = await scene.browser.follow(await scene.browser.get(link))
+    assert "login_hint" not in refused.query
+    scene.records.down = None
+    assert (await scene.withdraw(scene.browser)).status == 303
+    assert "share" in (await scene.browser.follow(await scene.browser.get(await scene.link()))).ids
 
 
 async def test_the_same_yes_after_taking_it_back_is_a_new_one(scene: Scene) -> None:
