@@ -3,7 +3,8 @@ Server CPU per login (pushed or not), SSO re-login, refresh, handoff, login with
 introspection.
 
 Over real HTTP with a real Redis; writes ``build/bench.json``. The broker is one process pinned to one CPU; only its CPU is
-counted. Figures are printed, never asserted: they belong to the machine they were taken on.
+counted. It is started anew several times, since two processes of one version are not alike: which pages of memory they get is
+chance. Figures are printed, never asserted: they belong to the machine they were taken on.
 """
 
 import argparse
@@ -14,15 +15,23 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.floor import AT_ONCE, Floor, Ingredients, Scales
+from tests.bench.floor import AT_ONCE, Floor, Ingredients, Scales, Weighed
 from tests.bench.measure import Figures, Flow, Measured
 from tests.bench.people import Person
 from tests.bench.world import World, open_world
 
 
-async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures], dict[str, Floor], Ingredients]:
-    """All flows, their floors and the parts of these, in *rounds* of *runs* each: what the machine does to one it does to all."""
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http, Scales(world, http) as scales:
+async def bench(world: World, rounds: int, runs: int, weighed: Weighed) -> dict[str, Measured]:
+    """
+    All flows, and beside them their floors, in *rounds* of *runs* each: what the machine does to one it does to all.
+
+    Args:
+        weighed: takes up what the floors were measured at.
+    """
+    async with (
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+        Scales(world, http, weighed) as scales,
+    ):
 
         async def stranger() -> tuple[Person, Flow]:
             person = Person(world, http)
@@ -98,8 +107,7 @@ async def bench(world: World, rounds: int, runs: int) -> tuple[dict[str, Figures
             await scales.weigh(runs)
             for flow in flows.values():
                 await flow.round(runs)
-        figures = {name: flow.figures() for name, flow in flows.items()}
-        return figures, {name: scales.floor(name) for name in flows}, scales.ingredients()
+        return flows
 
 
 def _row(each: Figures, floor: Floor) -> dict[str, float]:
@@ -151,15 +159,20 @@ def _print(report: dict[str, dict[str, float]], found: dict[str, Figures], ingre
 def main() -> None:
     """Print the figures and save them."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="rounds, of which the median counts (default 15)")
+    parser.add_argument("--worlds", type=int, default=3, help="how often all is started anew (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in each; the median of all counts (default 5)")
     parser.add_argument(
         "--runs", type=int, default=80, help=f"runs of each flow in a round, by {AT_ONCE} customers (default 80)"
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    with open_world() as world:
-        found, floors, ingredients = asyncio.run(bench(world, options.rounds, options.runs))
-    report = {name: _row(each, floors[name]) for name, each in found.items()}
+    weighed, measured = Weighed(), list[dict[str, Measured]]()
+    for _ in range(options.worlds):
+        with open_world() as world:
+            measured.append(asyncio.run(bench(world, options.rounds, options.runs, weighed)))
+    found = {name: Measured.figures([flows[name] for flows in measured]) for name in measured[0]}
+    ingredients = weighed.ingredients()
+    report = {name: _row(each, weighed.floor(name)) for name, each in found.items()}
     _print(report, found, ingredients)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"flows": report, "ingredients_us": vars(ingredients)}, indent=2) + "\n")

@@ -53,7 +53,8 @@ class Ingredients:
             "sign": self.es256_sign_us,
             "verify": self.rs256_verify_us,
         }
-        return sum(self.request_us + sum(of_part[part] for part in path.split("/")) for path in requests) / 1000
+        own = [path.split("/") for path in requests if path != _AT_PROVIDER]
+        return sum(self.request_us + sum(of_part[part] for part in parts) for parts in own) / 1000
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ _ASKED: Final = "state"
 _CALLED_BACK: Final = "state/call/verify"
 _SIGNED: Final = "state/sign"
 
-_LOGIN: Final = (_ASKED, _CALLED_BACK, _SIGNED, _ASKED)
+_AT_PROVIDER: Final = "elsewhere"
+
+_LOGIN: Final = (_ASKED, _AT_PROVIDER, _CALLED_BACK, _SIGNED, _ASKED)
 _HANDOFF: Final = (_ASKED, _ASKED, _ASKED, _SIGNED, _ASKED)
 
 RECIPES: Final[Mapping[str, tuple[str, ...]]] = {
-    # authorize; callback, with Google's token endpoint and ID token; token, with ours; userinfo
+    # authorize; the customer is at Google; callback, with Google's token endpoint and ID token; token, with ours; userinfo
     "login": _LOGIN,
     # authorize, token, userinfo
     "sso": (_ASKED, _SIGNED, _ASKED),
@@ -88,7 +91,25 @@ RECIPES: Final[Mapping[str, tuple[str, ...]]] = {
     "userinfo": (_ASKED,),
     "introspect": (_ASKED,),
 }
-"""The requests of a flow, each by its parts (`tests.bench.empty`)."""
+"""The requests of a flow, each by its parts (`tests.bench.empty`); those that go to somebody else cost the server nothing."""
+
+
+class Weighed:
+    """What was measured in all rounds; of each the median counts."""
+
+    def __init__(self) -> None:
+        self.parts: list[Ingredients] = []
+        self.floors_ms: dict[tuple[str, str], list[float]] = {}
+
+    def ingredients(self) -> Ingredients:
+        """Each by itself."""
+        names = [each.name for each in fields(Ingredients)]
+        return Ingredients(*(statistics.median(getattr(each, name) for each in self.parts) for name in names))
+
+    def floor(self, flow: str) -> Floor:
+        """Of the flow of that name."""
+        plain_ms, short_ms = (statistics.median(self.floors_ms[flow, way]) for way in _WAYS)
+        return Floor(plain_ms, short_ms, self.ingredients().sum_ms(RECIPES[flow]))
 
 
 class Scales:
@@ -98,19 +119,18 @@ class Scales:
     Measured again and again between the flows: a machine that is slower for a while is slower for both.
     """
 
-    def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
+    def __init__(self, world: World, http: aiohttp.ClientSession, weighed: Weighed) -> None:
         self._world = world
         self._http = http
-        self._parts: list[Ingredients] = []
-        self._floors_ms: dict[tuple[str, str], list[float]] = {}
+        self._weighed = weighed
 
     async def __aenter__(self) -> Self:
         provider_port, *ports = self._world.spare_ports
         # On the other CPU, as providers are elsewhere.
-        provider, server = self._served("plain", provider_port, "", cpu=1)
-        self._servers = {way: self._served(way, port, provider) for way, port in zip(_WAYS, ports, strict=True)}
+        self._provider, server = self._served("plain", provider_port, "", cpu=1)
+        self._servers = {way: self._served(way, port, self._provider) for way, port in zip(_WAYS, ports, strict=True)}
         self._processes = [server, *(server for _, server in self._servers.values())]
-        for url, each in ((provider, server), *self._servers.values()):
+        for url, each in ((self._provider, server), *self._servers.values()):
             await asyncio.to_thread(wait, url, each)
         await self._ingredients(_WARM_UP)
         return self
@@ -122,21 +142,11 @@ class Scales:
 
     async def weigh(self, runs: int) -> None:
         """One round: the parts, and *runs* of each flow."""
-        self._parts.append(await self._ingredients(_ROUNDS))
+        self._weighed.parts.append(await self._ingredients(_ROUNDS))
         for flow, requests in RECIPES.items():
             for way in _WAYS:
                 spent_us = await self._asked(way, requests, runs)
-                self._floors_ms.setdefault((flow, way), []).append(spent_us / 1000)
-
-    def ingredients(self) -> Ingredients:
-        """The median of all rounds, each by itself."""
-        names = [each.name for each in fields(Ingredients)]
-        return Ingredients(*(statistics.median(getattr(each, name) for each in self._parts) for name in names))
-
-    def floor(self, flow: str) -> Floor:
-        """The median of all rounds."""
-        plain_ms, short_ms = (statistics.median(self._floors_ms[flow, way]) for way in _WAYS)
-        return Floor(plain_ms, short_ms, self.ingredients().sum_ms(RECIPES[flow]))
+                self._weighed.floors_ms.setdefault((flow, way), []).append(spent_us / 1000)
 
     def _served(self, way: str, port: int, provider: str, *, cpu: int = 0) -> tuple[str, subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "tests.bench.empty", way, str(port), self._world.redis_url, provider]
@@ -166,7 +176,8 @@ class Scales:
         async def somebody() -> None:
             for _ in range(times // AT_ONCE):
                 for path in paths:
-                    async with self._http.post(url + path, data=_FORM, headers=_HEADERS) as answer:
+                    where = f"{self._provider}token" if path == _AT_PROVIDER else url + path
+                    async with self._http.post(where, data=_FORM, headers=_HEADERS) as answer:
                         await answer.read()
                         answer.raise_for_status()
 

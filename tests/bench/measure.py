@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.bench.floor import AT_ONCE
@@ -60,14 +60,17 @@ class Measured:
         if done := sum(each is not None for each in took):
             self._cpu_ms.append(spent_ms / done)
 
-    def figures(self) -> Figures:
-        """The median of the rounds' CPU, and percentiles of all runs."""
-        wall = [took for took in self._took if took is not None]
+    @staticmethod
+    def figures(flows: Sequence["Measured"]) -> Figures:
+        """Of one flow, in several worlds or one: the median of the rounds' CPU, and percentiles of all runs."""
+        took = [each for flow in flows for each in flow._took]
+        wall = [each for each in took if each is not None]
         if len(wall) < 2:
             raise SystemExit("every run failed")
+        cpu_ms = statistics.median(each for flow in flows for each in flow._cpu_ms)
         cuts = statistics.quantiles(wall, n=100, method="inclusive")
-        hops = sum(person.hops for person, _ in self._everybody) / len(self._took)
-        return Figures(statistics.median(self._cpu_ms), cuts[49], cuts[94], cuts[98], hops, len(self._took) - len(wall))
+        hops = sum(person.hops for flow in flows for person, _ in flow._everybody) / len(took)
+        return Figures(cpu_ms, cuts[49], cuts[94], cuts[98], hops, len(took) - len(wall))
 
 
 async def measure(world: World, runs: int, begin: Callable[[], Awaitable[tuple[Person, Flow]]]) -> Figures:
@@ -75,7 +78,7 @@ async def measure(world: World, runs: int, begin: Callable[[], Awaitable[tuple[P
     flow = Measured(world, begin)
     await flow.warm_up()
     await flow.round(runs)
-    return flow.figures()
+    return Measured.figures([flow])
 
 
 async def _repeated(times: int, flow: Flow) -> list[float | None]:
