@@ -19,11 +19,12 @@ from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.release import Release
 from broker.core.session import Session, with_sid, with_subject
-from broker.errors import Spent
-from broker.flows.context import Context
+from broker.errors import Gone, Spent
+from broker.flows.context import Context, withdrawn_key
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.members import Members
-from broker.stores.ports import Op
+from broker.flows.sessions import Sessions
+from broker.stores.ports import Get, Op
 
 _TOUCH_S = 60.0
 _TRIES = 60
@@ -70,6 +71,7 @@ class Answers:
     def __init__(self, context: Context, members: Members) -> None:
         self._c = context
         self._members = members
+        self._sessions = Sessions(context)
 
     async def prepare(self, ask: Ask, turn: Turn, consent: Consent | None) -> Due:
         """
@@ -93,10 +95,14 @@ class Answers:
         Store what *due* changes, and *own*, in one round trip.
 
         Returns: the results of *own*.
-        Raises: Spent: another tab finished the journey, or the session ended meanwhile; then the answer is never given out.
+        Raises:
+            Spent: another tab finished the journey, or the session ended meanwhile. Gone: the consent was withdrawn. The answer
+                is never given out then.
         """
         turn, session, policy, now = due.turn, due.session, due.policy, due.now
-        ops, touch = list(own), None
+        # security: she may have taken it back since the session was read, which kept it in mind.
+        is_withdrawn = [Get(withdrawn_key(due.consent.id))] if due.consent is not None else []
+        ops, touch = [*own, *is_withdrawn], None
         times = policy.broker.lifetimes
         if due.is_changed:
             sector = policy.sector(due.ask.partner)
@@ -115,6 +121,9 @@ class Answers:
             ended = replace(turn.held.value, ended=Ending.ANSWERED, attempt=None)
             ops.append(self._c.shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S))
         results = await self._c.state.run(*ops)
+        if due.consent is not None and results[len(own)] is not None:
+            await self._sessions.forget_consents(session.customer, {due.consent.id})
+            raise Gone("consent was withdrawn", code="consent.withdrawn")
         if turn.held is not None and not results[-1]:
             # security: of two tabs that finish one journey at once, one answers; the other's answer is never given out
             raise Spent("the journey went on in another tab", code="journey.went_on")

@@ -20,6 +20,7 @@ from broker.core.session import Session, standing
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of, withdrawn_key
 from broker.flows.receipts import Receipts
+from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S
 from broker.observe.telemetry import about
 from broker.stores.ports import Count, Get, Op, PutNew
@@ -56,6 +57,7 @@ class Handoffs:
     def __init__(self, context: Context, receipts: Receipts) -> None:
         self._c = context
         self._receipts = receipts
+        self._sessions = Sessions(context)
 
     async def create(self, offer: Offer, *, idempotency_key: str | None) -> Created:
         """
@@ -178,6 +180,7 @@ class Handoffs:
         if withdrawn is not None:
             # security: she took it back since we looked; what was under way by then is revoked by whoever withdraws, this is not
             await self.revoke(started.id)
+            await self._sessions.forget_consents(session.customer, {consent.id})
             raise Gone("consent was withdrawn", code="consent.withdrawn")
         self._note(
             "handoff.started",

@@ -101,7 +101,9 @@ class Keyring:
     def sign(self, claims: Mapping[str, Any], *, alg: str, typ: str = "JWT") -> str:
         """A compact JWS over *claims* with *alg* (``RS256`` or ``ES256``)."""
         key = self._shown.signing[alg]
-        return _JWS.encode(msgspec.json.encode(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ})
+        return _JWS.encode(
+            msgspec.json.encode(claims), key.private, algorithm=alg, headers={"kid": key.kid, "typ": typ}
+        )
 
     def id_token_hint(self, token: str, *, issuer: str) -> Mapping[str, Any]:
         """

@@ -1,0 +1,108 @@
+"""A consent to a partner's own login that is taken back while the partner is being answered: the answer does not go out."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from broker.flows.context import withdrawn_key
+from broker.stores.memory import MemoryState
+from broker.stores.ports import Op, Put
+from tests.downstream.apis import Apis, open_apis
+from tests.downstream.saml_party import Party, open_party
+from tests.stage import Answer, Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Watched(MemoryState):
+    """Lets something else happen just before the next round trip that has an operation on a key that begins so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = ""
+        self.then: Callable[[], Awaitable[Any]] | None = None
+
+    async def run(self, *ops: Op) -> Sequence[Any]:
+        then = self.then
+        if then is not None and any(op.key.startswith(self.before) for op in ops):
+            self.then = None
+            await then()
+        return await super().run(*ops)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def apis(prepared_stage: Path) -> AsyncIterator[Apis]:
+    async with open_apis(prepared_stage, state=Watched()) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def party(prepared_stage: Path) -> AsyncIterator[Party]:
+    async with open_party(prepared_stage, state=Watched()) as opened:
+        yield opened
+
+
+async def withdraw(browser: Browser) -> None:
+    shared = await browser.get("/shared")
+    left = await browser.press(next(each for each in shared.ids if each.startswith("withdraw-")))
+    assert left.status == 303
+
+
+def state_of(opened: Apis | Party) -> Watched:
+    state = opened.stage.broker.context.state
+    assert isinstance(state, Watched)
+    return state
+
+
+async def remembered(apis: Apis) -> Browser:
+    """Maja lets the reader know her name from now on, and her session keeps it in mind."""
+    browser = apis.stage.browser()
+    await browser.follow(await browser.get(apis.reader.request()))
+    await browser.log_in("google", "maja")
+    await browser.press("share", ("field", "name"), ("remember", "yes"))
+    assert "code" in (await browser.get(apis.reader.request(prompt="none"))).query
+    return browser
+
+
+async def test_a_code_does_not_go_out(apis: Apis) -> None:
+    """She withdraws between the look at her session and the code: there is none, and from then on she would be asked."""
+    browser, state = await remembered(apis), state_of(apis)
+    state.before, state.then = "withdrawn:", lambda: withdraw(browser)
+    answer = await browser.get(apis.reader.request(prompt="none"))
+    assert state.then is None
+    assert (answer.status, "code" in answer.query) == (410, False)
+    assert (await browser.get(apis.reader.request(prompt="none"))).query["error"] == "consent_required"
+
+
+async def test_a_withdrawal_that_got_no_further_than_its_mark_is_no_trap(apis: Apis) -> None:
+    """The store failed right behind it, and she did not try again: nothing goes out, and she is asked, not refused for ever."""
+    browser, context = await remembered(apis), apis.stage.broker.context
+    shared = await browser.get("/shared")
+    consent = next(each for each in shared.ids if each.startswith("withdraw-")).removeprefix("withdraw-")
+    await context.state.run(Put(withdrawn_key(consent), b"1", 600))
+    assert "code" not in (await browser.get(apis.reader.request(prompt="none"))).query
+    assert (await browser.get(apis.reader.request(prompt="none"))).query["error"] == "consent_required"
+    page = await browser.follow(await browser.get(apis.reader.request()))
+    assert "share" in page.ids
+
+
+async def test_an_assertion_does_not_go_out(party: Party) -> None:
+    """A SAML response is redeemed nowhere: once it is out, it is out."""
+    browser, state = party.stage.browser(), state_of(party)
+
+    async def asks(inside: dict[str, str]) -> Answer:
+        return await browser.get(party.clinic.redirect(party.clinic.request(**inside), key=party.clinic.key))
+
+    await browser.follow(await asks({}))
+    await browser.log_in("google", "maja")
+    await browser.press("share", ("field", "email"), ("remember", "yes"))
+    assert party.clinic.receive(await asks({"IsPassive": "true"})).status == "Success"
+    state.before, state.then = "withdrawn:", lambda: withdraw(browser)
+    answer = await asks({"IsPassive": "true"})
+    assert state.then is None
+    assert (answer.status, answer.form_post) == (410, None)
+    received = party.clinic.receive(await asks({"IsPassive": "true"}))
+    assert (received.status, received.second) == ("Responder", "NoPassive")
