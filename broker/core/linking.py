@@ -291,8 +291,6 @@ def joined(new: Session, old: Session | None, *, strongest: bool) -> Session:
         subjects={**old.subjects, **new.subjects},
         sids=old.sids,
         name_formats=old.name_formats,
-        # A new session is not among those that whoever withdraws looks through just now.
-        consents=(),
     )
 
 

@@ -276,16 +276,11 @@ def with_subject(session: Session, sector: str, subject: str) -> Session:
     return replace(session, subjects={**session.subjects, sector: subject})
 
 
-def with_consent(session: Session, consent: Consent) -> Session:
-    """*session* keeping *consent* in mind, so that the next time asks no database."""
-    consents = (*[each for each in session.consents if each.id != consent.id], consent)
+def with_consent(session: Session, withdrawn: Consent | None, found: Consent | None) -> Session:
+    """*session* keeping the consent *found* in mind, so that the next time asks no database, and not the *withdrawn* one."""
+    kept = tuple(each for each in session.consents if each not in (withdrawn, found))
+    consents = (*kept, found) if found is not None else kept
     return session if consents == session.consents else replace(session, consents=consents[-_CONSENTS:])
-
-
-def without_consents(session: Session, ids: Collection[str]) -> Session:
-    """*session* without the consents of those *ids*; itself where it keeps none of them in mind."""
-    left = tuple([each for each in session.consents if each.id not in ids])
-    return session if len(left) == len(session.consents) else replace(session, consents=left)
 
 
 def with_sid(session: Session, partner: str, sid: str) -> Session:

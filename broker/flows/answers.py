@@ -23,7 +23,6 @@ from broker.errors import Gone, Spent
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.members import Members
-from broker.flows.sessions import Sessions
 from broker.stores.ports import Get, Op
 
 _TOUCH_S = 60.0
@@ -71,7 +70,6 @@ class Answers:
     def __init__(self, context: Context, members: Members) -> None:
         self._c = context
         self._members = members
-        self._sessions = Sessions(context)
 
     async def prepare(self, ask: Ask, turn: Turn, consent: Consent | None) -> Due:
         """
@@ -122,7 +120,6 @@ class Answers:
             ops.append(self._c.shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S))
         results = await self._c.state.run(*ops)
         if due.consent is not None and results[len(own)] is not None:
-            await self._sessions.forget_consents(session.customer, {due.consent.id})
             raise Gone("consent was withdrawn", code="consent.withdrawn")
         if turn.held is not None and not results[-1]:
             # security: of two tabs that finish one journey at once, one answers; the other's answer is never given out

@@ -19,7 +19,6 @@ from broker.flows.context import Context, consent_of, digest_of, withdrawn_key
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.receipts import Receipts
-from broker.flows.sessions import Sessions
 from broker.flows.values import Visitor
 from broker.stores.ports import ConsentRecord, Get, Put, Transfer
 
@@ -95,7 +94,6 @@ class Consents:
         self._logins = logins
         self._handoffs = handoffs
         self._receipts = receipts
-        self._sessions = Sessions(context)
 
     async def agree(self, journey: str, visitor: Visitor, *, kept: frozenset[str], remember: bool, digest: str) -> Turn:
         """
@@ -167,8 +165,6 @@ class Consents:
         ending = {each.id for each in live if edge_of(each) == edge_of(known)} | {consent}
         kept_s = max(_WITHDRAWN_S, 2 * self._c.policy().broker.lifetimes.session.total_seconds())
         await self._c.state.run(*(Put(withdrawn_key(each), b"1", kept_s) for each in sorted(ending)))
-        # After the marks: a session that comes to keep one of them in mind meanwhile looks for its mark (`Logins._consents`).
-        await self._sessions.forget_consents(session.customer, ending)
         for each in sorted(ending):
             await self._c.records.withdraw_consent(each, session.customer, now)
         await self._receipts.write_all()

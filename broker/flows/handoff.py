@@ -20,7 +20,6 @@ from broker.core.session import Session, standing
 from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of, withdrawn_key
 from broker.flows.receipts import Receipts
-from broker.flows.sessions import Sessions
 from broker.flows.values import HANDOFF_AFTERLIFE_S
 from broker.observe.telemetry import about
 from broker.stores.ports import Count, Get, Op, PutNew
@@ -57,7 +56,6 @@ class Handoffs:
     def __init__(self, context: Context, receipts: Receipts) -> None:
         self._c = context
         self._receipts = receipts
-        self._sessions = Sessions(context)
 
     async def create(self, offer: Offer, *, idempotency_key: str | None) -> Created:
         """
@@ -180,7 +178,6 @@ class Handoffs:
         if withdrawn is not None:
             # security: she took it back since we looked; what was under way by then is revoked by whoever withdraws, this is not
             await self.revoke(started.id)
-            await self._sessions.forget_consents(session.customer, {consent.id})
             raise Gone("consent was withdrawn", code="consent.withdrawn")
         self._note(
             "handoff.started",
@@ -253,11 +250,19 @@ class Handoffs:
             held = await self._get(handoff)
             if held is None or held.value.recipient != recipient:
                 raise Spent("no such handoff of this recipient", code="handoff.foreign")
+            await self._check_not_withdrawn(held.value)
             if held.value.state not in core.UNDERWAY:
                 return self.reading(held.value, recipient=recipient)
             with contextlib.suppress(Spent):
                 return self.reading(await self.redeem(held, recipient), recipient=recipient)
         raise StoreDown("handoff kept changing under us")
+
+    async def _check_not_withdrawn(self, handoff: Handoff) -> None:
+        """security: no token of the recipient's carries the consent, and a withdrawal revokes handoffs last. Raises: Gone."""
+        if handoff.consent is not None:
+            (withdrawn,) = await self._c.state.run(Get(withdrawn_key(handoff.consent)))
+            if withdrawn is not None:
+                raise Gone("consent was withdrawn")
 
     async def redeem_guest(self, reference: str, recipient: str) -> Reading:
         """

@@ -1008,37 +1008,39 @@ class Logins:
         self, session: Held[Session], cookie: str | None, wish: Wish, now: datetime
     ) -> tuple[Held[Session], Sequence[Consent]]:
         """
-        The customer's consents that may cover *wish*: the one her session keeps in mind, from which whoever withdraws takes it
-        out; else those on record, of which the session keeps in mind what covers.
+        The customer's consents that may cover *wish*: the one her session keeps in mind, unless it was withdrawn since; else
+        those on record, of which the session keeps in mind what covers.
         """
         kept = covering(session.value.consents, wish, now)
         if kept is not None:
-            return session, (kept,)
+            (withdrawn,) = await self._c.state.run(Get(withdrawn_key(kept.id)))
+            if withdrawn is None:
+                return session, (kept,)
         records = await self._c.records.live_consents(session.value.customer, now)
         consents = [consent_of(record) for record in records]
-        found = covering(consents, wish, now)
-        if cookie is None or found is None:
-            return session, consents
-        # security: asked after the session is written, since whoever withdraws sets the mark before looking at sessions.
-        is_withdrawn = Get(withdrawn_key(found.id))
-        known, withdrawn = await self._rewritten(cookie, session, with_consent(session.value, found), now, is_withdrawn)
-        if withdrawn is None:
-            return known, consents
-        await self._sessions.forget_consents(session.value.customer, {found.id})
-        return session, [each for each in consents if each.id != found.id]
+        fitting = [each for each in consents if covering([each], wish, now) is not None]
+        changed = with_consent(session.value, kept, fitting[0] if fitting else None)
+        # security: whoever withdraws sets the marks first, and the records know it last.
+        marks = [Get(withdrawn_key(each.id)) for each in fitting]
+        session, marked = await self._rewritten(cookie, session, changed, now, *marks)
+        gone = {each.id for each, mark in zip(fitting, marked, strict=True) if mark is not None}
+        return session, [each for each in consents if each.id not in gone]
 
     async def _rewritten(
-        self, cookie: str, session: Held[Session], changed: Session, now: datetime, *then: Op
-    ) -> tuple[Held[Session], Any]:
+        self, cookie: str | None, session: Held[Session], changed: Session, now: datetime, *also: Op
+    ) -> tuple[Held[Session], Sequence[Any]]:
         """
-        *session* changed, as stored; as it was where another tab changed it first: then the database is asked once more.
+        *session* changed, as stored behind *cookie*; as it was where another tab changed it first: then the database is asked
+        once more.
 
-        Returns: and the result of the last of *then*, which is carried out after it.
+        Returns: and the results of *also*.
         """
+        if cookie is None or changed is session.value:
+            return session, await self._c.state.run(*also) if also else ()
         left = changed.created_at + self._c.policy().broker.lifetimes.session - now
         op = self._c.shelves.sessions.swap(name_of(cookie), session, changed, max(1.0, left.total_seconds()))
-        swapped, *results = await self._c.state.run(op, *then)
-        return Held(changed, op.new) if swapped else session, results[-1] if results else None
+        swapped, *results = await self._c.state.run(op, *also)
+        return Held(changed, op.new) if swapped else session, results
 
     async def _bind(self, handoff: Held[Handoff] | None, session: Session, now: datetime) -> Held[Handoff] | None:
         """The right customer stands before her handoff: remember that, once."""

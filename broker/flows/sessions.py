@@ -13,7 +13,7 @@ from broker.core.changing import replace
 from broker.core.logout import AtProvider, Farewell, Fate, Party, Why, parties_of
 from broker.core.naming import name_of
 from broker.core.notice import Kind
-from broker.core.session import Session, is_alive, without_consents, without_lent, without_number
+from broker.core.session import Session, is_alive, without_lent, without_number
 from broker.flows.context import Context
 from broker.stores.ports import Delist, Drop, Enlist, Get, Listed, Notice, Op, Put, Take
 from broker.stores.shelf import Held
@@ -159,14 +159,6 @@ class Sessions:
         Raises: StoreDown.
         """
         await self._change_all(customer, lambda session: without_number(session, partner))
-
-    async def forget_consents(self, customer: str, ids: Collection[str]) -> None:
-        """
-        None of the *customer*'s sessions keeps the consents of those *ids* in mind any more.
-
-        Raises: StoreDown.
-        """
-        await self._change_all(customer, lambda session: without_consents(session, ids))
 
     async def _change_all(self, customer: str, change: Callable[[Session], Session]) -> None:
         for name, found in await self._listed(f"sessions:{name_of(customer)}"):

@@ -8,16 +8,7 @@ import pytest
 from broker.core.assurance import Assurance
 from broker.core.consent import Consent
 from broker.core.identity import Contact, ContactKind, accept
-from broker.core.session import (
-    Need,
-    is_alive,
-    open_session,
-    shortfall,
-    with_consent,
-    with_sid,
-    with_subject,
-    without_consents,
-)
+from broker.core.session import Need, is_alive, open_session, shortfall, with_consent, with_sid, with_subject
 
 from .world import LIMITS, NOW, evidence, later, session
 
@@ -136,18 +127,10 @@ def test_partners_learn_different_names() -> None:
 
 
 def test_a_session_keeps_the_newest_consents_in_mind() -> None:
-    """Ten of them: nothing grows with every consent. One that is kept already changes nothing."""
+    """Ten of them: nothing grows with every consent. One that is kept already changes nothing; a withdrawn one goes."""
     kept = session()
     for number in range(30):
-        kept = with_consent(kept, Consent(str(number), "shop", "garage", "p", "t", (), (), True, NOW))
+        kept = with_consent(kept, None, Consent(str(number), "shop", "garage", "p", "t", (), (), True, NOW))
     assert [each.id for each in kept.consents] == [str(number) for number in range(20, 30)]
-    assert with_consent(kept, kept.consents[-1]) is kept
-
-
-def test_a_session_forgets_withdrawn_consents() -> None:
-    """Those of the ids, and it is the same session where there are none."""
-    kept = session()
-    for number in range(3):
-        kept = with_consent(kept, Consent(str(number), "shop", "garage", "p", "t", (), (), True, NOW))
-    assert [each.id for each in without_consents(kept, {"0", "2", "7"}).consents] == ["1"]
-    assert without_consents(kept, {"7"}) is kept
+    assert with_consent(kept, None, kept.consents[-1]) is kept
+    assert kept.consents[0] not in with_consent(kept, kept.consents[0], None).consents

@@ -1,4 +1,4 @@
-"""A consent to a partner's own login that is taken back while the partner is being answered: the answer does not go out."""
+"""Consents that are taken back while something goes out under them, or by half: it does not go out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -9,27 +9,30 @@ import pytest_asyncio
 
 from broker.flows.context import withdrawn_key
 from broker.stores.memory import MemoryState
-from broker.stores.ports import Op, Put
+from broker.stores.ports import Get, Op, Put, Records
 from tests.downstream.apis import Apis, open_apis
 from tests.downstream.saml_party import Party, open_party
-from tests.stage import Answer, Browser
+from tests.flows.test_withdrawing import Failing
+from tests.stage import PAYLOAD, SHOP_RETURN, Answer, Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Watched(MemoryState):
-    """Lets something else happen just before the next round trip that has an operation on a key that begins so."""
+    """Lets something else happen when the mark of a withdrawal is looked for the second time: before an answer goes out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.before = ""
+        self._looks = 0
         self.then: Callable[[], Awaitable[Any]] | None = None
 
     async def run(self, *ops: Op) -> Sequence[Any]:
         then = self.then
-        if then is not None and any(op.key.startswith(self.before) for op in ops):
-            self.then = None
-            await then()
+        if then is not None and any(isinstance(op, Get) and op.key.startswith("withdrawn:") for op in ops):
+            self._looks += 1
+            if self._looks == 2:
+                self._looks, self.then = 0, None
+                await then()
         return await super().run(*ops)
 
 
@@ -70,15 +73,15 @@ async def remembered(apis: Apis) -> Browser:
 async def test_a_code_does_not_go_out(apis: Apis) -> None:
     """She withdraws between the look at her session and the code: there is none, and from then on she would be asked."""
     browser, state = await remembered(apis), state_of(apis)
-    state.before, state.then = "withdrawn:", lambda: withdraw(browser)
+    state.then = lambda: withdraw(browser)
     answer = await browser.get(apis.reader.request(prompt="none"))
     assert state.then is None
-    assert (answer.status, "code" in answer.query) == (410, False)
+    assert (answer.query["error"], "code" in answer.query) == ("consent_required", False)
     assert (await browser.get(apis.reader.request(prompt="none"))).query["error"] == "consent_required"
 
 
 async def test_a_withdrawal_that_got_no_further_than_its_mark_is_no_trap(apis: Apis) -> None:
-    """The store failed right behind it, and she did not try again: nothing goes out, and she is asked, not refused for ever."""
+    """The store failed right behind it, and she did not try again: nothing goes out, and she is asked."""
     browser, context = await remembered(apis), apis.stage.broker.context
     shared = await browser.get("/shared")
     consent = next(each for each in shared.ids if each.startswith("withdraw-")).removeprefix("withdraw-")
@@ -100,9 +103,30 @@ async def test_an_assertion_does_not_go_out(party: Party) -> None:
     await browser.log_in("google", "maja")
     await browser.press("share", ("field", "email"), ("remember", "yes"))
     assert party.clinic.receive(await asks({"IsPassive": "true"})).status == "Success"
-    state.before, state.then = "withdrawn:", lambda: withdraw(browser)
-    answer = await asks({"IsPassive": "true"})
-    assert state.then is None
-    assert (answer.status, answer.form_post) == (410, None)
-    received = party.clinic.receive(await asks({"IsPassive": "true"}))
-    assert (received.status, received.second) == ("Responder", "NoPassive")
+    state.then = lambda: withdraw(browser)
+    for _ in range(2):
+        received = party.clinic.receive(await asks({"IsPassive": "true"}))
+        assert state.then is None
+        assert (received.status, received.second) == ("Responder", "NoPassive")
+
+
+async def test_a_saml_partner_fetches_nothing_after_half_a_withdrawal(prepared_stage: Path) -> None:
+    """No token of its carries the consent, and the database failed before the handoff was revoked."""
+    played: list[Failing] = []
+
+    def wrap(records: Records) -> Any:
+        played.append(Failing(records))
+        return played[0]
+
+    async with open_party(prepared_stage, wrap=wrap) as party:
+        browser, stage = party.stage.browser(), party.stage
+        subject = (await stage.shop_login(browser))["claims"]["sub"]
+        offer = {"partner": "workshop", "purpose": "repair", "type": "tyre-fitting/v1", "subject": subject}
+        made = (await stage.shop.call("/handoffs", {**offer, "payload": PAYLOAD, "return_uri": SHOP_RETURN})).json
+        await browser.follow(await browser.get(made["link"]))
+        await browser.press("share")
+        shared = await browser.get("/shared")
+        played[0].down = "withdraw_consent"
+        assert (await browser.press(next(each for each in shared.ids if each.startswith("withdraw-")))).status == 503
+        refused = await party.fetch(made["handoff_id"])
+        assert (refused.status, refused.json["error"]) == (410, "gone")
