@@ -11,7 +11,9 @@ import argparse
 import asyncio
 import json
 import platform
+from operator import truediv
 from pathlib import Path
+from statistics import median
 
 import aiohttp
 
@@ -104,21 +106,24 @@ async def bench(world: World, rounds: int, runs: int, weighed: Weighed) -> dict[
         for flow in flows.values():
             await flow.warm_up()
         for _ in range(rounds):
-            await scales.weigh(runs)
-            for flow in flows.values():
+            await scales.weigh()
+            for name, flow in flows.items():
+                await scales.walk(name, runs)
                 await flow.round(runs)
         return flows
 
 
 def _row(each: Figures, floor: Floor) -> dict[str, float]:
+    """Medians of all rounds; a ratio is that of its round, so that a machine that is slower for a while is slower for both."""
+    cpu_ms = median(each.cpu_ms)
     row = {
-        "cpu_ms": each.cpu_ms,
-        "floor_ms": floor.floor_ms,
-        "ratio": each.cpu_ms / floor.floor_ms,
-        "short_floor_ms": floor.short_floor_ms,
-        "short_ratio": each.cpu_ms / floor.short_floor_ms,
+        "cpu_ms": cpu_ms,
+        "floor_ms": median(floor.plain_ms),
+        "ratio": median(map(truediv, each.cpu_ms, floor.plain_ms)),
+        "short_floor_ms": median(floor.short_ms),
+        "short_ratio": median(map(truediv, each.cpu_ms, floor.short_ms)),
         "parts_ms": floor.parts_ms,
-        "parts_ratio": each.cpu_ms / floor.parts_ms,
+        "parts_ratio": cpu_ms / floor.parts_ms,
         "p50_ms": each.p50_ms,
         "p95_ms": each.p95_ms,
         "p99_ms": each.p99_ms,

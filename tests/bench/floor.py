@@ -59,10 +59,10 @@ class Ingredients:
 
 @dataclass(frozen=True)
 class Floor:
-    """Milliseconds of CPU a flow: as measured on either server, and the sum of its ``parts`` measured alone."""
+    """Milliseconds of CPU a flow: on either server, round by round, and the sum of its ``parts`` measured alone."""
 
-    floor_ms: float
-    short_floor_ms: float
+    plain_ms: Sequence[float]
+    short_ms: Sequence[float]
     parts_ms: float
 
 
@@ -95,20 +95,20 @@ RECIPES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Weighed:
-    """What was measured in all rounds; of each the median counts."""
+    """What was measured in all rounds."""
 
     def __init__(self) -> None:
         self.parts: list[Ingredients] = []
         self.floors_ms: dict[tuple[str, str], list[float]] = {}
 
     def ingredients(self) -> Ingredients:
-        """Each by itself."""
+        """The median of each by itself."""
         names = [each.name for each in fields(Ingredients)]
         return Ingredients(*(statistics.median(getattr(each, name) for each in self.parts) for name in names))
 
     def floor(self, flow: str) -> Floor:
         """Of the flow of that name."""
-        plain_ms, short_ms = (statistics.median(self.floors_ms[flow, way]) for way in _WAYS)
+        plain_ms, short_ms = (self.floors_ms[flow, way] for way in _WAYS)
         return Floor(plain_ms, short_ms, self.ingredients().sum_ms(RECIPES[flow]))
 
 
@@ -140,13 +140,15 @@ class Scales:
             process.terminate()
             process.wait(20)
 
-    async def weigh(self, runs: int) -> None:
-        """One round: the parts, and *runs* of each flow."""
+    async def weigh(self) -> None:
+        """One round of the parts."""
         self._weighed.parts.append(await self._ingredients(_ROUNDS))
-        for flow, requests in RECIPES.items():
-            for way in _WAYS:
-                spent_us = await self._asked(way, requests, runs)
-                self._weighed.floors_ms.setdefault((flow, way), []).append(spent_us / 1000)
+
+    async def walk(self, flow: str, runs: int) -> None:
+        """One round of the flow of that name, *runs* times."""
+        for way in _WAYS:
+            spent_us = await self._asked(way, RECIPES[flow], runs)
+            self._weighed.floors_ms.setdefault((flow, way), []).append(spent_us / 1000)
 
     def _served(self, way: str, port: int, provider: str, *, cpu: int = 0) -> tuple[str, subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "tests.bench.empty", way, str(port), self._world.redis_url, provider]
