@@ -70,13 +70,14 @@ async def remembered(apis: Apis) -> Browser:
     return browser
 
 
-async def test_a_code_does_not_go_out(apis: Apis) -> None:
+@pytest.mark.parametrize(("asked", "error"), [({"prompt": "none"}, "consent_required"), ({}, "access_denied")])
+async def test_a_code_does_not_go_out(apis: Apis, asked: dict[str, str], error: str) -> None:
     """She withdraws between the look at her session and the code: there is none, and from then on she would be asked."""
     browser, state = await remembered(apis), state_of(apis)
     state.then = lambda: withdraw(browser)
-    answer = await browser.get(apis.reader.request(prompt="none"))
+    answer = await browser.get(apis.reader.request(**asked))
     assert state.then is None
-    assert (answer.query["error"], "code" in answer.query) == ("consent_required", False)
+    assert (answer.query["error"], "code" in answer.query) == (error, False)
     assert (await browser.get(apis.reader.request(prompt="none"))).query["error"] == "consent_required"
 
 
