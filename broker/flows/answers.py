@@ -99,8 +99,8 @@ class Answers:
         """
         turn, session, policy, now = due.turn, due.session, due.policy, due.now
         # security: she may have taken it back since the session was read, which kept it in mind.
-        is_withdrawn = [Get(withdrawn_key(due.consent.id))] if due.consent is not None else []
-        ops, touch = [*own, *is_withdrawn], None
+        mark = [Get(withdrawn_key(due.consent.id))] if due.consent is not None else []
+        ops, touch = [*own, *mark], None
         times = policy.broker.lifetimes
         if due.is_changed:
             sector = policy.sector(due.ask.partner)
@@ -119,7 +119,7 @@ class Answers:
             ended = replace(turn.held.value, ended=Ending.ANSWERED, attempt=None)
             ops.append(self._c.shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S))
         results = await self._c.state.run(*ops)
-        if due.consent is not None and results[len(own)] is not None:
+        if mark and results[len(own)] is not None:
             raise Gone("consent was withdrawn", code="consent.withdrawn")
         if turn.held is not None and not results[-1]:
             # security: of two tabs that finish one journey at once, one answers; the other's answer is never given out
