@@ -84,7 +84,7 @@ class Answers:
         session, is_changed = await self._known_to(turn.session.value, ask.partner)
         policy = self._c.policy()
         if turn.handoff is None:
-            session = await self._members.recognise(ask, session, _agreed(ask, consent, policy))
+            session = await self._members.recognise(ask, session, _agreed(ask, consent, policy), consent)
             is_changed = is_changed or session is not turn.session.value
         return Due(ask, turn, session, is_changed, consent, policy, self._c.now())
 

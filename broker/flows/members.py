@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from broker.core.consent import Consent
 from broker.core.journey import Ask, login_release
 from broker.core.membership import OnFile, askable
 from broker.core.policy import MemberRegister
 from broker.core.session import Recognition, Session, with_recognition
 from broker.errors import UpstreamDown
-from broker.flows.context import Context
+from broker.flows.context import Context, withdrawn_key
 from broker.observe.logging import log
+from broker.stores.ports import Get
 
 _REST = timedelta(seconds=10)
 """How long a register that did not answer is left alone, and everybody's login goes on without it."""
@@ -58,12 +60,14 @@ class Members:
         self._registers = registers
         self._rests: dict[tuple[str, str], datetime] = {}
 
-    async def recognise(self, ask: Ask, session: Session, agreed: frozenset[str] | None) -> Session:
+    async def recognise(
+        self, ask: Ask, session: Session, agreed: frozenset[str] | None, consent: Consent | None
+    ) -> Session:
         """
         *session*, which knows then what the register of the asking partner says; as it is where there is none to ask.
 
         Args:
-            agreed: what she agreed to share; None where nothing needs agreeing to.
+            agreed: what she agreed to share, by *consent*; None where nothing needs agreeing to.
         """
         policy, now = self._c.policy(), self._c.now()
         partner = policy.partner(ask.partner)
@@ -74,7 +78,7 @@ class Members:
             return session
         release = login_release(ask, session, policy, handoff=None, agreed=agreed, now=now)
         contacts = askable(release, register.contacts)
-        if not contacts:
+        if not contacts or await self._is_withdrawn(consent):
             return session
         subject = session.subjects[policy.sector(ask.partner)]
         try:
@@ -90,6 +94,13 @@ class Members:
             known=number is not None,
         )
         return with_recognition(session, ask.partner, Recognition(number, now + register.remember))
+
+    async def _is_withdrawn(self, consent: Consent | None) -> bool:
+        """security: what a register is told is out at once, and is not asked for again as the answer to the partner is."""
+        if consent is None:
+            return False
+        (withdrawn,) = await self._c.state.run(Get(withdrawn_key(consent.id)))
+        return withdrawn is not None
 
     async def on_file(self, partner: str, number: str) -> OnFile | None:
         """

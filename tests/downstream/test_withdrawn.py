@@ -11,9 +11,10 @@ from broker.flows.context import withdrawn_key
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Get, Op, Put, Records
 from tests.downstream.apis import Apis, open_apis
+from tests.downstream.register import open_register
 from tests.downstream.saml_party import Party, open_party
 from tests.flows.test_withdrawing import Failing
-from tests.stage import PAYLOAD, SHOP_RETURN, Answer, Browser
+from tests.stage import PAYLOAD, SHOP_RETURN, Answer, Browser, open_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -109,6 +110,32 @@ async def test_an_assertion_does_not_go_out(party: Party) -> None:
         received = party.clinic.receive(await asks({"IsPassive": "true"}))
         assert state.then is None
         assert (received.status, received.second) == ("Responder", "NoPassive")
+
+
+async def test_a_register_is_not_asked(stage_folder: Path) -> None:
+    """She withdraws just before the partner's own register would be asked about her address: it learns nothing of her."""
+    edit = {
+        "      claims: [name, email, phone_number]": "      claims: [name, email, phone_number, member_number]",
+        "      consent: ask\n": "      consent: ask\n    members: {uri: URI, timeout: 1s}\n",
+    }
+    state = Watched()
+    async with (
+        open_register() as register,
+        open_stage(
+            stage_folder, state=state, edit={old: new.replace("URI", register.url) for old, new in edit.items()}
+        ) as stage,
+    ):
+        browser, garage = stage.browser(), stage.garage
+        garage.scope = "openid email membership"
+        await browser.follow(await browser.get(garage.request()))
+        await browser.log_in("google", "maja")
+        await garage.exchange(await browser.press("share", ("field", "email"), ("remember", "yes")))
+        assert len(register.lookups) == 1
+        stage.clock.forward(minutes=16)
+        state.then = lambda: withdraw(browser)
+        answer = await browser.get(garage.request(prompt="none"))
+        assert state.then is None
+        assert (answer.query["error"], len(register.lookups)) == ("consent_required", 1)
 
 
 async def test_a_saml_partner_fetches_nothing_after_half_a_withdrawal(prepared_stage: Path) -> None:
