@@ -182,7 +182,7 @@ async def open_apis(
 ) -> AsyncIterator[Apis]:
     """A broker with these besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
     changes = {"\npartners:\n": _PARTNERS, "\npayload_types:\n": _RESOURCES, **_GARAGE, **(edit or {})}
     async with open_stage(folder, state=state, edit=changes, wrap=wrap) as stage:
         yield Apis(stage)

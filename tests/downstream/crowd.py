@@ -188,7 +188,7 @@ class Crowd:
 async def open_crowd(prepared: Path, *, state: StateStore | None = None) -> AsyncIterator[Crowd]:
     """A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
     keys = BankKeys.make()
     (folder / "bank.json").write_text(keys.jwks())
     (folder / "secrets" / "other").write_text(OTHER_SECRET)

@@ -157,7 +157,7 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """A broker with both. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
     signing = ECKey.generate_key("P-256", {"kid": "sig", "use": "sig"})
     decryption = ECKey.generate_key("P-256", {"kid": "enc-1", "use": "enc"})
     for name, key in (("vault", signing), ("vault-enc", decryption)):
