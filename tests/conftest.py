@@ -169,15 +169,11 @@ def prepared_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stage.prepare(tmp_path_factory.mktemp("stage") / "prepared")
 
 
-_LEFT_BEHIND = shutil.ignore_patterns("*.db*", "stafett.yaml")
-
-
 @pytest.fixture
 def stage_folder(prepared_stage: Path) -> Iterator[Path]:
     """A folder of one's own with those files, beside the keys that all share."""
     folder = Path(tempfile.mkdtemp(dir=prepared_stage.parent))
-    # Some tests open a stage in the shared folder itself: neither their customers nor their config are ours.
-    shutil.copytree(prepared_stage, folder, dirs_exist_ok=True, ignore=_LEFT_BEHIND)
+    shutil.copytree(prepared_stage, folder, dirs_exist_ok=True, ignore=stage.LEFT_BEHIND)
     yield folder
     shutil.rmtree(folder)
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from joserfc import jws
 
 from broker.stores.ports import Records, StateStore
-from tests.stage import SECRET, Answer, Partner, Stage, open_stage
+from tests.stage import LEFT_BEHIND, SECRET, Answer, Partner, Stage, open_stage
 
 WRITER, READER, PLAIN, PAGE = "writer-web", "reader-web", "plain-web", "page-web"
 BOOKING, STOCK = "https://api.booking.example/v1", "https://stock.example"
@@ -182,7 +182,7 @@ async def open_apis(
 ) -> AsyncIterator[Apis]:
     """A broker with these besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=LEFT_BEHIND)
     changes = {"\npartners:\n": _PARTNERS, "\npayload_types:\n": _RESOURCES, **_GARAGE, **(edit or {})}
     async with open_stage(folder, state=state, edit=changes, wrap=wrap) as stage:
         yield Apis(stage)

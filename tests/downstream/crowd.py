@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from broker.stores.ports import StateStore
-from tests.stage import ISSUER, SECRET, Answer, Browser, Partner, Stage, open_stage
+from tests.stage import ISSUER, LEFT_BEHIND, SECRET, Answer, Browser, Partner, Stage, open_stage
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -188,7 +188,7 @@ class Crowd:
 async def open_crowd(prepared: Path, *, state: StateStore | None = None) -> AsyncIterator[Crowd]:
     """A broker with these partners besides the demo's. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=LEFT_BEHIND)
     keys = BankKeys.make()
     (folder / "bank.json").write_text(keys.jwks())
     (folder / "secrets" / "other").write_text(OTHER_SECRET)

@@ -27,7 +27,7 @@ from signxml import CanonicalizationMethod, SignatureConfiguration, SignatureCon
 
 from broker.observe.telemetry import Telemetry
 from broker.stores.ports import Records, StateStore
-from tests.stage import ISSUER, SECRET, Answer, Browser, Stage, open_stage
+from tests.stage import ISSUER, LEFT_BEHIND, SECRET, Answer, Browser, Stage, open_stage
 
 SAMLP = "urn:oasis:names:tc:SAML:2.0:protocol"
 SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
@@ -466,7 +466,7 @@ async def open_party(
     *files*: beside its config. *wrap*: as `open_stage` has it.
     """
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=LEFT_BEHIND)
     for name in ("hotel", "clinic", "workshop", "broker", "broker-next"):
         (folder / f"{name}.pem").write_bytes(pair(name)[1])
     for file, name in (("saml.pem", "broker"), ("saml-next.pem", "broker-next")):

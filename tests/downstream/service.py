@@ -21,7 +21,7 @@ from joserfc.jwk import ECKey, KeySet
 from broker.observe.telemetry import Telemetry
 from broker.stores.ports import Records, StateStore
 from broker.stores.sql import SqlRecords
-from tests.stage import ISSUER, SECRET, Answer, Browser, Stage, open_stage
+from tests.stage import ISSUER, LEFT_BEHIND, SECRET, Answer, Browser, Stage, open_stage
 
 DEPOT_ARRIVE = "https://depot.example/arrive"
 VAULT_ARRIVE = "https://vault.example/arrive?from=broker"
@@ -157,7 +157,7 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """A broker with both. *prepared*: the folder `tests.stage.prepare` made."""
     folder = Path(tempfile.mkdtemp(dir=prepared.parent))
-    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*", "stafett.yaml"))
+    shutil.copytree(prepared, folder, dirs_exist_ok=True, ignore=LEFT_BEHIND)
     signing = ECKey.generate_key("P-256", {"kid": "sig", "use": "sig"})
     decryption = ECKey.generate_key("P-256", {"kid": "enc-1", "use": "enc"})
     for name, key in (("vault", signing), ("vault-enc", decryption)):
