@@ -20,7 +20,7 @@ from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
 from broker.flows.receipts import Receipts
 from broker.flows.values import Visitor
-from broker.stores.ports import ConsentRecord, Get, Put, Transfer
+from broker.stores.ports import ConsentRecord, Put, Transfer
 
 __all__ = [
     "LOGIN_CONSENT",
@@ -192,9 +192,8 @@ class Consents:
         granted, refused = granted_of(step.wish, kept)
         lifetime = step.agreement.lifetime.consent if step.agreement else LOGIN_CONSENT
         same = self._c.lookup.digest("consent", about, session.customer, digest_of([granted, refused, remember]))[:32]
-        (withdrawn,) = await self._c.state.run(Get(withdrawn_key(same)))
         record = ConsentRecord(
-            id=same if withdrawn is None else self._c.tokens.id(),
+            id=self._c.tokens.id() if await self._c.is_withdrawn(same) else same,
             customer=session.customer,
             source=step.wish.source,
             recipient=step.wish.recipient,

@@ -37,7 +37,7 @@ from broker.flows.values import (
     SentAway,
     SentToProvider,
 )
-from broker.stores.ports import ConsentRecord, Count, Put, Records, StateStore
+from broker.stores.ports import ConsentRecord, Count, Get, Put, Records, StateStore
 from broker.stores.sealing import Broken, Digester, Sealer
 from broker.stores.shelf import Shelf
 
@@ -178,6 +178,11 @@ class Context(Struct, frozen=True):
         (raw,) = await self.state.run(self.shelves.subjects.get(name))
         held = self.shelves.subjects.read(name, raw)
         return held.value if held else await self.records.customer_of_subject(sector, subject)
+
+    async def is_withdrawn(self, consent: str) -> bool:
+        """Whether the consent of that id was taken back: its mark says so before the records do."""
+        (mark,) = await self.state.run(Get(withdrawn_key(consent)))
+        return mark is not None
 
     async def once(self, shelf: Shelf[T], reference: str, known_s: float) -> T | None:
         """What *reference* stands for on *shelf*, for the first who asks; None for the others, and for what never was."""

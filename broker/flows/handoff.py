@@ -259,10 +259,8 @@ class Handoffs:
 
     async def _check_not_withdrawn(self, handoff: Handoff) -> None:
         """security: no token of the recipient's carries the consent, and a withdrawal revokes handoffs last. Raises: Gone."""
-        if handoff.consent is not None:
-            (withdrawn,) = await self._c.state.run(Get(withdrawn_key(handoff.consent)))
-            if withdrawn is not None:
-                raise Gone("consent was withdrawn")
+        if handoff.consent is not None and await self._c.is_withdrawn(handoff.consent):
+            raise Gone("consent was withdrawn")
 
     async def redeem_guest(self, reference: str, recipient: str) -> Reading:
         """

@@ -1012,10 +1012,8 @@ class Logins:
         those on record, of which the session keeps in mind what covers.
         """
         kept = covering(session.value.consents, wish, now)
-        if kept is not None:
-            (withdrawn,) = await self._c.state.run(Get(withdrawn_key(kept.id)))
-            if withdrawn is None:
-                return session, (kept,)
+        if kept is not None and not await self._c.is_withdrawn(kept.id):
+            return session, (kept,)
         records = await self._c.records.live_consents(session.value.customer, now)
         consents = [consent_of(record) for record in records]
         fitting = [each for each in consents if covering([each], wish, now) is not None]

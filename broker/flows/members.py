@@ -17,9 +17,8 @@ from broker.core.membership import OnFile, askable
 from broker.core.policy import MemberRegister
 from broker.core.session import Recognition, Session, with_recognition
 from broker.errors import UpstreamDown
-from broker.flows.context import Context, withdrawn_key
+from broker.flows.context import Context
 from broker.observe.logging import log
-from broker.stores.ports import Get
 
 _REST = timedelta(seconds=10)
 """How long a register that did not answer is left alone, and everybody's login goes on without it."""
@@ -78,7 +77,8 @@ class Members:
             return session
         release = login_release(ask, session, policy, handoff=None, agreed=agreed, now=now)
         contacts = askable(release, register.contacts)
-        if not contacts or await self._is_withdrawn(consent):
+        # security: what a register is told is out at once; no later round trip refuses it, as it does the partner's answer.
+        if not contacts or (consent is not None and await self._c.is_withdrawn(consent.id)):
             return session
         subject = session.subjects[policy.sector(ask.partner)]
         try:
@@ -94,13 +94,6 @@ class Members:
             known=number is not None,
         )
         return with_recognition(session, ask.partner, Recognition(number, now + register.remember))
-
-    async def _is_withdrawn(self, consent: Consent | None) -> bool:
-        """security: what a register is told is out at once, and is not asked for again as the answer to the partner is."""
-        if consent is None:
-            return False
-        (withdrawn,) = await self._c.state.run(Get(withdrawn_key(consent.id)))
-        return withdrawn is not None
 
     async def on_file(self, partner: str, number: str) -> OnFile | None:
         """
