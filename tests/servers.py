@@ -6,8 +6,10 @@ run, on Linux even when the run itself is killed.
 """
 
 import ctypes
+import itertools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -15,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -25,6 +28,17 @@ from setup import find
 START_PATIENCE_S = 30.0
 # Accounts PostgreSQL may run under when the tests run as root, which initdb refuses.
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
+
+
+def _own_ports() -> Iterator[int]:
+    """The ports of this worker of the test run, round and round; beginning anywhere, as another run may be going on."""
+    first = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 24 * 500
+    begin = random.randrange(500)
+    for step in itertools.count():
+        yield first + (begin + step) % 500
+
+
+_OWN_PORTS = _own_ports()
 
 
 class ServerMissing(Exception):
@@ -325,10 +339,15 @@ class PostgresServer:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """
+    A port of 127.0.0.1 nobody listens on just now, and that nobody is given before whoever asked listens there: it is below
+    those that the system hands out (RFC 6335 section 6; Linux begins at 32768), and no other worker's.
+    """
+    for port in _OWN_PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("they go round")
 
 
 def _unprivileged_account() -> pwd.struct_passwd | None:

@@ -30,6 +30,7 @@ from broker.notify.sms_http import HttpGateway
 from broker.notify.sms_twilio import TwilioGateway
 from broker.notify.smtp import SmtpSender
 from broker.wire.http import Fetcher
+from tests import servers
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SID = "AC" + "0" * 31 + "1"
@@ -101,10 +102,8 @@ async def on_loopback(app: Starlette) -> AsyncIterator[str]:
 
 @functools.cache
 def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port where nobody listens, nor ever does."""
+    return servers.free_port()
 
 
 # Mail
