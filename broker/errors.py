@@ -152,6 +152,12 @@ class Gone(StafettError):
     default_code = "gone"
 
 
+class ConsentWithdrawn(Gone):
+    """The customer took back the consent it rests on."""
+
+    default_code = "consent.withdrawn"
+
+
 class Denied(StafettError):
     """The trust config forbids it: ``facts`` carry ``rule`` and ``config_version``."""
 

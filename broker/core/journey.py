@@ -235,13 +235,19 @@ class Refuse(Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
+class Agreed(Struct, frozen=True):
+    """What is to be shared under ``consent``: ``release`` if she kept everything, ``wish`` the same as names."""
+
+    wish: Wish
+    release: Release
+    consent: Consent
+
+
 class Deliver(Struct, frozen=True):
-    """Send the customer to the recipient; ``consent``: a remembered one to record first, None when already recorded."""
+    """Send the customer to the recipient. ``agreed``: what starts the handoff, None when it is underway already."""
 
     handoff: Handoff
-    agreement: Agreement
-    wish: Wish
-    consent: Consent | None
+    agreed: Agreed | None
 
 
 class Arrive(Struct, frozen=True):
@@ -369,11 +375,11 @@ def _handoff_step(
     if over is not None:
         # security: that she said no is told to her alone; whoever made the offer has the link too, and is not to know
         return over
-    wish, release = handoff_wish(handoff, agreement, session, policy, now)
     if handoff.state in handoffs.UNDERWAY:
         if journey.challenge is not None and _has_no_login(handoff.recipient, policy):
             return Arrive(handoff, journey.challenge)
-        return Deliver(handoff, agreement, wish, None)
+        return Deliver(handoff, None)
+    wish, release = handoff_wish(handoff, agreement, session, policy, now)
     return by_consents(AskConsent(wish, release, agreement), journey, session, handoff, consents, now)
 
 
@@ -398,7 +404,7 @@ def by_consents(
         return step
     if step.agreement is None or handoff is None:
         return Answer(session, consent)
-    return Deliver(handoff, step.agreement, step.wish, consent)
+    return Deliver(handoff, Agreed(step.wish, step.release, consent))
 
 
 def _has_no_login(recipient: str, policy: Policy) -> bool:
@@ -425,7 +431,7 @@ def handoff_wish(
     handoff: Handoff, agreement: Agreement, session: Session, policy: Policy, now: datetime
 ) -> tuple[Wish, Release]:
     """What of *handoff* would be shared if the customer keeps everything: as names and with values."""
-    terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload, None)
+    terms = HandoffTerms(agreement, policy.fields[handoff.type], handoff.payload)
     proven = standing(session, policy.age_limits, now)
     release = decide_release(terms, session, standing=proven, policy_version=policy.version)
     given, demanded = release.given, agreement.claims.required
@@ -674,7 +680,7 @@ def login_release(
         agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is None:
             raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
-        handed = HandoffTerms(agreement, (), {}, None, ask.essential_acr)
+        handed = HandoffTerms(agreement, (), {}, ask.essential_acr)
         return decide_release(handed, session, standing=proven, policy_version=policy.version)
     partner = policy.partner(ask.partner)
     login = partner.login if partner else None

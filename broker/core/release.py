@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from broker.core.assurance import ACR_FEDERATED, Assurance, acr_among, acr_of
+from broker.core.changing import replace
 from broker.core.claims_request import NOTHING, ClaimsRequest
 from broker.core.handoff import lookup, place
 from broker.core.policy import Agreement, PayloadField, ReleaseUpstreamAssurance
@@ -88,6 +89,16 @@ class Release(Struct, frozen=True):
         """Those of *names* that are not given, whyever; nothing else is given in their place."""
         return tuple([name for name in names if name not in self.given]) if names else ()
 
+    def agreed_to(self, names: Collection[str]) -> "Release":
+        """What is left of it where the customer keeps *names*."""
+        if set(names).issuperset(self.given):
+            return self
+        items = [
+            item if not item.given or item.name in names else _withheld(item.name, Reason.NOT_AGREED)
+            for item in self.items
+        ]
+        return replace(self, items=tuple(items))
+
     @property
     def is_offline(self) -> bool:
         """Whether the partner may go on without the customer being there: refresh tokens."""
@@ -135,12 +146,11 @@ class LoginTerms(Struct, frozen=True):
 
 
 class HandoffTerms(Struct, frozen=True):
-    """A handoff under ``agreement``: ``agreed`` are the field names the customer kept (None: not asked yet)."""
+    """A handoff under ``agreement``, of what is left of its payload; what the customer keeps of it: `Release.agreed_to`."""
 
     agreement: Agreement
     fields: tuple[PayloadField, ...]
     payload: Mapping[str, Any]
-    agreed: frozenset[str] | None
     essential_acr: tuple[str, ...] = ()
 
 
@@ -290,8 +300,6 @@ def _handoff_items(terms: HandoffTerms) -> tuple[Item, ...]:
             items.append(_withheld(name, Reason.NOT_KNOWN))
         elif name not in required and name not in optional:
             items.append(_withheld(name, Reason.NOT_IN_AGREEMENT))
-        elif terms.agreed is not None and name not in terms.agreed:
-            items.append(_withheld(name, Reason.NOT_AGREED))
         else:
             items.append(
                 Item(name, True, value, Reason.AGREED_REQUIRED if name in required else Reason.AGREED_OPTIONAL)

@@ -9,7 +9,7 @@ from broker.core.consent import Consent
 from broker.core.handoff import UNDECIDED, belongs_to
 from broker.core.journey import Answer, Ask, Deliver, Refuse
 from broker.core.policy import PartnerOidc, PartnerSaml, PartnerService, Policy, SamlStart
-from broker.errors import Denied, Gone, Spent
+from broker.errors import Denied, Spent
 from broker.flows.artifact import Artifacts
 from broker.flows.consent import Consents
 from broker.flows.handoff import Handoffs
@@ -60,15 +60,7 @@ class PartnerExits:
         ask, step = turn.journey.ask, turn.step
         if ask is None or not isinstance(step, Answer):
             raise Spent("no request to answer", code="journey.went_on")
-        answering = self._answering(ask)
-        try:
-            return await answering.answer(ask, turn, step.consent)
-        except Gone as gone:
-            if gone.code != "consent.withdrawn":
-                raise
-            # In another tab, just now.
-            error = "consent_required" if "none" in ask.prompt else "access_denied"
-            return await answering.refuse(ask, error, "the customer withdrew her consent")
+        return await self._answering(ask).answer(ask, turn, step.consent)
 
     async def refuse(self, turn: Turn) -> Exit:
         """The answer that says why not."""

@@ -19,7 +19,7 @@ from broker.core.naming import name_of
 from broker.core.policy import Policy
 from broker.core.release import Release
 from broker.core.session import Session, with_sid, with_subject
-from broker.errors import Gone, Spent
+from broker.errors import ConsentWithdrawn, Spent
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.login import JOURNEY_KEPT_S, Turn
 from broker.flows.members import Members
@@ -94,13 +94,13 @@ class Answers:
 
         Returns: the results of *own*.
         Raises:
-            Spent: another tab finished the journey, or the session ended meanwhile. Gone: the consent was withdrawn. The answer
-                is never given out then.
+            Spent: another tab finished the journey, or the session ended meanwhile. ConsentWithdrawn: session and journey are
+                as they were. The answer is never given out then.
         """
         turn, session, policy, now = due.turn, due.session, due.policy, due.now
-        # security: she may have taken it back since the session was read, which kept it in mind.
-        mark = [Get(withdrawn_key(due.consent.id))] if due.consent is not None else []
-        ops, touch = [*own, *mark], None
+        # security: her session keeps in mind what she agreed to, also what she has taken back since.
+        withdrawn = withdrawn_key(due.consent.id) if due.consent is not None else None
+        ops, touch = [*own, *([Get(withdrawn)] if withdrawn is not None else [])], None
         times = policy.broker.lifetimes
         if due.is_changed:
             sector = policy.sector(due.ask.partner)
@@ -114,13 +114,13 @@ class Answers:
             touched = replace(session, seen_at=now)
             left = (session.created_at + times.session - now).total_seconds()
             name = name_of(turn.browser_session)
-            ops.append(self._c.shelves.sessions.swap(name, turn.session, touched, max(1.0, left)))
+            ops.append(self._c.shelves.sessions.swap(name, turn.session, touched, max(1.0, left), unless=withdrawn))
         if turn.held is not None:
             ended = replace(turn.held.value, ended=Ending.ANSWERED, attempt=None)
-            ops.append(self._c.shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S))
+            ops.append(self._c.shelves.journeys.swap(ended.id, turn.held, ended, JOURNEY_KEPT_S, unless=withdrawn))
         results = await self._c.state.run(*ops)
-        if mark and results[len(own)] is not None:
-            raise Gone("consent was withdrawn", code="consent.withdrawn")
+        if withdrawn is not None and results[len(own)] is not None:
+            raise ConsentWithdrawn("consent was withdrawn")
         if turn.held is not None and not results[-1]:
             # security: of two tabs that finish one journey at once, one answers; the other's answer is never given out
             raise Spent("the journey went on in another tab", code="journey.went_on")

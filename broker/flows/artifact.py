@@ -10,7 +10,7 @@ from broker.core.changing import replace
 from broker.core.handoff import Handoff
 from broker.core.journey import Arrive
 from broker.core.session import Session
-from broker.errors import Gone, Spent
+from broker.errors import ConsentWithdrawn, Gone, Spent
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs
 from broker.flows.login import Logins, Turn
@@ -59,7 +59,7 @@ class Artifacts:
         arrival = arrive(
             handoff,
             session,
-            self._handoffs.release(handoff, session, None),
+            self._handoffs.release(handoff, session),
             challenge=turn.step.challenge,
             subject=await self._subject(session, handoff.recipient),
             now=now,
@@ -106,7 +106,7 @@ class Artifacts:
         may_redeem(arrival.value, recipient=recipient, secret=secret)
         held = shelves.handoffs.read(handoff_id, raw)
         if withdrawn is not None:
-            raise Gone("consent was withdrawn", code="consent.withdrawn")
+            raise ConsentWithdrawn("consent was withdrawn")
         if held is not None and not self._is_agreed(held.value):
             raise Gone("the agreement was ended", code="handoff.no_agreement")
         redeemed = await self._handoffs.redeem(held, recipient)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from broker.core.changing import replace
 from broker.core.consent import Consent, Wish, granted_of
 from broker.core.handoff import UNDERWAY, Handoff, State
-from broker.core.journey import LOGIN_TYPE, Answer, AskConsent, Deliver
+from broker.core.journey import LOGIN_TYPE, Agreed, Answer, AskConsent, Deliver
 from broker.core.release import Release
 from broker.core.saml_login import demanded
 from broker.core.session import Session
@@ -79,11 +79,16 @@ def digest_of_release(customer: str, wish: Wish, release: Release) -> str:
 
 
 def _narrowed(step: Answer | Deliver, kept: frozenset[str]) -> Answer | Deliver:
-    if step.consent is None:
+    if isinstance(step, Answer):
+        return replace(step, consent=_cut(step.consent, kept)) if step.consent is not None else step
+    if step.agreed is None:
         return step
-    required = step.wish.required if isinstance(step, Deliver) else ()
-    granted = tuple(name for name in step.consent.granted if name in kept or name in required)
-    return replace(step, consent=replace(step.consent, granted=granted))
+    consent = _cut(step.agreed.consent, kept.union(step.agreed.wish.required))
+    return replace(step, agreed=replace(step.agreed, consent=consent))
+
+
+def _cut(consent: Consent, kept: frozenset[str]) -> Consent:
+    return replace(consent, granted=tuple(name for name in consent.granted if name in kept))
 
 
 class Consents:
@@ -117,7 +122,7 @@ class Consents:
         consent = await self._record(about, step, turn.session.value, kept, remember)
         if step.agreement is None or turn.handoff is None:
             return replace(turn, step=Answer(turn.session.value, consent))
-        return replace(turn, step=Deliver(turn.handoff.value, step.agreement, step.wish, consent))
+        return replace(turn, step=Deliver(turn.handoff.value, Agreed(step.wish, step.release, consent)))
 
     def _demanded(self, turn: Turn) -> frozenset[str]:
         """What was required of her, and so is in no answer of hers."""
@@ -135,12 +140,13 @@ class Consents:
             raise Spent("nothing to deliver", code="journey.went_on")
         if turn.handoff.value.state in UNDERWAY:
             return await self._handoffs.start_again(turn.handoff)
-        if step.consent is None:
+        if step.agreed is None:
             raise Spent("no consent to deliver by")
-        shared = await self._handoffs.share(turn.handoff, turn.session.value, consent=step.consent)
-        if shared.consent != step.consent.id and not step.consent.remember:
+        consent, session = step.agreed.consent, turn.session.value
+        shared = await self._handoffs.share(turn.handoff, session, step.agreed)
+        if shared.consent != consent.id and not consent.remember:
             # Another tab was faster, with another choice: what this one agreed to never came about.
-            await self._c.records.withdraw_consent(step.consent.id, turn.session.value.customer, self._c.now())
+            await self._c.records.withdraw_consent(consent.id, session.customer, self._c.now())
         return shared
 
     async def sharing_of(self, session: Session) -> Sharing:

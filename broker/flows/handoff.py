@@ -11,18 +11,18 @@ from typing import Any
 from msgspec import Struct
 
 from broker.core import handoff as core
-from broker.core.consent import Consent
 from broker.core.handoff import Handoff, Offer, Result, admit
+from broker.core.journey import Agreed
 from broker.core.naming import is_id, name_of
 from broker.core.policy import ReleaseUpstreamAssurance
 from broker.core.release import GuestTerms, HandoffTerms, Release, decide_release
 from broker.core.session import Session, standing
-from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
+from broker.errors import BadAsk, ConsentWithdrawn, Denied, Gone, Spent, StoreDown, TooMany
 from broker.flows.context import Context, digest_of, withdrawn_key
 from broker.flows.receipts import Receipts
 from broker.flows.values import HANDOFF_AFTERLIFE_S
 from broker.observe.telemetry import about
-from broker.stores.ports import Count, Get, Op, PutNew
+from broker.stores.ports import Count, PutNew
 from broker.stores.shelf import Held
 
 _CREATES_PER_MINUTE = 6000
@@ -161,24 +161,35 @@ class Handoffs:
     def _proof(self, handoff: str, until: str, recipient: str) -> str:
         return self._c.lookup.digest("reference", handoff, until, recipient)[:32]
 
-    async def share(self, held: Held[Handoff], session: Session, *, consent: Consent) -> Handoff:
+    async def share(self, held: Held[Handoff], session: Session, agreed: Agreed) -> Handoff:
         """
-        Record the transfer and put the handoff on its way, with what *consent* grants of it. Consent is already on record.
+        Record the transfer and put the handoff on its way, with what the consent grants of it, which is already on record.
 
-        Of many at once one wins; the others get what it stored. Raises: as `core.agree`; Gone when *consent* was withdrawn.
+        Of many at once one wins; the others get what it stored.
+
+        Raises: as `core.agree`; ConsentWithdrawn, and nothing has happened.
         """
-        now = self._c.now()
-        bound = core.bind(held.value, session)
-        release = self.release(bound, session, frozenset(consent.granted))
-        agreed = core.agree(bound, consent=consent.id, payload=release.nested(), withheld=release.withheld, now=now)
-        started = core.start(agreed, now=now)
-        swapped, withdrawn = await self._swapped(held, started, now, Get(withdrawn_key(consent.id)))
-        if not swapped:
-            return await self._as_stored(held.value.id)
-        if withdrawn is not None:
-            # security: she took it back since we looked; what was under way by then is revoked by whoever withdraws, this is not
-            await self.revoke(started.id)
-            raise Gone("consent was withdrawn", code="consent.withdrawn")
+        now, consent = self._c.now(), agreed.consent.id
+        release = agreed.release.agreed_to(agreed.consent.granted)
+        payload, withheld = release.nested(), release.withheld
+        for _ in range(_TRIES):
+            bound = core.bind(held.value, session)
+            consented = core.agree(bound, consent=consent, payload=payload, withheld=withheld, now=now)
+            started = core.start(consented, now=now)
+            # security: her session keeps in mind what she agreed to, also what she has taken back since. Looked for in the
+            # step that starts it: what is under way before is revoked by whoever withdraws.
+            if await self._swap(held, started, now, unless=withdrawn_key(consent)):
+                self._note_started(started, session, release)
+                return started
+            stored = await self._stored(started.id)
+            if stored.value.state not in core.UNDECIDED:
+                return stored.value
+            if stored.raw == held.raw:
+                raise ConsentWithdrawn("consent was withdrawn")
+            held = stored
+        raise StoreDown("handoff kept changing under us")
+
+    def _note_started(self, started: Handoff, session: Session, release: Release) -> None:
         self._note(
             "handoff.started",
             started,
@@ -188,7 +199,6 @@ class Handoffs:
             assurance=release.assurance_reason.value,
             because=self._because(started),
         )
-        return started
 
     async def start_again(self, held: Held[Handoff]) -> Handoff:
         """
@@ -197,7 +207,7 @@ class Handoffs:
         now = self._c.now()
         started = core.start(held.value, now=now)
         if started != held.value and not await self._swap(held, started, now):
-            return await self._as_stored(started.id)
+            return (await self._stored(started.id)).value
         return started
 
     async def opened(self, handoff: str) -> None:
@@ -258,9 +268,13 @@ class Handoffs:
         raise StoreDown("handoff kept changing under us")
 
     async def _check_not_withdrawn(self, handoff: Handoff) -> None:
-        """security: no token of the recipient's carries the consent, and a withdrawal revokes handoffs last. Raises: Gone."""
+        """
+        security: no token of the recipient's carries the consent, and a withdrawal revokes handoffs last.
+
+        Raises: ConsentWithdrawn.
+        """
         if handoff.consent is not None and await self._c.is_withdrawn(handoff.consent):
-            raise Gone("consent was withdrawn")
+            raise ConsentWithdrawn("consent was withdrawn")
 
     async def redeem_guest(self, reference: str, recipient: str) -> Reading:
         """
@@ -337,18 +351,15 @@ class Handoffs:
         terms = GuestTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload)
         return decide_release(terms, None, policy_version=policy.version)
 
-    def release(self, handoff: Handoff, session: Session, agreed: frozenset[str] | None) -> Release:
+    def release(self, handoff: Handoff, session: Session) -> Release:
         """
         What its recipient gets of *handoff*, and may be told of the login. Raises: Denied when the agreement was ended.
-
-        Args:
-            agreed: names of the fields the customer kept; None for those that are left of the payload.
         """
         policy = self._c.policy()
         agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
         if agreement is None:
             raise Denied("agreement is gone", code="handoff.no_agreement", config_version=policy.version)
-        terms = HandoffTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload, agreed)
+        terms = HandoffTerms(agreement, policy.fields.get(handoff.type, ()), handoff.payload)
         proven = standing(session, policy.age_limits, self._c.now())
         return decide_release(terms, session, standing=proven, policy_version=policy.version)
 
@@ -380,18 +391,15 @@ class Handoffs:
     def _handle(self, handoff: Handoff) -> str:
         return self._c.tokens.seal("handle", handoff.id, handoff.recipient, expires_at=handoff.expires_at)
 
-    async def _as_stored(self, handoff: str) -> Handoff:
+    async def _stored(self, handoff: str) -> Held[Handoff]:
         held = await self._get(handoff)
         if held is None:
             raise Gone("handoff record is gone", code="handoff.expired")
-        return held.value
+        return held
 
     async def _change(self, handoff: str, change: Callable[[Handoff, datetime], Handoff]) -> Handoff:
         for _ in range(_TRIES):
-            held = await self._get(handoff)
-            if held is None:
-                raise Gone("handoff record is gone", code="handoff.expired")
-            now = self._c.now()
+            held, now = await self._stored(handoff), self._c.now()
             changed = change(held.value, now)
             if changed == held.value or await self._swap(held, changed, now):
                 return changed
@@ -402,18 +410,14 @@ class Handoffs:
         (raw,) = await self._c.state.run(shelf.get(handoff))
         return shelf.read(handoff, raw)
 
-    async def _swap(self, held: Held[Handoff], changed: Handoff, now: datetime) -> bool:
-        (swapped,) = await self._swapped(held, changed, now)
-        return bool(swapped)
-
-    async def _swapped(self, held: Held[Handoff], changed: Handoff, now: datetime, *then: Op) -> list[Any]:
-        """Whether *changed* is stored in place of *held*, and the results of *then*, carried out after it."""
-        swap = self._c.shelves.handoffs.swap(changed.id, held, changed, self._ttl_s(changed, now))
-        entry = self._receipts.entry(changed)
-        swapped, *results = await self._c.state.run(swap, *entry, *then)
+    async def _swap(self, held: Held[Handoff], changed: Handoff, now: datetime, *, unless: str | None = None) -> bool:
+        """Store *changed* in place of *held*, if nobody changed it meanwhile and nothing is stored under the key *unless*."""
+        swap = self._c.shelves.handoffs.swap(changed.id, held, changed, self._ttl_s(changed, now), unless=unless)
+        # security: the entry first, so that whoever withdraws finds all that was stored before, whatever becomes of this call.
+        *_, swapped = await self._c.state.run(*self._receipts.entry(changed), swap)
         if swapped:
             self._receipts.follow(changed)
-        return [swapped, *results[len(entry) :]]
+        return bool(swapped)
 
     def _ttl_s(self, handoff: Handoff, now: datetime) -> float:
         """Undelivered: until the link dies and then some, to answer it. Delivered: as long as the payload is kept."""

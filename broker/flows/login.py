@@ -212,7 +212,9 @@ class Logins:
         """
         now = self._c.now()
         journey = self._new_journey(ask.partner, visitor, now, ask=await self._with_hinted_customer(ask))
-        turn = await self._turn(journey, visitor, now)
+        return self._begun(await self._turn(journey, visitor, now), ask, visitor)
+
+    def _begun(self, turn: Turn, ask: Ask, visitor: Visitor) -> Turn:
         if isinstance(turn.step, Answer):
             return turn
         if "none" in ask.prompt or isinstance(turn.step, Refuse):
@@ -282,6 +284,25 @@ class Logins:
         remembered = self._devices.read(visitor, rest)
         turn = await self._decide(held.value, session, handoff, self._c.now(), visitor.session, remembered)
         return replace(turn, held=held)
+
+    async def reconsider(self, turn: Turn, visitor: Visitor) -> Turn:
+        """
+        The step that is due in place of the *turn*'s, whose consent turned out to be withdrawn before anything happened.
+
+        Raises: as `begin`, for a journey that is not stored.
+        """
+        again = await self._decide(
+            turn.journey,
+            turn.session,
+            turn.handoff,
+            self._c.now(),
+            turn.browser_session,
+            turn.remembered,
+            trusts_session=False,
+        )
+        due = replace(turn, step=again.step, session=again.session, handoff=again.handoff)
+        ask = turn.journey.ask
+        return due if turn.held is not None or ask is None else self._begun(due, ask, visitor)
 
     async def act(self, journey: str, visitor: Visitor, change: Callable[[Journey], Journey]) -> Turn:
         """Apply *change* to the stored journey (compare-and-set) and look at the step that is then due."""
@@ -989,13 +1010,21 @@ class Logins:
         now: datetime,
         cookie: str | None,
         remembered: DeviceRecord | None = None,
+        *,
+        trusts_session: bool = True,
     ) -> Turn:
-        """The step that is due. *cookie*: the browser's, behind which *session* is stored."""
+        """
+        The step that is due. A consent that the session keeps in mind may have been withdrawn: whoever acts on it finds out
+        (`reconsider`).
+
+        Args:
+            cookie: the browser's, behind which *session* is stored.
+        """
         about("journey", journey.id)
         handoff = self._still_redeemable(journey, handoff, now)
         step = self._step(journey, session, handoff, now, remembered)
         if isinstance(step, AskConsent) and session is not None:
-            session, consents = await self._consents(session, cookie, step.wish, now)
+            session, consents = await self._consents(session, cookie, step.wish, now, trusts_session=trusts_session)
             step = by_consents(step, journey, session.value, handoff.value if handoff else None, consents, now)
             if isinstance(step, AskConsent):
                 handoff = await self._bind(handoff, session.value, now)
@@ -1005,24 +1034,32 @@ class Logins:
         return Turn(journey, step, session, handoff, browser_session=cookie, remembered=remembered)
 
     async def _consents(
-        self, session: Held[Session], cookie: str | None, wish: Wish, now: datetime
+        self, session: Held[Session], cookie: str | None, wish: Wish, now: datetime, *, trusts_session: bool
     ) -> tuple[Held[Session], Sequence[Consent]]:
         """
-        The customer's consents that may cover *wish*: the one her session keeps in mind, unless it was withdrawn since; else
-        those on record, of which the session keeps in mind what covers.
+        The customer's consents that may cover *wish*: the one her session keeps in mind; else those on record, of which the
+        session keeps in mind what covers.
+
+        Args:
+            trusts_session: no need to ask whether the one that it keeps in mind was withdrawn.
         """
         kept = covering(session.value.consents, wish, now)
-        if kept is not None and not await self._c.is_withdrawn(kept.id):
+        if kept is not None and (trusts_session or not await self._c.is_withdrawn(kept.id)):
             return session, (kept,)
         records = await self._c.records.live_consents(session.value.customer, now)
         consents = [consent_of(record) for record in records]
         fitting = [each for each in consents if covering([each], wish, now) is not None]
-        changed = with_consent(session.value, kept, fitting[0] if fitting else None)
+        found = fitting[0] if fitting else None
         # security: whoever withdraws sets the marks first, and the records know it last.
         marks = [Get(withdrawn_key(each.id)) for each in fitting]
+        changed = with_consent(session.value, kept, found)
         session, marked = await self._rewritten(cookie, session, changed, now, *marks)
-        gone = {each.id for each, mark in zip(fitting, marked, strict=True) if mark is not None}
-        return session, [each for each in consents if each.id not in gone]
+        left = [each for each, mark in zip(fitting, marked, strict=True) if mark is None]
+        if found not in [None, *left]:
+            # What it kept in mind again would be found out and asked for in a circle.
+            changed = with_consent(session.value, found, left[0] if left else None)
+            session, _ = await self._rewritten(cookie, session, changed, now)
+        return session, left
 
     async def _rewritten(
         self, cookie: str | None, session: Held[Session], changed: Session, now: datetime, *also: Op

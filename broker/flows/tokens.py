@@ -22,7 +22,7 @@ from broker.core.policy import Policy, TokenFormat
 from broker.core.refresh import Family
 from broker.core.release import OFFLINE, Release
 from broker.core.session import Session
-from broker.errors import BadAsk, Denied, Gone, Spent, StoreDown, TooMany
+from broker.errors import BadAsk, ConsentWithdrawn, Denied, Spent, StoreDown, TooMany
 from broker.flows.answers import Answers, Due
 from broker.flows.context import Context, withdrawn_key
 from broker.flows.handoff import Handoffs, Reading
@@ -127,7 +127,7 @@ class TokenFlow:
             raise Spent("grant of the code is gone")
         await self._check_redemption(grant_id, grant.value, partner, redirect_uri, code_verifier)
         if withdrawn is not None:
-            raise Gone("consent was withdrawn", code="consent.withdrawn")
+            raise ConsentWithdrawn("consent was withdrawn")
         if handoff_id:
             await self._handoffs.redeem(held, partner)
         if grant.value.family is not None:
@@ -199,7 +199,7 @@ class TokenFlow:
         if partner is not None and held.value.partner != partner:
             raise Spent("refresh token of another client", code="refresh.foreign")
         if consent and withdrawn[0] is not None:
-            raise Gone("consent was withdrawn", code="consent.withdrawn")
+            raise ConsentWithdrawn("consent was withdrawn")
         return held, held.value.family
 
     async def _turned(
@@ -336,7 +336,7 @@ class TokenFlow:
         withdrawn = rest.pop(0) if consent else None
         held = shelves.handoffs.read(handoff_id, rest.pop(0)) if handoff is not None else None
         if withdrawn is not None:
-            raise Gone("consent was withdrawn", code="consent.withdrawn")
+            raise ConsentWithdrawn("consent was withdrawn")
         grant = shelves.grants.read(grant_id, raw_grant)
         if grant is None:
             raise Spent("grant is gone or was ended")

@@ -76,9 +76,10 @@ class MemoryState:
                     del self._entries[op.key]
                 return found
             case Swap():
-                if found == op.old:
+                is_due = found == op.old and (op.unless is None or op.unless not in self._entries)
+                if is_due:
                     self._write(op.key, op.new, op.ttl_s, now)
-                return found == op.old
+                return is_due
             case Drop():
                 return self._entries.pop(op.key, None) is not None
             case Count():
@@ -144,8 +145,12 @@ def _check(op: Op) -> None:
     match op:
         case Get(renew_s=float() | int()):
             milliseconds(op.renew_s or 0)
-        case Put() | PutNew() | Swap():
+        case Put() | PutNew():
             milliseconds(op.ttl_s)
+        case Swap():
+            milliseconds(op.ttl_s)
+            if op.unless is not None:
+                checked_key(op.unless)
         case Take(leave=bytes()):
             milliseconds(op.leave_ttl_s)
         case Count():

@@ -60,14 +60,15 @@ class Take(Struct, frozen=True):
 
 class Swap(Struct, frozen=True):
     """
-    Replace ``old`` by ``new`` only if the value is still exactly ``old``. Result: ``bool``; always look
-    at it.
+    Replace ``old`` by ``new`` only if the value is still exactly ``old``, and nothing is stored under ``unless``. Result:
+    ``bool``; always look at it.
     """
 
     key: Key
     old: bytes
     new: bytes
     ttl_s: float
+    unless: Key | None = None
 
 
 class Drop(Struct, frozen=True):

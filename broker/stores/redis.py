@@ -35,6 +35,7 @@ from broker.stores.ports import Count, Delist, Drop, Enlist, Get, Listed, Op, Pu
 _SWAP = (
     b"if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) return 1 end return 0"
 )
+_SWAP_UNLESS = b"if redis.call('GET',KEYS[2]) then return 0 end " + _SWAP
 _COUNT = b"local n=redis.call('INCR',KEYS[1]) if n==1 then redis.call('PEXPIRE',KEYS[1],ARGV[1]) end return n"
 
 # A sorted set by the moment each member leaves, on the server's own clock. The list lives as long as its last member.
@@ -315,6 +316,13 @@ def _get(key: str, op: Get, _prefix: str) -> _Command:
     return ("GET", key) if op.renew_s is None else ("GETEX", key, "PX", milliseconds(op.renew_s))
 
 
+def _swap(key: str, op: Swap, prefix: str) -> _Command:
+    if op.unless is None:
+        return "EVAL", _SWAP, 1, key, op.old, op.new, milliseconds(op.ttl_s)
+    unless = prefix + checked_key(op.unless)
+    return "EVAL", _SWAP_UNLESS, 2, key, unless, op.old, op.new, milliseconds(op.ttl_s)
+
+
 def _take(key: str, op: Take, _prefix: str) -> _Command:
     if op.leave is None:
         return "GETDEL", key
@@ -327,7 +335,7 @@ _COMMANDS: Final[Mapping[type[Op], Callable[[str, Any, str], _Command]]] = {
     Put: lambda key, op, _: ("SET", key, op.value, "PX", milliseconds(op.ttl_s)),
     PutNew: lambda key, op, _: ("SET", key, op.value, "NX", "PX", milliseconds(op.ttl_s)),
     Take: _take,
-    Swap: lambda key, op, _: ("EVAL", _SWAP, 1, key, op.old, op.new, milliseconds(op.ttl_s)),
+    Swap: _swap,
     Drop: lambda key, _op, _: ("DEL", key),
     Count: lambda key, op, _: ("EVAL", _COUNT, 1, key, milliseconds(op.window_s)),
     Enlist: _enlist,

@@ -57,9 +57,9 @@ class Shelf(Generic[T]):
         """Write if free."""
         return PutNew(self.key(name), self._seal(name, value), ttl_s)
 
-    def swap(self, name: str, old: Held[T], new: T, ttl_s: float) -> Swap:
-        """Replace *old* if nobody changed it meanwhile."""
-        return Swap(self.key(name), old.raw, self._seal(name, new), ttl_s)
+    def swap(self, name: str, old: Held[T], new: T, ttl_s: float, *, unless: str | None = None) -> Swap:
+        """Replace *old* if nobody changed it meanwhile, and nothing is stored under the key *unless*."""
+        return Swap(self.key(name), old.raw, self._seal(name, new), ttl_s, unless)
 
     def renew(self, name: str, held: Held[T], ttl_s: float) -> Swap:
         """Let *held* live for *ttl_s* from now on, if nobody changed it meanwhile."""

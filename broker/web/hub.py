@@ -19,7 +19,7 @@ from broker.core.passkey import OwnPasskey, Unfit
 from broker.core.policy import Policy
 from broker.core.session import Session
 from broker.core.waiting import Addressee, Waiting
-from broker.errors import Denied, Gone, Spent, StoreDown, TooWeak
+from broker.errors import ConsentWithdrawn, Denied, Gone, Spent, StoreDown, TooWeak
 from broker.flows.login import Turn
 from broker.flows.logout import Parted
 from broker.flows.values import Visitor
@@ -138,10 +138,14 @@ class Upstreams(Protocol):
 
 
 class Journeys(Protocol):
-    """What keeps journeys for those who come back to them."""
+    """What keeps journeys for those who come back to them, and knows what is due."""
 
     async def keep(self, turn: Turn, visitor: Visitor) -> Turn:
         """Store a journey that just began; one that is stored stays as it is."""
+        ...
+
+    async def reconsider(self, turn: Turn, visitor: Visitor) -> Turn:
+        """What is due in place of the *turn*'s step, whose consent turned out to be withdrawn."""
         ...
 
 
@@ -149,7 +153,7 @@ class Partners(Protocol):
     """What the downstream edge does for the others: addresses to send the browser to."""
 
     async def answer(self, turn: Turn) -> Exit:
-        """Answer the partner's request (step `Answer`)."""
+        """Answer the partner's request (step `Answer`). Raises: ConsentWithdrawn, before anything happened."""
         ...
 
     async def refuse(self, turn: Turn) -> Exit:
@@ -157,7 +161,7 @@ class Partners(Protocol):
         ...
 
     async def deliver(self, turn: Turn) -> str:
-        """Start the handoff at the recipient (step `Deliver`)."""
+        """Start the handoff at the recipient (step `Deliver`). Raises: as `answer`."""
         ...
 
     def comes_back(self, turn: Turn) -> bool:
@@ -263,7 +267,7 @@ class Hub:
         """Send the browser to the turn's step, with the cookies the turn made."""
         here = f"/j/{turn.journey.id}"
         try:
-            response = await self._step(request, visitor, turn)
+            turn, response = await self._carried_out(request, visitor, turn)
         except (Spent, Gone):
             # Another tab, or a double click, was faster: its page knows what is due now, unless we just came from there.
             if turn.held is None or request.url.path == here:
@@ -276,6 +280,16 @@ class Hub:
             response = RedirectResponse(here, status_code=303)
         return with_cookies(response, turn, policy)
 
+    async def _carried_out(self, request: Request, visitor: Visitor, turn: Turn) -> tuple[Turn, Response]:
+        """The turn as it is by then, and where it leads."""
+        if isinstance(turn.step, Deliver) and self._partners.comes_back(turn):
+            turn = await self._journeys.keep(turn, visitor)
+        try:
+            return turn, await self._step(request, visitor, turn)
+        except ConsentWithdrawn:
+            # Nothing happened yet: she is asked, unless another consent covers it.
+            return await self._carried_out(request, visitor, await self._journeys.reconsider(turn, visitor))
+
     async def _step(self, request: Request, visitor: Visitor, turn: Turn) -> Response:
         match turn.step:
             case Answer():
@@ -283,8 +297,6 @@ class Hub:
             case Refuse():
                 return self.leave_for(request, visitor, await self._partners.refuse(turn))
             case Deliver():
-                if self._partners.comes_back(turn):
-                    turn = await self._journeys.keep(turn, visitor)
                 return self.leave_for(request, visitor, await self._partners.deliver(turn))
             case Login() if self._only_way(turn, turn.step) is not None:
                 return await self._straight_on(request, visitor, turn, turn.step)

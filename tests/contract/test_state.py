@@ -170,6 +170,18 @@ async def test_swap_sets_the_new_lifetime(subject: Subject) -> None:
     assert await gone_within(subject, "e:3", SHORT)
 
 
+async def test_swap_does_nothing_while_something_is_in_its_way(subject: Subject) -> None:
+    """Looked for in the same step, whatever is stored there; from when that is gone, or where it never was, as ever."""
+    store = subject.store
+    await store.run(Put("e:4", b"a", MINUTE), Put("e:5", b"", SHORT))
+    blocked, free = (Swap("e:4", b"a", b"b", MINUTE, unless=key) for key in ("e:5", "e:6"))
+    assert list(await store.run(blocked, Get("e:4"))) == [False, b"a"]
+    assert list(await store.run(free, Get("e:4"), Put("e:4", b"a", MINUTE))) == [True, b"b", None]
+    assert await gone_within(subject, "e:5", SHORT)
+    assert list(await store.run(blocked, blocked, Get("e:4"))) == [True, False, b"b"]
+    assert await one(store, Swap("e:4", b"b", b"c", MINUTE, unless="e:4")) is False
+
+
 async def test_drop_says_whether_it_was_there(store: StateStore) -> None:
     """Dropping twice is no error."""
     assert list(await store.run(Put("f:1", b"x", MINUTE), Drop("f:1"), Drop("f:1"), Get("f:1"))) == [
@@ -417,6 +429,7 @@ async def test_any_sequence_gives_what_the_simplest_store_gives(store: StateStor
             Take(key),
             Take(key, leave=b"used", leave_ttl_s=MINUTE),
             Swap(key, chance.choice([b"", b"a", b"used"]), value, MINUTE),
+            Swap(key, chance.choice([b"", b"a", b"used"]), value, MINUTE, unless=chance.choice(["n:1", "n:4"])),
             Drop(key),
             Count("n:count", MINUTE),
         ]

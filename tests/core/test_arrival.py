@@ -24,9 +24,7 @@ def arrival(it: Handoff, visitor: Session) -> Arrival:
 
 def released(visitor: Session) -> Release:
     agreement = policy().config.agreements[0]
-    return decide_release(
-        HandoffTerms(agreement, FIELDS, {}, None), visitor, standing=proven(visitor), policy_version="v"
-    )
+    return decide_release(HandoffTerms(agreement, FIELDS, {}), visitor, standing=proven(visitor), policy_version="v")
 
 
 @pytest.mark.parametrize("state", [each for each in State if each is not State.STARTED])

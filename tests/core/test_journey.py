@@ -87,7 +87,7 @@ def told(step: Step) -> str:
         case Answer():
             return f"Answer {step.consent.id if step.consent else '-'}"
         case Deliver():
-            return f"Deliver {step.consent.id if step.consent else '-'}"
+            return f"Deliver {step.agreed.consent.id if step.agreed else '-'}"
         case Refuse():
             return f"Refuse {step.error}"
         case AskLink():

@@ -33,10 +33,8 @@ def rule(**changed: Any) -> Agreement:
     return Agreement.model_validate(agreement(**changed))
 
 
-def handed_over(
-    agreed: frozenset[str] | None = None, payload: dict[str, Any] | None = None, **changed: Any
-) -> HandoffTerms:
-    return HandoffTerms(rule(**changed), FIELDS, PAYLOAD if payload is None else payload, agreed)
+def handed_over(payload: dict[str, Any] | None = None, **changed: Any) -> HandoffTerms:
+    return HandoffTerms(rule(**changed), FIELDS, PAYLOAD if payload is None else payload)
 
 
 def logged_in(
@@ -59,11 +57,7 @@ def by_name(release: Release) -> dict[str, Item]:
     [
         (handed_over(), "vehicle.plate", True, Reason.AGREED_REQUIRED),
         (handed_over(), "customer.email", True, Reason.AGREED_OPTIONAL),
-        (handed_over(frozenset({*REQUIRED})), "customer.email", False, Reason.NOT_AGREED),
-        (handed_over(frozenset({*OPTIONAL})), "vehicle.plate", False, Reason.NOT_AGREED),
-        (handed_over(frozenset()), "items", False, Reason.NOT_AGREED),
         (handed_over(), "customer.name", False, Reason.NOT_IN_AGREEMENT),
-        (handed_over(frozenset({"customer.name"})), "customer.name", False, Reason.NOT_IN_AGREEMENT),
         (handed_over(payload={}), "vehicle.plate", False, Reason.NOT_KNOWN),
         (handed_over(payload={"items": None}), "items", False, Reason.NOT_KNOWN),
         (handed_over(claims={"required": ["order.paid"], "optional": []}), "order.paid", True, Reason.AGREED_REQUIRED),
@@ -89,6 +83,24 @@ def test_each_claim_has_its_reason(terms: Terms, name: str, given: bool, reason:
     item = by_name(of(terms, session()))[name]
     assert (item.given, item.reason) == (given, reason)
     assert (item.value is not None) is given
+
+
+@pytest.mark.parametrize(
+    ("kept", "name", "given", "reason"),
+    [
+        ({*REQUIRED}, "vehicle.plate", True, Reason.AGREED_REQUIRED),
+        ({*REQUIRED}, "customer.email", False, Reason.NOT_AGREED),
+        ({*OPTIONAL}, "vehicle.plate", False, Reason.NOT_AGREED),
+        (set(), "items", False, Reason.NOT_AGREED),
+        ({"customer.name"}, "customer.name", False, Reason.NOT_IN_AGREEMENT),
+    ],
+)
+def test_what_she_does_not_keep_is_withheld(kept: set[str], name: str, given: bool, reason: Reason) -> None:
+    """Nothing is given that was not before, and what is withheld carries no value."""
+    whole = of(handed_over(), session())
+    item = by_name(whole.agreed_to(kept))[name]
+    assert (item.given, item.value is not None, item.reason) == (given, given, reason)
+    assert whole.agreed_to({*REQUIRED, *OPTIONAL}) == whole
 
 
 @pytest.mark.parametrize(
@@ -172,9 +184,8 @@ def test_an_address_travels_with_its_truth(verified: bool) -> None:
 
 def test_unknown_is_not_withheld() -> None:
     """ "Withheld" lists what exists and was kept back; what nobody has is not worth a word."""
-    release = of(
-        handed_over(frozenset(REQUIRED), {"vehicle": {"plate": "A"}, "customer": {"email": "m@x.test"}}), session()
-    )
+    payload = {"vehicle": {"plate": "A"}, "customer": {"email": "m@x.test"}}
+    release = of(handed_over(payload), session()).agreed_to(REQUIRED)
     assert release.given == ("vehicle.plate",)
     assert release.withheld == ("customer.email",)
 
@@ -189,7 +200,7 @@ def test_every_reason_is_used_and_no_other() -> None:
     """The reasons are an interface: each word can be met."""
     full = session("bankid", profile=Profile(name="Maja", email="m@x.test"))
     releases = [
-        of(handed_over(frozenset({"items", "customer.email"}), PAYLOAD | {"order": {}}), full),
+        of(handed_over(PAYLOAD | {"order": {}}), full).agreed_to({"items", "customer.email"}),
         of(handed_over(release_upstream_assurance=BECAUSE), full),
         of(GuestTerms(rule(), FIELDS, PAYLOAD)),
         of(logged_in(claims=ClaimsRequest(userinfo=("name",))), full),

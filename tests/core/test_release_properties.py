@@ -88,8 +88,8 @@ def test_a_handoff_releases_what_is_agreed_and_allowed_and_present(
     visitor: Session,
 ) -> None:
     """Exactly the names that the agreement allows, the customer kept, the type knows and the payload has (F4)."""
-    terms = HandoffTerms(rule, fields, payload, None if agreed is None else frozenset(agreed))
-    release = decided(terms, visitor)
+    release = decided(HandoffTerms(rule, fields, payload), visitor)
+    release = release if agreed is None else release.agreed_to(agreed)
     known = {field.name for field in fields if lookup(payload, field.name) is not None}
     expected = known & allowed_by(rule) & (known if agreed is None else agreed)
     assert set(release.given) == expected
@@ -116,10 +116,10 @@ def test_what_is_shown_is_what_is_released(
     rule: Agreement, fields: tuple[PayloadField, ...], payload: dict[str, Any], visitor: Session
 ) -> None:
     """Agreeing to everything on the consent page gives exactly what it showed; a second look at the rest gives the same."""
-    shown = decided(HandoffTerms(rule, fields, payload, None), visitor)
-    given_now = decided(HandoffTerms(rule, fields, payload, frozenset(shown.given)), visitor)
+    shown = decided(HandoffTerms(rule, fields, payload), visitor)
+    given_now = shown.agreed_to(shown.given)
     assert given_now.nested() == shown.nested()
-    again = decided(HandoffTerms(rule, fields, given_now.nested(), None), visitor)
+    again = decided(HandoffTerms(rule, fields, given_now.nested()), visitor)
     assert again.nested() == shown.nested()
 
 
@@ -127,7 +127,7 @@ def test_what_is_shown_is_what_is_released(
 @given(agreements(), sessions)
 def test_no_more_assurance_is_released_than_was_proven(rule: Agreement, visitor: Session) -> None:
     """Never above the session's level; of a method that may not vouch never above contact, and never its name."""
-    release = decided(HandoffTerms(rule, (), {}, None), visitor)
+    release = decided(HandoffTerms(rule, (), {}), visitor)
     assert release.acr is not None
     level = level_of_acr(release.acr)
     if level is None:

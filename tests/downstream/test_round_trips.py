@@ -97,8 +97,8 @@ async def test_each_hop_asks_the_state_once(counted: Counted, who: str) -> None:
     await browser.get(partner.request(scope="openid email", prompt="none"))  # the session learns of the consent
     with counted:
         answer = await browser.get(partner.request(scope="openid email", prompt="none"))
-    # Whether a consent was withdrawn meanwhile is looked up before anything is decided by it.
-    assert (counted.trips, counted.calls) == (3 if who == "reader" else 2, {})
+    # Whether a consent was withdrawn meanwhile is looked up along with the answer.
+    assert (counted.trips, counted.calls) == (2, {})
     with counted:
         tokens = await apis.token(partner, code=answer.query["code"])
     assert (tokens.status, counted.trips, counted.calls) == (200, 1, {})
@@ -173,8 +173,8 @@ async def test_introspection_asks_once_and_revocation_twice(counted: Counted) ->
 
 async def test_each_hop_of_a_remembered_handoff(counted: Counted) -> None:
     """
-    Each looks and then changes what it saw, without the database. Behind the link the mark of her consent is looked up besides,
-    and the data is read in one. The garage has JWTs for an API, and its handoff is read as ever.
+    Each looks and then changes what it saw, without the database, and whether her consent was withdrawn is looked up along with
+    that; the data is read in one. The garage has JWTs for an API, and its handoff is read as ever.
     """
     stage = counted.apis.stage
     browser = stage.browser()
@@ -198,4 +198,4 @@ async def test_each_hop_of_a_remembered_handoff(counted: Counted) -> None:
     with counted:
         read = await stage.garage.read(tokens["authorization_details"][0]["handoff"], tokens["access_token"])
     hops.append((counted.trips, counted.calls))
-    assert (read.status, hops) == (200, [(2, {}), (3, {}), (2, {}), (2, {}), (1, {})])
+    assert (read.status, hops) == (200, [(2, {}), (2, {}), (2, {}), (2, {}), (1, {})])

@@ -95,7 +95,7 @@ async def scene(stage_folder: Path) -> AsyncIterator[Scene]:
 
 
 async def test_nothing_starts_on_a_consent_taken_back_since_it_was_looked_at(scene: Scene) -> None:
-    """She withdraws elsewhere between the look and the start: nothing is on its way, and no data is kept for it."""
+    """She withdraws elsewhere between the look and the start: nothing is on its way, no data is kept for it, and she is asked."""
     await scene.share(("remember", "yes"))
     link = await scene.link()
     scene.stage.clock.forward(seconds=1)
@@ -104,8 +104,11 @@ async def test_nothing_starts_on_a_consent_taken_back_since_it_was_looked_at(sce
     scene.state.then = lambda: scene.withdraw(other)
     answer = await scene.browser.get(link)
     assert "login_hint" not in answer.query
-    assert answer.status == 410
-    assert await scene.states() == [("revoked", False), ("revoked", False)]
+    assert await scene.states() == [("revoked", False)]
+    assert "share" in (await scene.browser.follow(answer)).ids
+    started = await scene.browser.press("share")
+    tokens = await scene.stage.garage.exchange(await scene.stage.arrive(scene.browser, started))
+    assert (await scene.stage.garage.read(tokens["claims"]["handoff"]["id"], tokens["access_token"])).status == 200
 
 
 async def test_a_session_never_keeps_in_mind_what_is_withdrawn_just_then(scene: Scene) -> None:

@@ -31,6 +31,7 @@ EVERY_OP = [
     Take("k:1"),
     Take("k:1", leave=b"used", leave_ttl_s=60),
     Swap("k:1", b"x", b"y", 60),
+    Swap("k:1", b"x", b"y", 60, unless="k:3"),
     Drop("k:1"),
     Count("k:2", 60),
 ]

@@ -12,7 +12,7 @@ from broker.core.handoff import Handoff, Result
 from broker.downstream.bearer import bearer_endpoint
 from broker.downstream.clients import Clients
 from broker.downstream.replies import body_of, json_reply, note_refusal, partner_endpoint
-from broker.errors import BadAsk, Gone, Spent
+from broker.errors import BadAsk, ConsentWithdrawn, Gone, Spent
 from broker.flows.handoff import Handoffs, Reading
 from broker.flows.tokens import TokenFlow
 from broker.wire.schema import read_object
@@ -116,7 +116,7 @@ def _shown(reading: Reading) -> dict[str, Any]:
 
 def _not_hers(error: Spent | Gone) -> Response:
     """security: one that never was and somebody else's look alike."""
-    is_hers = isinstance(error, Gone) and error.code == Gone.default_code
+    is_hers = isinstance(error, Gone) and error.code in {Gone.default_code, ConsentWithdrawn.default_code}
     code, status = ("gone", 410) if is_hers else ("not_found", 404)
     note_refusal(error, status)
     return json_reply(body_of(code, "withdrawn" if is_hers else "no such handoff of this client"), status)
