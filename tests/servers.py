@@ -31,11 +31,16 @@ UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
 
 
 def _own_ports() -> Iterator[int]:
-    """The ports of this worker of the test run, round and round; beginning anywhere, as another run may be going on."""
-    first = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 24 * 500
-    begin = random.randrange(500)
+    """
+    The ports of this worker of the test run, or all where it has no workers, round and round; beginning anywhere, as another run
+    may be going on.
+    """
+    worker, first, count = os.environ.get("PYTEST_XDIST_WORKER"), 20_000, 12_000
+    if worker is not None:
+        first, count = first + int(worker.removeprefix("gw")) % 24 * 500, 500
+    begin = random.randrange(count)
     for step in itertools.count():
-        yield first + (begin + step) % 500
+        yield first + (begin + step) % count
 
 
 _OWN_PORTS = _own_ports()
