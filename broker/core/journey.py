@@ -259,7 +259,7 @@ class Arrive(Struct, frozen=True):
 
 class HandoffOver(Struct, frozen=True):
     """
-    The handoff cannot go on: ``why`` is ``already``, ``declined``, ``expired`` or ``unavailable``.
+    The handoff cannot go on: ``why`` is ``already``, ``declined``, ``withdrawn``, ``expired`` or ``unavailable``.
 
     ``handoff`` is None when even its record is gone.
     """
@@ -359,6 +359,10 @@ def _handoff_step(
     now: datetime,
 ) -> Step:
     over = handoff_over(handoff, now)
+    if handoff is not None and handoff.state is handoffs.State.REVOKED:
+        # security: that she took it back is told to her alone, as that she said no
+        is_hers = session is not None and handoffs.belongs_to(handoff, session)
+        return HandoffOver("withdrawn" if is_hers else "expired", handoff)
     if handoff is None or (over is not None and handoff.state is not handoffs.State.DECLINED):
         return over or HandoffOver("expired", None)
     agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
@@ -407,6 +411,21 @@ def by_consents(
     return Deliver(handoff, Agreed(step.wish, step.release, consent))
 
 
+def narrowed(step: Step, kept: frozenset[str]) -> Step:
+    """*step*, by which nothing goes out but what is required and *kept*, whatever its consent grants."""
+    match step:
+        case Answer(consent=Consent() as consent):
+            return replace(step, consent=_cut(consent, kept))
+        case Deliver(agreed=Agreed() as agreed):
+            return replace(step, agreed=replace(agreed, consent=_cut(agreed.consent, kept.union(agreed.wish.required))))
+        case _:
+            return step
+
+
+def _cut(consent: Consent, kept: frozenset[str]) -> Consent:
+    return replace(consent, granted=tuple(name for name in consent.granted if name in kept))
+
+
 def _has_no_login(recipient: str, policy: Policy) -> bool:
     partner = policy.partner(recipient)
     return partner is not None and partner.service is not None
@@ -419,7 +438,7 @@ def handoff_over(handoff: Handoff | None, now: datetime) -> HandoffOver | None:
     if handoff.state in handoffs.TRANSFERRED:
         return HandoffOver("already", handoff)
     if handoff.state is handoffs.State.REVOKED:
-        return HandoffOver("unavailable", handoff)
+        return HandoffOver("expired", handoff)
     if handoffs.is_expired(handoff, now):
         return HandoffOver("expired", handoff)
     if handoff.state is handoffs.State.DECLINED:

@@ -276,9 +276,9 @@ def with_subject(session: Session, sector: str, subject: str) -> Session:
     return replace(session, subjects={**session.subjects, sector: subject})
 
 
-def with_consent(session: Session, withdrawn: Consent | None, found: Consent | None) -> Session:
-    """*session* keeping the consent *found* in mind, so that the next time asks no database, and not the *withdrawn* one."""
-    kept = tuple(each for each in session.consents if each not in (withdrawn, found))
+def with_consent(session: Session, withdrawn: Collection[Consent], found: Consent | None) -> Session:
+    """*session* keeping the consent *found* in mind, so that the next time asks no database, and none of the *withdrawn*."""
+    kept = tuple(each for each in session.consents if each not in withdrawn and each != found)
     consents = (*kept, found) if found is not None else kept
     return session if consents == session.consents else replace(session, consents=consents[-_CONSENTS:])
 

@@ -58,6 +58,11 @@ class Due(Struct, frozen=True):
         """Her session as the partner knows it."""
         return self.session.sids[self.ask.partner]
 
+    @property
+    def unless(self) -> str | None:
+        """Key of the marker whose presence keeps the answer from going out."""
+        return withdrawn_key(self.consent.id) if self.consent is not None else None
+
     def release(self) -> Release:
         """What the partner gets of her. Raises: Denied."""
         agreed = _agreed(self.ask, self.consent, self.policy)
@@ -99,7 +104,7 @@ class Answers:
         """
         turn, session, policy, now = due.turn, due.session, due.policy, due.now
         # security: her session keeps in mind what she agreed to, also what she has taken back since.
-        withdrawn = withdrawn_key(due.consent.id) if due.consent is not None else None
+        withdrawn = due.unless
         ops, touch = [*own, *([Get(withdrawn)] if withdrawn is not None else [])], None
         times = policy.broker.lifetimes
         if due.is_changed:
@@ -122,6 +127,8 @@ class Answers:
         if withdrawn is not None and results[len(own)] is not None:
             raise ConsentWithdrawn("consent was withdrawn")
         if turn.held is not None and not results[-1]:
+            if due.consent is not None and await self._c.is_withdrawn(due.consent.id):
+                raise ConsentWithdrawn("consent was withdrawn just then")
             # security: of two tabs that finish one journey at once, one answers; the other's answer is never given out
             raise Spent("the journey went on in another tab", code="journey.went_on")
         if touch is not None and due.is_changed and not results[touch]:

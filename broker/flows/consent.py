@@ -10,7 +10,7 @@ from msgspec import Struct
 from broker.core.changing import replace
 from broker.core.consent import Consent, Wish, granted_of
 from broker.core.handoff import UNDERWAY, Handoff, State
-from broker.core.journey import LOGIN_TYPE, Agreed, Answer, AskConsent, Deliver
+from broker.core.journey import LOGIN_TYPE, Agreed, Answer, AskConsent, Deliver, narrowed
 from broker.core.release import Release
 from broker.core.saml_login import demanded
 from broker.core.session import Session
@@ -78,19 +78,6 @@ def digest_of_release(customer: str, wish: Wish, release: Release) -> str:
     )
 
 
-def _narrowed(step: Answer | Deliver, kept: frozenset[str]) -> Answer | Deliver:
-    if isinstance(step, Answer):
-        return replace(step, consent=_cut(step.consent, kept)) if step.consent is not None else step
-    if step.agreed is None:
-        return step
-    consent = _cut(step.agreed.consent, kept.union(step.agreed.wish.required))
-    return replace(step, agreed=replace(step.agreed, consent=consent))
-
-
-def _cut(consent: Consent, kept: frozenset[str]) -> Consent:
-    return replace(consent, granted=tuple(name for name in consent.granted if name in kept))
-
-
 class Consents:
     """The flow; one per process."""
 
@@ -110,10 +97,11 @@ class Consents:
             BadAsk: ``consent.changed``, what she saw is not what is due now: show it again.
             Spent: no consent is due.
         """
-        turn = await self._logins.look(journey, visitor)
+        turn = await self._logins.look(journey, visitor, trusts_session=False)
+        turn = replace(turn, kept=kept | self._demanded(turn))
         step = turn.step
         if isinstance(step, Answer | Deliver):
-            return replace(turn, step=_narrowed(step, kept | self._demanded(turn)))
+            return replace(turn, step=narrowed(step, turn.kept or frozenset()))
         if not isinstance(step, AskConsent) or turn.session is None:
             raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
         if digest != digest_of_release(turn.session.value.customer, step.wish, step.release):

@@ -36,6 +36,7 @@ from broker.core.journey import (
     WrongCustomer,
     by_consents,
     describe,
+    narrowed,
     need_of_ask,
     next_step,
     open_question,
@@ -110,7 +111,7 @@ class Turn(Struct, frozen=True):
 
     ``handoff``: as stored now, None when the journey has none. ``token``, ``browser`` and ``device``: new cookie values the
     answer must set. ``held``: the journey as stored, None while it is not: see `Logins.keep`. ``remembered``: what the browser
-    was used for before.
+    was used for before. ``kept``: the optional fields that she just said yes to; nothing else goes out, by whatever consent.
     """
 
     journey: Journey
@@ -123,6 +124,7 @@ class Turn(Struct, frozen=True):
     held: Held[Journey] | None = None
     device: str | None = None
     remembered: DeviceRecord | None = None
+    kept: frozenset[str] | None = None
 
 
 class Opening(Discreet, frozen=True):
@@ -272,17 +274,21 @@ class Logins:
             raise TooMany(f"{what} per address", retry_after_s=60, code=f"rate.{what}")
         return replace(turn, journey=journey, held=Held(journey, save.value))
 
-    async def look(self, journey: str, visitor: Visitor) -> Turn:
+    async def look(self, journey: str, visitor: Visitor, *, trusts_session: bool = True) -> Turn:
         """
         The step that is due on an existing journey.
 
+        Args:
+            trusts_session: a consent that her session keeps in mind is not asked about: whoever acts on it finds out.
         Raises:
             Expired: no such journey (any more). WrongBrowser: it belongs to another browser.
         """
         held, session, rest = await self._seen(journey, visitor, *self._devices.recall(visitor))
         handoff = await self._handoff_behind(held.value)
         remembered = self._devices.read(visitor, rest)
-        turn = await self._decide(held.value, session, handoff, self._c.now(), visitor.session, remembered)
+        turn = await self._decide(
+            held.value, session, handoff, self._c.now(), visitor.session, remembered, trusts_session=trusts_session
+        )
         return replace(turn, held=held)
 
     async def reconsider(self, turn: Turn, visitor: Visitor) -> Turn:
@@ -300,7 +306,8 @@ class Logins:
             turn.remembered,
             trusts_session=False,
         )
-        due = replace(turn, step=again.step, session=again.session, handoff=again.handoff)
+        step = again.step if turn.kept is None else narrowed(again.step, turn.kept)
+        due = replace(turn, step=step, session=again.session, handoff=again.handoff)
         ask = turn.journey.ask
         return due if turn.held is not None or ask is None else self._begun(due, ask, visitor)
 
@@ -1043,23 +1050,23 @@ class Logins:
         Args:
             trusts_session: no need to ask whether the one that it keeps in mind was withdrawn.
         """
-        kept = covering(session.value.consents, wish, now)
-        if kept is not None and (trusts_session or not await self._c.is_withdrawn(kept.id)):
-            return session, (kept,)
-        records = await self._c.records.live_consents(session.value.customer, now)
-        consents = [consent_of(record) for record in records]
-        fitting = [each for each in consents if covering([each], wish, now) is not None]
-        found = fitting[0] if fitting else None
+        kept = _fitting(session.value.consents, wish, now)
+        if kept and trusts_session:
+            return session, kept[:1]
         # security: whoever withdraws sets the marks first, and the records know it last.
-        marks = [Get(withdrawn_key(each.id)) for each in fitting]
-        changed = with_consent(session.value, kept, found)
-        session, marked = await self._rewritten(cookie, session, changed, now, *marks)
-        left = [each for each, mark in zip(fitting, marked, strict=True) if mark is None]
-        if found not in [None, *left]:
+        marked = await self._c.state.run(*_marks(kept)) if kept else ()
+        if live := _unmarked(kept, marked):
+            return session, live
+        records = await self._c.records.live_consents(session.value.customer, now)
+        fitting = _fitting([consent_of(record) for record in records], wish, now)
+        changed = with_consent(session.value, kept, fitting[0] if fitting else None)
+        session, marked = await self._rewritten(cookie, session, changed, now, *_marks(fitting))
+        live = _unmarked(fitting, marked)
+        if live[:1] != fitting[:1]:
             # What it kept in mind again would be found out and asked for in a circle.
-            changed = with_consent(session.value, found, left[0] if left else None)
+            changed = with_consent(session.value, fitting, live[0] if live else None)
             session, _ = await self._rewritten(cookie, session, changed, now)
-        return session, left
+        return session, live
 
     async def _rewritten(
         self, cookie: str | None, session: Held[Session], changed: Session, now: datetime, *also: Op
@@ -1212,6 +1219,18 @@ def _too_late(journey: Journey) -> Journey:
 
 def _handoff_of(journey: Journey) -> str | None:
     return journey.handoff or (journey.ask.handoff if journey.ask else None)
+
+
+def _fitting(consents: Sequence[Consent], wish: Wish, now: datetime) -> list[Consent]:
+    return [each for each in consents if covering([each], wish, now) is not None]
+
+
+def _marks(consents: Sequence[Consent]) -> list[Op]:
+    return [Get(withdrawn_key(each.id)) for each in consents]
+
+
+def _unmarked(consents: Sequence[Consent], marks: Sequence[Any]) -> list[Consent]:
+    return [each for each, mark in zip(consents, marks, strict=True) if mark is None]
 
 
 def _silent_refusal(step: Step) -> NeedsCustomer:

@@ -103,7 +103,9 @@ class Receipts:
         found = {name: held.value for name, raw in zip(names, raws, strict=True) if (held := shelf.read(name, raw))}
         due = [_Due(handoff, frozenset()) for handoff in found.values() if _is_told(handoff)]
         await self._save(due)
-        await self._done(entries)
+        # security: whoever changes a handoff makes its entry first, and one that is undecided may start at any moment.
+        undecided = {name for name, handoff in found.items() if handoff.state in core.UNDECIDED}
+        await self._done(entry for name, entry in zip(names, entries, strict=True) if name not in undecided)
 
     async def _save(self, batch: list[_Due]) -> None:
         rows = [self._row(due.handoff) for due in batch]

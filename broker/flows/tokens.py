@@ -88,7 +88,7 @@ class TokenFlow:
             # security: so that whoever is put out now does not redeem his code afterwards and stay
             ops.append(Enlist(grants_of(grant.customer), grant_id, times.code.total_seconds(), _FAMILIES))
         if ask.pushed is not None:
-            ops.append(shelves.pushed.spend(ask.pushed))
+            ops.append(shelves.pushed.spend(ask.pushed, unless=due.unless))
         await self._answers.settle(due, ops)
         self._answers.note(due, release, acr=grant.acr, handoff=grant.handoff, consent=grant.consent)
         about("grant", grant_id)

@@ -599,8 +599,8 @@ class JourneyPages:
         if handoff is None:
             raise Expired("handoff record is gone", partner=turn.journey.partner or None)
         source, recipient = show.party(handoff.source), show.party(handoff.recipient)
-        # security: a refusal is not told to the source: she comes back as after any other cancellation
-        told = "cancelled" if step.why == "declined" else step.why
+        # security: a refusal is not told to the source: she comes back as after any other cancellation, or with a dead link
+        told = {"declined": "cancelled", "withdrawn": "expired"}.get(step.why, step.why)
         back = Way(
             "back-to-shop", params.with_query(handoff.return_uri, {"handoff": told}), Action.BACK_TO, source.name
         )
@@ -608,10 +608,8 @@ class JourneyPages:
         on = Way("to-recipient", known.home_uri, Action.GO_TO, recipient.name) if known else None
         if step.why == "declined" and self._has_guest_page(handoff.recipient):
             on = Way("continue-guest", f"/j/{turn.journey.id}/guest", Action.GO_TO, recipient.name)
-        status = {"declined": HandoffStatus.DECLINED, "expired": HandoffStatus.EXPIRED}.get(
-            step.why, HandoffStatus.UNAVAILABLE
-        )
-        ways = (back, on) if status is HandoffStatus.EXPIRED else (on, back)
+        status = HandoffStatus(step.why)
+        ways = (back, on) if status in {HandoffStatus.EXPIRED, HandoffStatus.WITHDRAWN} else (on, back)
         return HandoffStatusPage(status, source, recipient, tuple(way for way in ways if way is not None))
 
     async def _posted(self, request: Request) -> Posted:

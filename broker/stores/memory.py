@@ -64,7 +64,9 @@ class MemoryState:
                     self._write(op.key, found, op.renew_s, now)
                 return found
             case Put():
-                return self._write(op.key, op.value, op.ttl_s, now)
+                if op.unless is None or op.unless not in self._entries:
+                    self._write(op.key, op.value, op.ttl_s, now)
+                return None
             case PutNew():
                 if found is None:
                     self._write(op.key, op.value, op.ttl_s, now)
@@ -145,9 +147,9 @@ def _check(op: Op) -> None:
     match op:
         case Get(renew_s=float() | int()):
             milliseconds(op.renew_s or 0)
-        case Put() | PutNew():
+        case PutNew():
             milliseconds(op.ttl_s)
-        case Swap():
+        case Put() | Swap():
             milliseconds(op.ttl_s)
             if op.unless is not None:
                 checked_key(op.unless)

@@ -29,11 +29,12 @@ class Get(Struct, frozen=True):
 
 
 class Put(Struct, frozen=True):
-    """Write whatever was there before. Result: ``None``. ``ttl_s`` > 0 seconds."""
+    """Write whatever was there before, unless something is stored under ``unless``. Result: ``None``. ``ttl_s`` > 0 seconds."""
 
     key: Key
     value: bytes
     ttl_s: float
+    unless: Key | None = None
 
 
 class PutNew(Struct, frozen=True):

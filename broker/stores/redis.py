@@ -35,6 +35,7 @@ from broker.stores.ports import Count, Delist, Drop, Enlist, Get, Listed, Op, Pu
 _SWAP = (
     b"if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) return 1 end return 0"
 )
+_PUT_UNLESS = b"if redis.call('GET',KEYS[2]) then return 0 end redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2])"
 _SWAP_UNLESS = b"if redis.call('GET',KEYS[2]) then return 0 end " + _SWAP
 _COUNT = b"local n=redis.call('INCR',KEYS[1]) if n==1 then redis.call('PEXPIRE',KEYS[1],ARGV[1]) end return n"
 
@@ -316,6 +317,12 @@ def _get(key: str, op: Get, _prefix: str) -> _Command:
     return ("GET", key) if op.renew_s is None else ("GETEX", key, "PX", milliseconds(op.renew_s))
 
 
+def _put(key: str, op: Put, prefix: str) -> _Command:
+    if op.unless is None:
+        return "SET", key, op.value, "PX", milliseconds(op.ttl_s)
+    return "EVAL", _PUT_UNLESS, 2, key, prefix + checked_key(op.unless), op.value, milliseconds(op.ttl_s)
+
+
 def _swap(key: str, op: Swap, prefix: str) -> _Command:
     if op.unless is None:
         return "EVAL", _SWAP, 1, key, op.old, op.new, milliseconds(op.ttl_s)
@@ -332,7 +339,7 @@ def _take(key: str, op: Take, _prefix: str) -> _Command:
 # By class and not by `match`, which asks the classes one after the other.
 _COMMANDS: Final[Mapping[type[Op], Callable[[str, Any, str], _Command]]] = {
     Get: _get,
-    Put: lambda key, op, _: ("SET", key, op.value, "PX", milliseconds(op.ttl_s)),
+    Put: _put,
     PutNew: lambda key, op, _: ("SET", key, op.value, "NX", "PX", milliseconds(op.ttl_s)),
     Take: _take,
     Swap: _swap,

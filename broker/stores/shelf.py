@@ -69,9 +69,12 @@ class Shelf(Generic[T]):
         """Take once; whoever comes later finds `TOMBSTONE` for *leave_ttl_s* seconds."""
         return Take(self.key(name), leave=TOMBSTONE, leave_ttl_s=leave_ttl_s)
 
-    def spend(self, name: str) -> Put:
-        """Remove along with what is written for it: a full server forgets and writes nothing, and would only forget."""
-        return Put(self.key(name), TOMBSTONE, _SPENT_S)
+    def spend(self, name: str, *, unless: str | None = None) -> Put:
+        """
+        Remove along with what is written for it: a full server forgets and writes nothing, and would only forget. Not where
+        something is stored under the key *unless*.
+        """
+        return Put(self.key(name), TOMBSTONE, _SPENT_S, unless)
 
     def drop(self, name: str) -> Drop:
         """Remove."""

@@ -182,6 +182,17 @@ async def test_swap_does_nothing_while_something_is_in_its_way(subject: Subject)
     assert await one(store, Swap("e:4", b"b", b"c", MINUTE, unless="e:4")) is False
 
 
+async def test_put_does_nothing_while_something_is_in_its_way(store: StateStore) -> None:
+    """As a swap; its result tells nothing, and bad keys are refused as anywhere."""
+    blocked, free = (Put("e:7", b"a", MINUTE, unless=key) for key in ("e:8", "e:9"))
+    assert list(await store.run(Put("e:8", b"", MINUTE), blocked, Get("e:7"))) == [None, None, None]
+    assert list(await store.run(free, Get("e:7"), Drop("e:8"), blocked)) == [None, b"a", True, None]
+    for op in (Put("e:7", b"b", MINUTE, unless=""), Swap("e:7", b"a", b"b", MINUTE, unless="k:å")):
+        with pytest.raises(ValueError, match="keys"):
+            await store.run(op)
+    assert await one(store, Get("e:7")) == b"a"
+
+
 async def test_drop_says_whether_it_was_there(store: StateStore) -> None:
     """Dropping twice is no error."""
     assert list(await store.run(Put("f:1", b"x", MINUTE), Drop("f:1"), Drop("f:1"), Get("f:1"))) == [
@@ -425,6 +436,7 @@ async def test_any_sequence_gives_what_the_simplest_store_gives(store: StateStor
         make = [
             Get(key),
             Put(key, value, MINUTE),
+            Put(key, value, MINUTE, unless=chance.choice(["n:1", "n:4"])),
             PutNew(key, value, MINUTE),
             Take(key),
             Take(key, leave=b"used", leave_ttl_s=MINUTE),

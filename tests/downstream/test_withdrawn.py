@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,7 @@ import pytest_asyncio
 from broker.flows.context import withdrawn_key
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Get, Op, Put, Records
-from tests.downstream.apis import Apis, open_apis
+from tests.downstream.apis import Apis, open_apis, parts
 from tests.downstream.register import open_register
 from tests.downstream.saml_party import Party, open_party
 from tests.flows.test_withdrawing import Failing
@@ -104,6 +105,69 @@ async def test_a_yes_taken_back_in_another_tab_is_asked_again(apis: Apis) -> Non
     assert state.then is None
     assert "share" in again.ids
     assert "code" in (await browser.press("share", ("field", "name"))).query
+
+
+async def shared_anew(partner: Browser, apis: Apis, page: Answer) -> Browser:
+    """
+    Of two devices of hers: in a second tab of the first she says yes to all, on the other one she takes that back and says yes to
+    all again, while the first tab still shows the page on which she has not answered.
+    """
+    everything, phone = [("field", "name"), ("field", "email"), ("remember", "yes")], apis.stage.browser()
+    tab = partner.copy()
+    apis.stage.clock.forward(seconds=5)
+    await tab.follow(await tab.get(apis.reader.request()))
+    assert "code" in (await tab.press("share", *everything)).query
+    assert "code" in (await tab.get(apis.reader.request(prompt="none"))).query
+    await phone.follow(await phone.get(apis.reader.request()))
+    await phone.log_in("google", "maja")
+    await withdraw(phone)
+    apis.stage.clock.forward(seconds=5)
+    await phone.follow(await phone.get(apis.reader.request()))
+    assert "code" in (await phone.press("share", *everything)).query
+    partner.page = page
+    return phone
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before", "just-then"])
+async def test_what_she_left_out_does_not_go_out_by_another_consent(apis: Apis, is_late: bool) -> None:
+    """The consent her session keeps in mind was withdrawn and given anew elsewhere; her answer here counts for this answer."""
+    laptop, state = apis.stage.browser(), state_of(apis)
+    await laptop.follow(await laptop.get(apis.reader.request(prompt="login")))
+    page = await laptop.log_in("google", "maja")
+    assert "share" in page.ids
+    phone = await shared_anew(laptop, apis, page)
+    if is_late:
+
+        async def anew() -> None:
+            await withdraw(phone)
+            apis.stage.clock.forward(seconds=5)
+            await phone.follow(await phone.get(apis.reader.request()))
+            await phone.press("share", ("field", "name"), ("field", "email"), ("remember", "yes"))
+
+        state.before, state.then = 2, anew
+    answer = await laptop.press("share", ("field", "name"))
+    assert state.then is None
+    told = await apis.token(apis.reader, code=answer.query["code"])
+    read = await apis.userinfo(told.json["access_token"])
+    claims = parts(read.text)[1]
+    assert (claims["name"], "email" in claims) == ("Maja Lind", False)
+    await withdraw(phone)
+
+
+async def test_a_pushed_request_is_not_used_up(apis: Apis) -> None:
+    """She is asked in place of an answer: she may reload the page, or go back to it."""
+    browser = await remembered(apis)
+    other = apis.stage.browser()
+    await other.follow(await other.get(apis.reader.request()))
+    await other.log_in("google", "maja")
+    await withdraw(other)
+    pushed = await apis.post("/par", apis.reader, **dict(parse_qsl(urlsplit(apis.reader.request()).query)))
+    by_reference = {"client_id": apis.reader.client_id, "request_uri": pushed.json["request_uri"]}
+    for _ in range(2):
+        page = await browser.follow(await browser.get(f"/authorize?{urlencode(by_reference)}"))
+        assert "share" in page.ids
+    assert "code" in (await browser.press("share", ("field", "name"))).query
+    assert (await browser.get(f"/authorize?{urlencode(by_reference)}")).status == 400
 
 
 async def test_a_withdrawal_that_got_no_further_than_its_mark_is_no_trap(apis: Apis) -> None:

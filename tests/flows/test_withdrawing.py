@@ -11,7 +11,13 @@ import pytest_asyncio
 from broker.core.assurance import Assurance
 from broker.core.changing import replace
 from broker.core.identity import Evidence
+from broker.core.naming import name_of
+from broker.core.session import Session
 from broker.errors import StoreDown
+from broker.flows.consent import Consents
+from broker.flows.handoff import Handoffs
+from broker.flows.login import Logins
+from broker.flows.receipts import Receipts
 from broker.stores.memory import MemoryState
 from broker.stores.ports import Op, Records, Swap
 from tests.stage import Answer, Browser, Clock, PlayedConnector, Stage, open_stage
@@ -31,6 +37,26 @@ class Between(MemoryState):
             self.then = None
             await then()
         return await super().run(*ops)
+
+
+class OneByOne(Between):
+    """
+    A batch is no transaction: what others do may come between its operations. Lets something else happen just before the next
+    ``swaps`` of one kind, and something else just ``after`` the batch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.after: Callable[[], Awaitable[Any]] | None = None
+
+    async def run(self, *ops: Op) -> Sequence[Any]:
+        if self.then is None or not any(isinstance(op, Swap) and op.key.startswith(f"{self.of}:") for op in ops):
+            return await super().run(*ops)
+        after, self.after = self.after, None
+        results = [(await super(OneByOne, self).run(op))[0] for op in ops]
+        if after is not None:
+            await after()
+        return results
 
 
 class Failing:
@@ -67,6 +93,14 @@ class Scene:
             await self.stage.arrive(self.browser, await self.browser.press("share", *extra))
         )
 
+    async def session(self, browser: Browser) -> Session:
+        shelf = self.stage.broker.context.shelves.sessions
+        for value in browser.cookies.values():
+            name = name_of(value)
+            if (held := shelf.read(name, (await self.state.run(shelf.get(name)))[0])) is not None:
+                return held.value
+        raise AssertionError("nobody is logged in")
+
     async def withdraw(self, browser: Browser) -> Answer:
         shared = await browser.get("/shared")
         return await browser.press(next(each for each in shared.ids if each.startswith("withdraw-")))
@@ -81,8 +115,8 @@ class Scene:
 
 
 @pytest_asyncio.fixture
-async def scene(stage_folder: Path) -> AsyncIterator[Scene]:
-    state, played = Between(), []
+async def scene(stage_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    state, played = getattr(request, "param", Between)(), []
 
     def wrap(records: Records) -> Any:
         played.append(Failing(records))
@@ -109,6 +143,47 @@ async def test_nothing_starts_on_a_consent_taken_back_since_it_was_looked_at(sce
     started = await scene.browser.press("share")
     tokens = await scene.stage.garage.exchange(await scene.stage.arrive(scene.browser, started))
     assert (await scene.stage.garage.read(tokens["claims"]["handoff"]["id"], tokens["access_token"])).status == 200
+
+
+@pytest.mark.parametrize("scene", [OneByOne], indirect=True)
+async def test_whoever_withdraws_finds_what_starts_right_before(scene: Scene) -> None:
+    """Another process catches up with receipts between a handoff's entry and its start, and then she withdraws."""
+    await scene.share(("remember", "yes"))
+    await scene.browser.get(await scene.link())
+    context, other = scene.stage.broker.context, scene.stage.browser()
+    await scene.stage.shop_login(other)
+    await context.audit.flush()
+    link, state = await scene.link(), scene.state
+    assert isinstance(state, OneByOne)
+    beside = Consents(context, Logins(context), Handoffs(context, Receipts(context)), Receipts(context))
+
+    async def withdraw() -> None:
+        customer = await scene.stage.records.customer_of_subject("tyre-shop", scene.subject)
+        (consent,) = await scene.stage.records.live_consents(customer or "", scene.stage.clock.now)
+        await beside.withdraw(consent.id, await scene.session(scene.browser))
+
+    state.then, state.after = Receipts(context).write_all, withdraw
+    assert "login_hint" in (await scene.browser.get(link)).query
+    assert state.then is None
+    assert await scene.states() == [("revoked", False)] * 3
+
+
+@pytest.mark.parametrize("scene", [OneByOne], indirect=True)
+async def test_a_withdrawal_between_look_and_end_of_a_journey_is_asked_again(scene: Scene) -> None:
+    """Its mark comes after it was looked for and before the journey ends: she is asked, and reads no error."""
+    reader, other = scene.stage.garage, scene.stage.browser()
+    page = await scene.browser.follow(await scene.browser.get(reader.request()))
+    assert "share" in page.ids
+    tab = scene.browser.copy()
+    scene.stage.clock.forward(seconds=5)
+    await tab.follow(await tab.get(reader.request()))
+    assert "code" in (await tab.press("share", ("remember", "yes"))).query
+    assert "code" in (await tab.get(reader.request(prompt="none"))).query
+    await scene.stage.shop_login(other)
+    scene.state.of, scene.state.then = "journey", lambda: scene.withdraw(other)
+    again = await scene.browser.follow(await scene.browser.get(page.url))
+    assert scene.state.then is None
+    assert "share" in again.ids
 
 
 async def test_a_session_never_keeps_in_mind_what_is_withdrawn_just_then(scene: Scene) -> None:
@@ -175,6 +250,20 @@ async def test_the_same_yes_after_taking_it_back_is_a_new_one(scene: Scene) -> N
     tokens = await scene.stage.garage.exchange(await scene.stage.arrive(scene.browser, started))
     read = await scene.stage.garage.read(tokens["claims"]["handoff"]["id"], tokens["access_token"])
     assert read.status == 200
+
+
+async def test_a_link_from_before_says_so_to_her_alone(scene: Scene) -> None:
+    """She reads that she stopped it, and where to begin anew; anybody else, the source included, has a link that is too old."""
+    link = await scene.link()
+    await scene.browser.follow(await scene.browser.get(link))
+    await scene.stage.garage.exchange(await scene.stage.arrive(scene.browser, await scene.browser.press("share")))
+    await scene.withdraw(scene.browser)
+    stranger = scene.stage.browser()
+    for browser, told in ((scene.browser, "You stopped sharing this"), (stranger, "The link has become too old")):
+        page = await browser.follow(await browser.get(link))
+        assert told in page.text
+        assert "handoff=expired" in page.text
+        assert "handoff=withdrawn" not in page.text
 
 
 @pytest.mark.parametrize("method", ["transfers_of", "revoke_transfers"])

@@ -27,6 +27,7 @@ EVERY_OP = [
     Get("k:1"),
     Get("k:1", renew_s=60),
     Put("k:1", b"x", 60),
+    Put("k:1", b"x", 60, unless="k:3"),
     PutNew("k:1", b"x", 60),
     Take("k:1"),
     Take("k:1", leave=b"used", leave_ttl_s=60),

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import httpx2
 from joserfc.jwk import ECKey
@@ -29,6 +30,8 @@ from .diary import Booking, Diary, Job
 Clock = Callable[[], datetime]
 
 SCOPE = "openid profile email phone"
+
+_HAMMARBY = ZoneInfo("Europe/Stockholm")
 
 
 @dataclass
@@ -89,7 +92,7 @@ class Garage:
 
     @property
     def _today(self) -> date:
-        return self._now().date()
+        return self._now().astimezone(_HAMMARBY).date()
 
     async def start(self, request: Request) -> Response:
         note = ""

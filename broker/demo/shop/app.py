@@ -197,6 +197,9 @@ class Shop:
 
     async def order(self, request: Request) -> Response:
         order = self._order(request)
+        came_back = request.query_params.get("handoff") in ("cancelled", "expired")
+        if not came_back:
+            await self._bookings.follow(order)
         return self._pages.render(
             request,
             "order.html",
@@ -204,7 +207,7 @@ class Shop:
             progress=self._progress(order),
             partner_name=self._garages[order.garage],
             others={garage: name for garage, name in self._garages.items() if garage != order.garage},
-            came_back=request.query_params.get("handoff") in ("cancelled", "expired"),
+            came_back=came_back,
         )
 
     async def offer_again(self, request: Request) -> Response:
