@@ -140,8 +140,8 @@ class SimpleSamlPhp:
 
 
 def simplesamlphp() -> SimpleSamlPhp | None:
-    """None when PHP or the package is missing."""
-    php = next(_programs("php", ()), None)
+    """None when the package is missing, or a PHP with all that it needs."""
+    php = next((path for path in _programs("php", ()) if _has_extensions(path)), None)
     folder = next(
         (folder for folder in map(Path, SIMPLESAMLPHP_FOLDERS) if (folder / "lib/_autoload.php").exists()), None
     )
@@ -152,6 +152,11 @@ def _apache_with(module: str) -> Apache | None:
     program = next((path for name in ("apache2", "httpd") for path in _programs(name, APACHE_FOLDERS)), None)
     found = next((path for folder in APACHE_MODULES for path in Path("/").glob(f"{folder[1:]}/{module}")), None)
     return Apache(program, found.parent) if program and found else None
+
+
+def _has_extensions(php: Path) -> bool:
+    answer = subprocess.run([php, "-m"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return {"dom", "mbstring"} <= set(answer.stdout.split())
 
 
 def _version(program: Path, argument: str) -> tuple[int, ...]:

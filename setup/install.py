@@ -99,6 +99,9 @@ def _missing_saml() -> list[Missing]:
     if find.simplesamlphp() is None:
         gaps.append(Missing("SimpleSAMLphp", apt="simplesamlphp"))
         gaps.append(Missing("PHP's command line, for SimpleSAMLphp", apt="php-cli"))
+        # Which its package uses and does not depend on.
+        gaps.append(Missing("PHP's extension dom, for SimpleSAMLphp", apt="php-xml"))
+        gaps.append(Missing("PHP's extension mbstring, for SimpleSAMLphp", apt="php-mbstring"))
     return gaps
 
 

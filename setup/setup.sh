@@ -42,7 +42,7 @@ if [ -z "$python" ]; then
         packages="python3 python3-venv"
         [ "$goal" = test ] && packages="$packages chromium redis-server postgresql"
         [ "$goal" = browser ] && packages="$packages chromium"
-        [ "$goal" = interop ] && packages="$packages libapache2-mod-auth-openidc libapache2-mod-auth-mellon simplesamlphp php-cli"
+        [ "$goal" = interop ] && packages="$packages libapache2-mod-auth-openidc libapache2-mod-auth-mellon simplesamlphp php-cli php-xml php-mbstring"
         echo "set-up: there is no Python 3.11 or later here, which everything else needs." >&2
         if command -v apt-get >/dev/null 2>&1; then
             echo "Debian 12, Ubuntu 24.04 and later bring it: sudo apt-get install -y $packages" >&2
