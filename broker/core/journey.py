@@ -359,10 +359,9 @@ def _handoff_step(
     now: datetime,
 ) -> Step:
     over = handoff_over(handoff, now)
-    if handoff is not None and handoff.state is handoffs.State.REVOKED:
-        # security: that she took it back is told to her alone, as that she said no
-        is_hers = session is not None and handoffs.belongs_to(handoff, session)
-        return HandoffOver("withdrawn" if is_hers else "expired", handoff)
+    is_hers = handoff is not None and session is not None and handoffs.belongs_to(handoff, session)
+    if handoff is not None and handoff.state is handoffs.State.REVOKED and is_hers:
+        return HandoffOver("withdrawn", handoff)
     if handoff is None or (over is not None and handoff.state is not handoffs.State.DECLINED):
         return over or HandoffOver("expired", None)
     agreement = policy.agreement(handoff.source, handoff.recipient, handoff.purpose)
@@ -374,7 +373,7 @@ def _handoff_step(
         if not journey.welcomed:
             return Welcome(handoff)
         return _login_or_wait(journey, policy, need, available, lacking or "no_session")
-    if not handoffs.belongs_to(handoff, session):
+    if not is_hers:
         return WrongCustomer(handoff)
     if over is not None:
         # security: that she said no is told to her alone; whoever made the offer has the link too, and is not to know
@@ -438,6 +437,7 @@ def handoff_over(handoff: Handoff | None, now: datetime) -> HandoffOver | None:
     if handoff.state in handoffs.TRANSFERRED:
         return HandoffOver("already", handoff)
     if handoff.state is handoffs.State.REVOKED:
+        # security: that she took it back is told to her alone, as that she said no
         return HandoffOver("expired", handoff)
     if handoffs.is_expired(handoff, now):
         return HandoffOver("expired", handoff)

@@ -98,10 +98,10 @@ class Consents:
             Spent: no consent is due.
         """
         turn = await self._logins.look(journey, visitor, trusts_session=False)
-        turn = replace(turn, kept=kept | self._demanded(turn))
-        step = turn.step
+        step, left = turn.step, kept | self._demanded(turn)
+        turn = replace(turn, kept=left)
         if isinstance(step, Answer | Deliver):
-            return replace(turn, step=narrowed(step, turn.kept or frozenset()))
+            return replace(turn, step=narrowed(step, left))
         if not isinstance(step, AskConsent) or turn.session is None:
             raise Spent("no consent is due", code="journey.went_on", step=type(step).__name__)
         if digest != digest_of_release(turn.session.value.customer, step.wish, step.release):
