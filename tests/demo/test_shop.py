@@ -226,6 +226,15 @@ async def test_my_orders_shows_how_far_the_fitting_has_come(world: World) -> Non
     assert "Tid bokad" in (await world.get(f"{SHOP}/orders")).words
 
 
+async def test_the_receipt_says_so_too(world: World) -> None:
+    """Opened again, before the list of orders was: it does not ask for a time that is booked."""
+    await world.get(f"{SHOP}/login")
+    receipt = await world.buy()
+    assert "Monteringen är bokad" not in receipt.words
+    world.broker.latest.state = "acknowledged"
+    assert "Monteringen är bokad" in (await world.get(str(receipt.url))).words
+
+
 # -- logging in ----------------------------------------------------------------------------------------------------
 
 

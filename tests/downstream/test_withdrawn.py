@@ -107,13 +107,13 @@ async def test_a_yes_taken_back_in_another_tab_is_asked_again(apis: Apis) -> Non
     assert "code" in (await browser.press("share", ("field", "name"))).query
 
 
-async def shared_anew(partner: Browser, apis: Apis, page: Answer) -> Browser:
+async def shared_anew(browser: Browser, apis: Apis, page: Answer) -> Browser:
     """
     Of two devices of hers: in a second tab of the first she says yes to all, on the other one she takes that back and says yes to
     all again, while the first tab still shows the page on which she has not answered.
     """
     everything, phone = [("field", "name"), ("field", "email"), ("remember", "yes")], apis.stage.browser()
-    tab = partner.copy()
+    tab = browser.copy()
     apis.stage.clock.forward(seconds=5)
     await tab.follow(await tab.get(apis.reader.request()))
     assert "code" in (await tab.press("share", *everything)).query
@@ -124,7 +124,7 @@ async def shared_anew(partner: Browser, apis: Apis, page: Answer) -> Browser:
     apis.stage.clock.forward(seconds=5)
     await phone.follow(await phone.get(apis.reader.request()))
     assert "code" in (await phone.press("share", *everything)).query
-    partner.page = page
+    browser.page = page
     return phone
 
 
